@@ -1,0 +1,74 @@
+"""Yugen: a reactive backend whose functions are Python.
+
+Names are imported when they are first used, so that a server, which runs no app code itself, does not pay for them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yugen.bounds import between, gt, gte, lt, lte
+    from yugen.errors import YugenError
+    from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
+    from yugen.identity import Identity
+    from yugen.schema import UNSET, Document, Id, Index
+    from yugen.server.yugen import Yugen
+    from yugen.values import Int64
+
+_HOMES = {
+    "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
+    "yugen.errors": ("YugenError",),
+    "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
+    "yugen.functions.declare": (
+        "action",
+        "internal_action",
+        "internal_mutation",
+        "internal_query",
+        "mutation",
+        "query",
+    ),
+    "yugen.identity": ("Identity",),
+    "yugen.schema": ("UNSET", "Document", "Id", "Index"),
+    "yugen.server.yugen": ("Yugen",),
+    "yugen.values": ("Int64",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 -- grouped as a reader meets them
+    "query",
+    "mutation",
+    "action",
+    "internal_query",
+    "internal_mutation",
+    "internal_action",
+    "QueryCtx",
+    "MutationCtx",
+    "ActionCtx",
+    "Identity",
+    "Document",
+    "Id",
+    "Index",
+    "UNSET",
+    "Int64",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "between",
+    "YugenError",
+    "Yugen",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'yugen' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

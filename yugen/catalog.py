@@ -1,0 +1,96 @@
+"""Which tables and indexes a deployment has, as plain data.
+
+An app declares tables by name (`yugen.schema`); a deployment gives each a number, and each of its indexes a slot, and
+never gives either to another. Ids and index keys are made of these numbers. The record is kept in two tables of its
+own, `_tables` and `_indexes`, which are read and written like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from yugen import keys
+
+BY_ID = "by_id"
+BY_CREATION_TIME = "by_creation_time"
+CREATION_TIME = "_creationTime"
+
+FIRST_USER_TABLE = 10_001
+"""Numbers below are for system tables (protocol.md 1.5)."""
+
+FIRST_USER_SLOT = 2
+"""Slots 0 and 1 of every table are `by_id` and `by_creation_time`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """An index of a deployment: its place in the key space and the dotted field paths it orders by.
+
+    `creation_time` follows the fields in every key and is not part of `fields`.
+    """
+
+    name: str
+    slot: int
+    fields: tuple[str, ...]
+    unique: bool = False
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table of a deployment. `indexes` leaves `by_id` out, whose entries are the documents themselves."""
+
+    name: str
+    number: int
+    indexes: tuple[IndexSpec, ...] = field(default=(IndexSpec(BY_CREATION_TIME, 1, ()),))
+
+    def index(self, name: str) -> IndexSpec | None:
+        """The index of this name that can be read, or None."""
+        if name == BY_ID:
+            return IndexSpec(BY_ID, 0, ("_id",))
+        return next((index for index in self.indexes if index.name == name and index.ready), None)
+
+    def entry_keys(self, document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
+        """The keys under which a document of this table stands in the table's indexes."""
+        created = document[CREATION_TIME]
+        return tuple(
+            keys.entry_key(
+                self.number, index.slot, [*(keys.lookup(document, path) for path in index.fields), created], internal
+            )
+            for index in self.indexes
+        )
+
+
+def _system(name: str, number: int, *indexes: IndexSpec) -> TableSpec:
+    return TableSpec(name, number, (IndexSpec(BY_CREATION_TIME, 1, ()), *indexes))
+
+
+TABLES = _system("_tables", 1, IndexSpec("by_name", 2, ("name",)), IndexSpec("by_number", 3, ("number",)))
+INDEXES = _system("_indexes", 2, IndexSpec("by_table", 2, ("table",)))
+
+
+class Catalog:
+    """The tables of a deployment, found by name or by number. Only ever grows while it is in use."""
+
+    __slots__ = ("_by_name", "_by_number")
+
+    def __init__(self, tables: Iterable[TableSpec] = ()) -> None:
+        self._by_name: dict[str, TableSpec] = {}
+        self._by_number: dict[int, TableSpec] = {}
+        for table in (TABLES, INDEXES, *tables):
+            self.add(table)
+
+    def add(self, table: TableSpec) -> None:
+        self._by_name[table.name] = table
+        self._by_number[table.number] = table
+
+    def named(self, name: str) -> TableSpec | None:
+        return self._by_name.get(name)
+
+    def numbered(self, number: int) -> TableSpec | None:
+        return self._by_number.get(number)
+
+    def __iter__(self) -> Iterator[TableSpec]:
+        return iter(self._by_name.values())

@@ -1,0 +1,132 @@
+"""What a function can do: the contexts handed to queries, mutations and actions."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
+
+from yugen.functions.database import DatabaseReader, DatabaseWriter
+from yugen.functions.declare import Action, Function, Mutation, Query
+from yugen.functions.info import Kind
+from yugen.identity import Identity
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Call = Callable[[Kind, "Function[Any, Any] | str", Mapping[str, Any]], Awaitable[Any]]
+"""Runs another function for a context: what it is called as, which one, its arguments by name."""
+
+log = logging.getLogger("yugen.function")
+
+
+class Auth:
+    """`ctx.auth`."""
+
+    def __init__(self, identity: Identity | None) -> None:
+        self._identity = identity
+        self.was_read = False
+
+    async def get_user_identity(self) -> Identity | None:
+        """Who calls, or None when nobody is signed in."""
+        self.was_read = True
+        return self._identity
+
+
+class QueryCtx:
+    """Reads, at one moment of the database.
+
+    Attributes:
+        db: documents.
+        auth: who calls.
+        now: the time of this run in milliseconds since the epoch; it does not move while the function runs.
+        random: a source of randomness of this run.
+        log: a logger whose lines go with the answer.
+    """
+
+    db: DatabaseReader
+
+    def __init__(self, db: DatabaseReader, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
+        self.db = db
+        self.auth = auth
+        self.now = now
+        self.random = dice
+        self.log = log
+        self._call = call
+
+    @overload
+    async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_query(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def run_query(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a query within this transaction and gives its result."""
+        return await self._call("query", reference, by_name(reference, args, kwargs))
+
+
+class MutationCtx(QueryCtx):
+    """Reads and writes, in one serializable transaction."""
+
+    db: DatabaseWriter
+
+    def __init__(self, db: DatabaseWriter, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
+        super().__init__(db, auth, now, dice, call)
+
+    @overload
+    async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_mutation(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def run_mutation(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a mutation within this transaction. When it raises, its own writes are undone and no others."""
+        return await self._call("mutation", reference, by_name(reference, args, kwargs))
+
+
+class ActionCtx:
+    """Everything outside the database; queries and mutations are transactions of their own.
+
+    Attributes: as in `QueryCtx`, without `db`.
+    """
+
+    def __init__(self, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
+        self.auth = auth
+        self.now = now
+        self.random = dice
+        self.log = log
+        self._call = call
+
+    @overload
+    async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_query(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def run_query(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a query at the newest moment of the database."""
+        return await self._call("query", reference, by_name(reference, args, kwargs))
+
+    @overload
+    async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_mutation(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def run_mutation(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a mutation and returns once it is durable."""
+        return await self._call("mutation", reference, by_name(reference, args, kwargs))
+
+    @overload
+    async def run_action(self, reference: Action[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run_action(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def run_action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs another action."""
+        return await self._call("action", reference, by_name(reference, args, kwargs))
+
+
+def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, also those that a typed call gave by position."""
+    if not args:
+        return dict(kwargs)
+    if isinstance(reference, str):
+        raise TypeError(f"{reference}: give the arguments by name.")
+    code = reference.handler.__code__
+    names = code.co_varnames[1 : code.co_argcount]
+    if len(args) > len(names):
+        raise TypeError(f"{reference!r} takes {len(names)} arguments, {len(args)} were given by position.")
+    return {**dict(zip(names, args, strict=False)), **kwargs}

@@ -1,0 +1,150 @@
+"""The decorators that make a coroutine function a query, a mutation or an action.
+
+A decorator only marks: it keeps the function and what was said about it. `yugen.functions.registry` finds the marked
+functions in an app's modules; nothing registers by being imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from yugen.errors import Refused
+from yugen.functions.info import Kind
+
+if TYPE_CHECKING:
+    from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class DeclarationError(Refused):
+    """A function that cannot be a query, a mutation or an action as it is written."""
+
+    code = "DeclarationError"
+
+
+class Function(Generic[P, R]):
+    """A declared function: the reference by which other functions call it.
+
+    Calling it runs the plain coroutine function with the context given, for unit tests.
+
+    Args:
+        handler: the coroutine function as written.
+        public: whether clients may call it.
+        name: the public name when it differs from the Python name.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, handler: Callable[..., Awaitable[R]], *, public: bool, name: str | None) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            raise DeclarationError(
+                f"{getattr(handler, '__qualname__', handler)!s} cannot be a {self.kind}: write it as `async def`."
+            )
+        self.handler = handler
+        self.public = public
+        self.name = name or handler.__name__
+        self.__doc__ = handler.__doc__
+        self.__name__ = handler.__name__
+        self.__module__ = handler.__module__
+        self.__qualname__ = handler.__qualname__
+        self.__wrapped__ = handler
+
+    def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        return self.handler(ctx, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{'' if self.public else 'internal '}{self.kind} {self.__module__}.{self.__qualname__}>"
+
+
+class Query(Function[P, R]):
+    """A function that reads. Its result is kept up to date for everyone who subscribes to it."""
+
+    kind = "query"
+
+
+class Mutation(Function[P, R]):
+    """A function that reads and writes in one serializable transaction."""
+
+    kind = "mutation"
+
+
+class Action(Function[P, R]):
+    """A function that may reach the outside world; it reads and writes through queries and mutations."""
+
+    kind = "action"
+
+
+@overload
+def query(handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> Query[P, R]: ...
+@overload
+def query(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], Query[P, R]]: ...
+def query(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a query that clients may call and subscribe to."""
+    return _declare(Query, handler, public=True, name=name)
+
+
+@overload
+def mutation(handler: Callable[Concatenate[MutationCtx, P], Awaitable[R]], /) -> Mutation[P, R]: ...
+@overload
+def mutation(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], Mutation[P, R]]: ...
+def mutation(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a mutation that clients may call."""
+    return _declare(Mutation, handler, public=True, name=name)
+
+
+@overload
+def action(handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> Action[P, R]: ...
+@overload
+def action(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], Action[P, R]]: ...
+def action(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares an action that clients may call."""
+    return _declare(Action, handler, public=True, name=name)
+
+
+@overload
+def internal_query(handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> Query[P, R]: ...
+@overload
+def internal_query(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], Query[P, R]]: ...
+def internal_query(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a query that only other functions may call; to clients it looks missing."""
+    return _declare(Query, handler, public=False, name=name)
+
+
+@overload
+def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], Awaitable[R]], /) -> Mutation[P, R]: ...
+@overload
+def internal_mutation(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[MutationCtx, P], Awaitable[R]]], Mutation[P, R]]: ...
+def internal_mutation(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a mutation that only other functions may call; to clients it looks missing."""
+    return _declare(Mutation, handler, public=False, name=name)
+
+
+@overload
+def internal_action(handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> Action[P, R]: ...
+@overload
+def internal_action(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], Action[P, R]]: ...
+def internal_action(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares an action that only other functions may call; to clients it looks missing."""
+    return _declare(Action, handler, public=False, name=name)
+
+
+def _declare(kind: type[Function[Any, Any]], handler: Any, *, public: bool, name: str | None) -> Any:
+    if handler is None:
+        return lambda handler: kind(handler, public=public, name=name)
+    return kind(handler, public=public, name=name)

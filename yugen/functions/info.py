@@ -1,0 +1,54 @@
+"""What a server knows of an app whose code it does not run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["query", "mutation", "action"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionInfo:
+    """A function by its kind, and whether clients may call it."""
+
+    kind: Kind
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index as the app declares it: dotted field paths, and whether their values are unique."""
+
+    fields: tuple[str, ...]
+    unique: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """The functions of an app by path, and the indexes of its declared tables by table and name."""
+
+    functions: Mapping[str, FunctionInfo]
+    tables: Mapping[str, Mapping[str, IndexInfo]]
+
+    def to_data(self) -> tuple[Any, ...]:
+        """The same as tuples and dicts, to be sent between processes."""
+        return (
+            {path: (info.kind, info.public) for path, info in self.functions.items()},
+            {
+                table: {name: (index.fields, index.unique) for name, index in indexes.items()}
+                for table, indexes in self.tables.items()
+            },
+        )
+
+    @classmethod
+    def from_data(cls, data: tuple[Any, ...]) -> AppInfo:
+        functions, tables = data
+        return cls(
+            {path: FunctionInfo(*info) for path, info in functions.items()},
+            {
+                table: {name: IndexInfo(tuple(fields), unique) for name, (fields, unique) in indexes.items()}
+                for table, indexes in tables.items()
+            },
+        )
