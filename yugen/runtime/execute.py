@@ -1,0 +1,202 @@
+"""Running one function over one snapshot, from encoded arguments to an outcome.
+
+Nothing here commits, caches or sends. The same coroutine runs in a worker process, where it never suspends, and on an
+event loop over a store that answers later.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from yugen import values
+from yugen.catalog import Catalog
+from yugen.errors import Refused, YugenError
+from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
+from yugen.functions.database import DatabaseReader, DatabaseWriter, Tables
+from yugen.functions.declare import Function
+from yugen.functions.info import Kind
+from yugen.functions.names import canonical_path
+from yugen.functions.registry import App, Registered, WrongKind
+from yugen.runtime import logs
+from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.run import Run
+from yugen.runtime.transaction import Transaction
+from yugen.schema import as_wire
+from yugen.storage.interface import Snapshot
+
+CALL_DEPTH_MAX = 8
+"""How deep functions may call one another (protocol.md 10)."""
+
+
+class CalledFunctionFailed(Exception):
+    """A function that an action called has failed with an error that carries no data."""
+
+
+class Executor:
+    """Runs the functions of one app.
+
+    Args:
+        app: the loaded app.
+        catalog: the tables of the deployment.
+        development: whether the text of errors goes to clients.
+    """
+
+    def __init__(self, app: App, catalog: Catalog, *, development: bool) -> None:
+        self.app = app
+        self.catalog = catalog
+        self._tables = Tables(app.documents)
+        self._development = development
+
+    async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
+        """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
+        dice = random.Random(run.seed)
+        auth = Auth(run.identity)
+        transaction = Transaction(snapshot, self.catalog, now=run.now, random_bytes=dice.randbytes)
+        nested = _Nested(self, transaction, auth, run.now, dice)
+
+        async def body() -> bytes:
+            registered = self.app.find(run.path, public=run.public)
+            _check_kind(registered, run.kind)
+            result = await nested.invoke(registered, _arguments(run.args), depth=1)
+            return registered.signature.encode_result(result)
+
+        answer = await self._answer(run, body)
+        changes = () if answer.failure else transaction.changes
+        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read)
+
+    async def act(self, run: Run, call: Call) -> Answer:
+        """Runs an action, whose queries, mutations and actions go through `call`."""
+        ctx = ActionCtx(Auth(run.identity), run.now, random.Random(run.seed), call)
+
+        async def body() -> bytes:
+            registered = self.app.find(run.path, public=run.public)
+            _check_kind(registered, run.kind)
+            kwargs = registered.signature.bind(_arguments(run.args), self.catalog)
+            result = await registered.function.handler(ctx, **kwargs)
+            return registered.signature.encode_result(registered.signature.result(result, self.catalog))
+
+        return await self._answer(run, body)
+
+    def reference(self, target: Function[Any, Any] | str) -> Registered:
+        """The function that another function refers to, internal ones included."""
+        path = canonical_path(target) if isinstance(target, str) else self.app.path_of(target)
+        return self.app.find(path, public=False)
+
+    def encode_arguments(self, args: Mapping[str, Any]) -> bytes:
+        """Arguments given in Python as encoded JSON."""
+        return values.dumps(dict(args), fallback=as_wire)
+
+    def received(self, registered: Registered, answer: Answer) -> Any:
+        """The result of a function that an action has called, or its failure raised here."""
+        for line in answer.log_lines:
+            logs.relay(line)
+        if answer.failure is not None:
+            if answer.failure.data is not None:
+                raise YugenError(values.loads(answer.failure.data))
+            raise CalledFunctionFailed(f"{registered.path}: {answer.failure.message}")
+        assert answer.value is not None
+        return registered.signature.decode_result(answer.value, self.catalog)
+
+    async def _answer(self, run: Run, body: Callable[[], Awaitable[bytes]]) -> Answer:
+        value, failure = None, None
+        with logs.captured() as lines:
+            try:
+                value = await body()
+            except Exception as error:
+                failure = self.failure(run, error)
+        return Answer(value, failure, tuple(lines))
+
+    def failure(self, run: Run, error: BaseException) -> Failure:
+        """What the caller learns of an error (protocol.md 2.12).
+
+        A `YugenError` carries its data, a `Refused` its sentence. Any other error is the app's own business: clients
+        of a deployment in development see it with its place, others only the request id to look for in the logs.
+        """
+        prefix = f"[Request ID: {run.request_id}] Server Error"
+        data = None
+        if isinstance(error, YugenError):
+            try:
+                data = values.dumps(error.data)
+            except values.InvalidValue as fault:
+                error = TypeError(f"the data of a YugenError must be a value of the wire: {fault}")
+        told = self._development or isinstance(error, Refused)
+        if not told:
+            return Failure(prefix, data)
+        return Failure(f"{prefix}\nUncaught {_described(error)}{self._places(error)}", data)
+
+    def _places(self, error: BaseException) -> str:
+        if not self._development or isinstance(error, Refused):
+            return ""
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).is_relative_to(self.app.folder)
+        ]
+        return "".join(
+            f"\n    at {frame.name} ({Path(frame.filename).name}:{frame.lineno}:{(frame.colno or 0) + 1})"
+            for frame in reversed(frames)
+        )
+
+
+class _Nested:
+    """The functions of one transaction, calling one another."""
+
+    def __init__(
+        self, executor: Executor, transaction: Transaction, auth: Auth, now: float, dice: random.Random
+    ) -> None:
+        self._executor = executor
+        self._transaction = transaction
+        self._auth = auth
+        self._now = now
+        self._dice = dice
+
+    async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
+        if depth > CALL_DEPTH_MAX:
+            raise RecursionError(f"functions call one another more than {CALL_DEPTH_MAX} deep at {registered.path}")
+        catalog = self._executor.catalog
+        tables = self._executor._tables
+        kwargs = registered.signature.bind(args, catalog)
+
+        async def call(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
+            target = self._executor.reference(reference)
+            _check_kind(target, kind)
+            decoded = values.loads(self._executor.encode_arguments(given))
+            assert isinstance(decoded, dict)
+            return await self.invoke(target, decoded, depth + 1)
+
+        ctx: Any
+        if registered.kind == "query":
+            reader = DatabaseReader(self._transaction, tables)
+            ctx = QueryCtx(reader, self._auth, self._now, self._dice, call)
+            result = await registered.function.handler(ctx, **kwargs)
+        else:
+            writer = DatabaseWriter(self._transaction, tables)
+            ctx = MutationCtx(writer, self._auth, self._now, self._dice, call)
+            with self._transaction.savepoint():
+                result = await registered.function.handler(ctx, **kwargs)
+        return registered.signature.result(result, catalog)
+
+
+def _arguments(text: bytes) -> dict[str, Any]:
+    args = values.loads(text)
+    assert isinstance(args, dict)
+    return args
+
+
+def _check_kind(registered: Registered, kind: Kind | None) -> None:
+    if kind is not None and registered.kind != kind:
+        raise WrongKind(f"{registered.path} is {_a(registered.kind)}; call it as {_a(registered.kind)}, not as {_a(kind)}.")
+    if kind is None and registered.kind == "action":
+        raise WrongKind(f"{registered.path} is an action; it runs outside transactions.")
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "action" else f"a {kind}"
+
+
+def _described(error: BaseException) -> str:
+    return f"{error.code if isinstance(error, Refused) else type(error).__name__}: {error}"

@@ -1,0 +1,51 @@
+"""What running a function gives, as plain data that crosses process and layer boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yugen.intervals import Interval
+from yugen.storage.interface import Change, Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a function gave no value.
+
+    `message` is for the caller. `data` is the encoded JSON of what a `YugenError` carries and None for every other
+    error, so that data which is null stays data (`b"null"`).
+    """
+
+    message: str
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller learns: the encoded JSON of the value, or the failure; and the lines the function logged."""
+
+    value: bytes | None = None
+    failure: Failure | None = None
+    log_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer with what the run read and wants to write.
+
+    `reads` are disjoint intervals of the key space in order; they are complete also when the function failed, since
+    a failed query is a result like any other. `reads_identity` tells whether the answer may differ for another caller.
+    """
+
+    answer: Answer
+    reads: tuple[Interval, ...] = ()
+    changes: tuple[Change, ...] = ()
+    reads_identity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MutationAnswer:
+    """A mutation's answer; `ts` is its commit timestamp, or None when it failed and nothing was written."""
+
+    answer: Answer
+    ts: Timestamp | None

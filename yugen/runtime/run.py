@@ -1,0 +1,35 @@
+"""A request to run a function, as plain data that crosses process boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yugen.functions.info import Kind
+from yugen.identity import Identity
+from yugen.storage.interface import Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A request to run a function.
+
+    Attributes:
+        kind: what it is called as; None for whatever it is.
+        path: its canonical path.
+        args: its arguments, as the encoded JSON of one object.
+        public: whether internal functions look missing.
+        ts: the timestamp to read at.
+        now: what `ctx.now` says, in milliseconds since the epoch.
+        seed: what `ctx.random` starts from.
+        request_id: 16 hex digits that stand before the text of an error.
+    """
+
+    kind: Kind | None
+    path: str
+    args: bytes
+    public: bool
+    ts: Timestamp
+    now: float
+    seed: bytes
+    request_id: str
+    identity: Identity | None = None

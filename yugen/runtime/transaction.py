@@ -1,0 +1,185 @@
+"""One execution's view of the database: a snapshot, its own writes laid over it, and a record of what it read.
+
+Every read leaves an interval of the key space behind, and nothing but reads does. `reads` and `changes` are all that
+the commit needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from yugen import bounds, ids, keys, values
+from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.errors import Refused
+from yugen.intervals import IntervalSet, point
+from yugen.storage.interface import Change, Row, Snapshot
+from yugen.storage.overlay import Laid, Overlay
+
+
+class UniqueError(Refused):
+    """A document with the same values stands in a unique index already."""
+
+    code = "UniqueError"
+
+
+_NOTHING = Laid(None, ())
+"""The image of a document that does not exist."""
+
+
+class Rows:
+    """The rows of a range in order, as `yugen.functions.database.Rows` wants them."""
+
+    def __init__(self, transaction: Transaction, start: bytes, end: bytes, *, reverse: bool) -> None:
+        self._transaction = transaction
+        self._start = start
+        self._end = end
+        self._reverse = reverse
+
+    async def take(self, count: int) -> list[Row]:
+        """The next `count` rows. Records the interval up to the last of them, or to the end when there are fewer."""
+        start, end = self._start, self._end
+        rows = await self._transaction.overlay.scan(
+            self._transaction.snapshot, start, end, reverse=self._reverse, limit=count
+        )
+        if len(rows) == count and rows:
+            if self._reverse:
+                start = self._end = rows[-1].key
+            else:
+                end = self._start = rows[-1].key + b"\x00"
+        else:
+            self._start = self._end = end
+        self._transaction.reads.add(start, end)
+        return rows
+
+
+class Transaction:
+    """A transaction over a snapshot.
+
+    Args:
+        snapshot: the database to read; the owner closes it.
+        catalog: the tables that stood when the snapshot was taken, or later.
+        now: creation time of the documents it inserts, in milliseconds since the epoch.
+        random_bytes: gives that many random bytes, for ids.
+
+    Attributes:
+        reads: what was read so far, as intervals of the key space.
+        overlay: its own writes.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, catalog: Catalog, *, now: float, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.snapshot = snapshot
+        self.catalog = catalog
+        self.reads = IntervalSet()
+        self.overlay = Overlay()
+        self._now = now
+        self._random_bytes = random_bytes
+        self._before: dict[bytes, Laid] = {}
+
+    async def table(self, name: str, *, create: bool = False) -> TableSpec | None:
+        """The table of this name. When there is none, it is created, or its absence counts as read."""
+        known = self.catalog.named(name)
+        if known is not None:
+            return known
+        start, end = bounds.interval(keys.index_prefix(TABLES.number, 2), [name], None)
+        found = await self.rows(start, end).take(1)
+        if found:
+            return TableSpec(name, int(_field(found[0].value, "number")))
+        if not create:
+            return None
+        start, end = bounds.interval(keys.index_prefix(TABLES.number, 3), [], None)
+        last = await self.rows(start, end, reverse=True).take(1)
+        number = int(_field(last[0].value, "number")) + 1 if last else FIRST_USER_TABLE
+        await self.insert(TABLES, {"name": name, "number": float(number)})
+        return TableSpec(name, number)
+
+    async def numbered(self, number: int) -> TableSpec | None:
+        """The table of this number, also when this transaction has created it."""
+        known = self.catalog.numbered(number)
+        if known is not None:
+            return known
+        start, end = bounds.interval(keys.index_prefix(TABLES.number, 3), [float(number)], None)
+        found = await self.rows(start, end).take(1)
+        return TableSpec(str(_field(found[0].value, "name")), number) if found else None
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The stored JSON of the document at a document key, or None."""
+        self.reads.add(*point(key))
+        laid = self.overlay.get(key)
+        return await self.snapshot.get(key) if laid is None else laid.value
+
+    def rows(self, start: bytes, end: bytes, *, reverse: bool = False) -> Rows:
+        """The rows of [start, end), which lies within one index."""
+        return Rows(self, start, end, reverse=reverse)
+
+    async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str:
+        """Adds a document of checked wire values and returns its id."""
+        internal = ids.new_internal(self._now, self._random_bytes(10))
+        id = ids.encode_id(table.number, internal)
+        self._before[keys.document_key(table.number, internal)] = _NOTHING
+        await self.write(table, internal, {"_id": id, CREATION_TIME: self._now, **fields})
+        return id
+
+    async def write(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None:
+        """Gives a document this content, or deletes it.
+
+        Raises:
+            InvalidValue: the document breaks a limit of documents.
+            UniqueError: another document has its values in a unique index.
+        """
+        key = keys.document_key(table.number, internal)
+        if document is None:
+            after = _NOTHING
+        else:
+            values.check_document(document)
+            after = Laid(values.dumps(document), table.entry_keys(document, internal))
+            for index, entry_key in zip(table.indexes, after.entry_keys, strict=True):
+                if index.unique:
+                    await self._check_unique(table, index, document, entry_key)
+        if key not in self._before:
+            text = await self.snapshot.get(key)
+            stored = values.loads(text) if text is not None else None
+            self._before[key] = Laid(text, table.entry_keys(stored, internal)) if isinstance(stored, dict) else _NOTHING
+        self.overlay.put(key, *after)
+
+    async def _check_unique(
+        self, table: TableSpec, index: IndexSpec, document: dict[str, Any], entry_key: bytes
+    ) -> None:
+        same = [keys.lookup(document, path) for path in index.fields]
+        if values.ABSENT in same:
+            return
+        start, end = bounds.interval(keys.index_prefix(table.number, index.slot), same, None)
+        for row in await self.rows(start, end).take(2):
+            if keys.internal_of(row.key) != keys.internal_of(entry_key):
+                shown = ", ".join(f"{path} = {values.dumps(value).decode()}" for path, value in zip(index.fields, same, strict=True))
+                raise UniqueError(f"Table {table.name} already has a document with {shown}; {index.name} is unique.")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undoes the writes made within when it is left by an error. What was read within stays read."""
+        kept = {key: self.overlay.get(key) for key in self._before}
+        try:
+            yield
+        except BaseException:
+            for key, before in self._before.items():
+                self.overlay.put(key, *(kept.get(key) or before))
+            raise
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The writes so far, one for each document whose content differs from the snapshot."""
+        changes = []
+        for key, before in self._before.items():
+            after = self.overlay.get(key)
+            if after is not None and after != before:
+                changes.append(Change(key, before.value, after.value, before.entry_keys, after.entry_keys))
+        return tuple(changes)
+
+
+def _field(text: bytes, name: str) -> Any:
+    document = values.loads(text)
+    assert isinstance(document, dict)
+    return document[name]
