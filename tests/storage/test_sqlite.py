@@ -1,0 +1,575 @@
+"""What only a store on a disk must do: survive crashes and faults, and be read by other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import itertools
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, whole
+from yugen.keys import document_key
+from yugen.storage import sqlite
+from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
+from yugen.storage.sqlite import SqliteReader, SqliteStore, pack_keys, unpack_keys
+
+A, B = Note(1, "ada"), Note(2, "bob")
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "app.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path)
+    await store.open()
+    yield store
+    await store.close()
+
+
+def large(ts: int, size: int) -> Commit:
+    """A commit of one new document of `size` bytes."""
+    return Commit(ts, (Change(document_key(TABLE, ts.to_bytes(16, "big")), None, b"x" * size),))
+
+
+def check_integrity(path: Path) -> None:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    assert connection.pragma("integrity_check") == "ok"
+    connection.close()
+
+
+def wal_size(path: Path) -> int:
+    """Bytes in the WAL, 0 when there is none."""
+    wal = Path(f"{path}-wal")
+    return wal.stat().st_size if wal.exists() else 0
+
+
+async def start(program: str, path: Path) -> asyncio.subprocess.Process:
+    """Runs a Python program on a database, in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(path), cwd=REPOSITORY, stdin=PIPE, stdout=PIPE
+    )
+
+
+@given(st.lists(st.binary(max_size=300)))
+def test_packed_keys_are_unpacked(keys: list[bytes]) -> None:
+    assert unpack_keys(pack_keys(keys)) == tuple(keys)
+
+
+# Opening and closing
+
+
+async def test_everything_survives_reopening(path: Path) -> None:
+    history = History()
+    request = RequestRecord("session", 1, b"digest", b"null")
+    commits = [history.commit(10, {1: A, 2: B}), history.commit(20, {1: B, 2: None})]
+    for times in range(2):
+        store = SqliteStore(path)
+        assert await store.open() == history.newest * times
+        if not times:
+            await append(store, *commits, Commit(30, (), request))
+            history.states[30] = history.at(20)
+        for ts in (10, 20, 30):
+            snapshot = await store.snapshot(ts)
+            assert await read_all(snapshot) == expected_all(history.at(ts))
+            snapshot.close()
+        assert await store.changes(0) == [*commits, Commit(30, ())]
+        assert await store.find_request("session", 1) == (request, 30)
+        await store.close()
+        await store.close()
+
+
+async def test_the_newest_timestamp_outlives_log_and_process(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, *[Commit(ts, ()) for ts in range(1, 2501)])  # more than one step of trimming
+    await store.trim(10_000)
+    await store.close()
+    store = SqliteStore(path)
+    assert await store.open() == 2500
+    await store.close()
+
+
+async def test_closing_leaves_nothing_in_the_wal(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, History().commit(10, {1: A}))
+    assert wal_size(path) > 0
+    await store.close()
+    assert wal_size(path) == 0
+    reader = SqliteReader(path)
+    snapshot = await reader.snapshot(10)
+    assert await snapshot.get(key_of(1)) == A.stored
+    reader.close()
+
+
+async def test_a_second_opener_is_refused_and_the_first_unharmed(store: SqliteStore, path: Path) -> None:
+    second = SqliteStore(path.parent / ".." / "data" / "app.db")
+    with pytest.raises(StorageError, match=rf"app\.db is in use by process {os.getpid()}, which holds .*app\.db\.lock"):
+        await second.open()
+    await second.close()
+    await append(store, History().commit(10, {1: A}))
+    await store.close()
+    third = SqliteStore(path)
+    assert await third.open() == 10
+    await third.close()
+
+
+async def test_a_newer_version_is_refused_and_its_file_let_go(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", 99)
+    with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 1"):
+        await SqliteStore(path).open()
+    connection.pragma("user_version", 1)
+    connection.close()
+    store = SqliteStore(path)
+    assert await store.open() == 0
+    await store.close()
+
+
+async def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="not a Yugen database"):
+        await SqliteStore(path).open()
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database " * 1000)
+    with pytest.raises(StorageError, match="damaged or not a database"):
+        await SqliteStore(path).open()
+
+
+async def test_a_path_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/app\.db cannot be used"):
+        await SqliteStore(tmp_path / "file" / "app.db").open()
+
+
+def test_a_reader_needs_a_database(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be opened"):
+        SqliteReader(tmp_path / "missing.db")
+    apsw.Connection(str(tmp_path / "empty.db")).close()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StorageError, match="start the server once"):
+        SqliteReader(tmp_path / "empty.db")
+
+
+async def test_a_store_is_used_between_open_and_close(path: Path) -> None:
+    store = SqliteStore(path)
+    with pytest.raises(RuntimeError, match="not open"):
+        await store.changes(0)
+    await store.open()
+    await store.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await append(store, Commit(1, ()))
+
+
+# Readers
+
+
+async def test_a_reader_cannot_write(store: SqliteStore, path: Path) -> None:
+    reader = SqliteReader(path)
+    with pytest.raises(apsw.ReadOnlyError):
+        reader._views[0]._connection.execute("DELETE FROM log")
+    reader.close()
+
+
+READ = """
+import asyncio, sys
+from yugen.storage.sqlite import SqliteReader
+
+async def main():
+    reader = SqliteReader(sys.argv[1])
+    for line in sys.stdin:
+        ts, key = line.split()
+        snapshot = await reader.snapshot(int(ts))
+        print(await snapshot.get(bytes.fromhex(key)), flush=True)
+        snapshot.close()
+    reader.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_another_process_reads_what_is_committed_at_any_timestamp(store: SqliteStore, path: Path) -> None:
+    history = History()
+    child = await start(READ, path)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    for ts in range(10, 60, 10):
+        await append(store, history.commit(ts, {1: Note(ts, "ada")}))
+        for asked in (ts, 10, ts - 5):
+            note = history.at(asked).get(1)
+            child.stdin.write(f"{asked} {key_of(1).hex()}\n".encode())
+            assert await child.stdout.readline() == f"{note.stored if note else None!r}\n".encode()
+    child.stdin.close()
+    assert await child.wait() == 0
+
+
+async def test_snapshots_share_connections_by_what_these_can_show(store: SqliteStore, path: Path) -> None:
+    history = History()
+    reader = SqliteReader(path)
+    await append(store, history.commit(10, {1: A}))
+    first, second = await reader.snapshot(10), await reader.snapshot(5)
+    assert len(reader._views) == 1
+    await append(store, history.commit(20, {1: B}))
+    third, fourth = await reader.snapshot(20), await reader.snapshot(10)
+    assert len(reader._views) == 2
+    for snapshot in (first, second, third, fourth):
+        assert await read_all(snapshot) == expected_all(history.at(snapshot.ts))
+        snapshot.close()
+    await append(store, history.commit(30, {1: A}))
+    fifth = await reader.snapshot(30)
+    assert len(reader._views) == 2
+    fifth.close()
+    reader.close()
+
+
+async def test_only_a_released_reader_lets_the_wal_start_over(store: SqliteStore, path: Path) -> None:
+    reader = SqliteReader(path)
+    await append(store, large(1, 100))
+    snapshot = await reader.snapshot(1)
+    checkpointer = apsw.Connection(str(path))
+    assert checkpointer.pragma("journal_mode") == "wal"
+
+    def truncate() -> None:
+        checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    reader.release()
+    with pytest.raises(apsw.BusyError):  # a snapshot is open
+        truncate()
+    snapshot.close()
+    with pytest.raises(apsw.BusyError):  # kept for the next
+        truncate()
+    reader.release()
+    truncate()
+    assert wal_size(path) == 0
+    checkpointer.close()
+    reader.close()
+
+
+async def test_the_wal_stays_small_when_nobody_reads(store: SqliteStore, path: Path) -> None:
+    for ts in range(1, 201):
+        await append(store, large(ts, 200_000))
+    assert wal_size(path) < 2 * sqlite._CHECKPOINT_FRAMES * sqlite._PAGE_BYTES
+
+
+async def test_the_wal_is_cut_once_an_old_reader_is_gone(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 20)
+    monkeypatch.setattr(sqlite, "_TRUNCATE_FRAMES", 100)
+    monkeypatch.setattr(sqlite, "_TRUNCATE_BUSY_MS", 1)
+    reader = SqliteReader(path)
+    old = await reader.snapshot(0)
+    for ts in range(1, 21):
+        await append(store, large(ts, 100_000))
+    grown = wal_size(path)
+    assert grown > 20 * 100_000
+    assert await old.get(large(1, 1).changes[0].key) is None
+    old.close()
+    reader.release()
+    for ts in range(21, 24):
+        await append(store, large(ts, 100_000))
+    assert wal_size(path) < grown / 2
+    reader.close()
+
+
+# Crashes
+
+APPEND_FOREVER = """
+import asyncio, itertools, sys
+from tests.storage.test_sqlite import large
+from yugen.storage.interface import Commit
+from yugen.storage.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore(sys.argv[1])
+    newest = await store.open()
+    for ts in itertools.count(newest + 1, 3):
+        commits = [large(ts, 100), large(ts + 1, 60_000), Commit(ts + 2, ())]
+        await store.append(lambda others, newest: commits)
+        print(ts + 2, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_acknowledged_commits_survive_kill_9(path: Path) -> None:
+    acknowledged = 0
+    for acknowledgements in (1, 7, 60, 150):
+        child = await start(APPEND_FOREVER, path)
+        assert child.stdout is not None
+        for _ in range(acknowledgements):
+            acknowledged = int(await child.stdout.readline())
+        child.kill()
+        while (line := await child.stdout.readline()).endswith(b"\n"):
+            acknowledged = int(line)
+        await child.wait()
+        store = SqliteStore(path)
+        newest = await store.open()
+        assert newest >= acknowledged
+        assert newest % 3 == 0  # commits appended together are there together
+        commits = await store.changes(0, limit=newest + 1)
+        assert [commit.ts for commit in commits] == list(range(1, newest + 1))
+        snapshot = await store.snapshot(newest)
+        for commit in commits:
+            for change in commit.changes:
+                assert await snapshot.get(change.key) == change.after
+        snapshot.close()
+        await store.close()
+        check_integrity(path)
+
+
+# Faults
+
+
+class Disk:
+    """Stands between SQLite and `pwrite`, and can fail it."""
+
+    def __init__(self) -> None:
+        self._vfs = apsw.VFS("faulty", "unix")
+        prototype = ctypes.CFUNCTYPE(
+            ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, use_errno=True
+        )
+        address = self._vfs.xGetSystemCall("pwrite64")
+        assert address is not None
+        self._write = prototype(address)
+        self._hook = prototype(self._pwrite)
+        hook_address = ctypes.cast(self._hook, ctypes.c_void_p).value
+        assert hook_address is not None
+        self._vfs.xSetSystemCall("pwrite64", hook_address)
+        self.heal()
+
+    def fail(self, code: int, *, on: int = 1, once: bool = False) -> None:
+        """Lets writes fail with this errno, from the `on`th one or only that one."""
+        self.failed = 0
+        self._code, self._countdown, self._once = code, on, once
+
+    def heal(self) -> None:
+        self._code, self._countdown, self._once = 0, 0, False
+
+    def remove(self) -> None:
+        self._vfs.xSetSystemCall("pwrite64", 0)
+        self._vfs.unregister()
+
+    def _pwrite(self, file: int, data: int, size: int, offset: int) -> int:
+        if self._code:
+            self._countdown -= 1
+            if self._countdown == 0 or (self._countdown < 0 and not self._once):
+                self.failed += 1
+                ctypes.set_errno(self._code)
+                return -1
+        return int(self._write(file, data, size, offset))
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    disk = Disk()
+    yield disk
+    disk.remove()
+
+
+async def test_a_full_disk_refuses_writes_until_there_is_space(store: SqliteStore, path: Path, disk: Disk) -> None:
+    history = History()
+    await append(store, history.commit(10, {1: A}))
+    disk.fail(errno.ENOSPC)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="is full and nothing was written") as caught:
+            await append(store, large(20, 100_000))
+        assert caught.value.full
+        assert not caught.value.stopped
+        snapshot = await store.snapshot(10)
+        assert await read_all(snapshot) == expected_all({1: A})
+        snapshot.close()
+    disk.heal()
+    await append(store, history.commit(20, {1: B}))
+    snapshot = await store.snapshot(20)
+    assert await read_all(snapshot) == expected_all({1: B})
+    snapshot.close()
+    await store.close()
+    check_integrity(path)
+
+
+async def test_a_full_database_refuses_writes_until_it_may_grow(store: SqliteStore) -> None:
+    connection = store._writer._connection
+    assert connection is not None
+    connection.pragma("max_page_count", connection.pragma("page_count"))
+    with pytest.raises(StorageError) as caught:
+        await append(store, large(10, 1_000_000))
+    assert caught.value.full
+    connection.pragma("max_page_count", 1_000_000)
+    await append(store, large(10, 1_000_000))
+
+
+async def test_an_error_in_the_middle_of_a_batch_undoes_all_of_it(store: SqliteStore, disk: Disk) -> None:
+    disk.fail(errno.EIO, on=30, once=True)
+    with pytest.raises(StorageError) as caught:
+        await append(store, *[large(ts, 30_000) for ts in range(1, 20)])
+    assert disk.failed == 1
+    assert not caught.value.full
+    assert await store.changes(0) == []
+    snapshot = await store.snapshot(0)
+    assert await snapshot.scan(*whole(0), limit=100) == []
+    snapshot.close()
+    await append(store, *[large(ts, 30_000) for ts in range(1, 20)])
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("once", [True, False])
+async def test_any_write_may_fail_without_loss(path: Path, disk: Disk, code: int, once: bool) -> None:
+    """Fails the nth write of a store's life from open to close, for every n, and then reads what was acknowledged."""
+    for n in itertools.count(1):
+        database = path.with_name(f"{n}.db")
+        disk.fail(code, on=n, once=once)
+        acknowledged: list[Commit] = []
+        errors: list[StorageError] = []
+        store = SqliteStore(database)
+        try:
+            await store.open()
+            for ts in (1, 2):
+                commit = large(ts, 20_000)
+                await append(store, commit)
+                acknowledged.append(commit)
+        except StorageError as error:
+            errors.append(error)
+        await store.close()
+        assert all(error.full == (code == errno.ENOSPC) for error in errors), errors
+        failed = disk.failed
+        disk.heal()
+        store = SqliteStore(database)
+        await store.open()
+        assert (await store.changes(0))[: len(acknowledged)] == acknowledged
+        await store.close()
+        check_integrity(database)
+        if not failed:
+            break
+    assert n > 20
+
+
+class FailingSync(apsw.Connection):
+    """A connection whose commits and checkpoints fail as they do when `fsync` fails."""
+
+    armed: str | None = None
+    """What fails: "commit" or "checkpoint"."""
+
+    def execute(self, statements: str, *args: Any, **options: Any) -> apsw.Cursor:
+        if self.armed == "commit" and statements == "COMMIT":
+            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+        return super().execute(statements, *args, **options)
+
+    def wal_checkpoint(self, dbname: str | None = None, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> tuple[int, int]:
+        if self.armed == "checkpoint" and mode != apsw.SQLITE_CHECKPOINT_NOOP:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+        return super().wal_checkpoint(dbname, mode)
+
+
+async def open_failing(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SqliteStore, FailingSync]:
+    monkeypatch.setattr(apsw, "Connection", FailingSync)
+    store = SqliteStore(path)
+    await store.open()
+    connection = store._writer._connection
+    assert isinstance(connection, FailingSync)
+    return store, connection
+
+
+async def test_a_failed_fsync_stops_the_store_for_good(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, connection = await open_failing(path, monkeypatch)
+    history = History()
+    await append(store, history.commit(10, {1: A}))
+    connection.armed = "commit"
+    lost = large(20, 100)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="restart the server") as caught:
+            await append(store, lost)
+        assert caught.value.stopped
+        connection.armed = None  # it would work again, and must not be trusted
+    with pytest.raises(StorageError, match="restart the server"):
+        await store.trim(10)
+    snapshot = await store.snapshot(10)
+    assert await read_all(snapshot) == expected_all({1: A})
+    snapshot.close()
+    await store.close()
+    store = SqliteStore(path)
+    assert await store.open() == 10
+    await append(store, lost)
+    await store.close()
+
+
+async def test_a_failed_fsync_in_a_checkpoint_stops_the_store(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 1)
+    store, connection = await open_failing(path, monkeypatch)
+    connection.armed = "checkpoint"
+    await append(store, large(1, 100))
+    with pytest.raises(StorageError, match="restart the server") as caught:
+        await append(store, large(2, 100))
+    assert caught.value.stopped
+    assert "checkpoint failed" in caplog.text
+    await store.close()
+
+
+async def test_a_failed_checkpoint_loses_nothing(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, large(1, 300_000))
+    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 10)
+    disk.fail(errno.ENOSPC)
+    await store.trim(0)  # has nothing to write, and then a checkpoint to make
+    assert disk.failed == 1
+    assert "is full" in caplog.text
+    disk.heal()
+    await append(store, large(2, 100))
+    await store.close()
+    check_integrity(path)
+
+
+def damage(path: Path) -> None:
+    """Overwrites all pages but the first."""
+    whole_file = path.read_bytes()
+    path.write_bytes(whole_file[: sqlite._PAGE_BYTES].ljust(len(whole_file), b"\xff"))
+
+
+async def test_a_damaged_page_is_told(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, *[large(ts, 3000) for ts in range(1, 50)])
+    await store.close()
+    damage(path)
+    with pytest.raises(StorageError, match="restore it from a backup"):
+        await SqliteStore(path).open()
+
+
+async def test_the_event_loop_runs_while_a_commit_is_written(store: SqliteStore) -> None:
+    turns = 0
+    appending = asyncio.ensure_future(append(store, *[large(ts, 50_000) for ts in range(1, 200)]))
+    while not appending.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10

@@ -1,0 +1,104 @@
+"""Documents laid over a snapshot, so that it reads as if they were stored there.
+
+Used twice: a transaction sees its own uncommitted writes this way, and a store shows an earlier timestamp by laying
+the images from before over the documents that changed since.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import NamedTuple, Protocol
+
+from yugen.keys import index_prefix, internal_of, table_of, to_document_key
+from yugen.storage.interface import Row
+
+
+class Scannable(Protocol):
+    """Anything that can be scanned as a `Snapshot` can."""
+
+    async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]: ...
+
+
+class Laid(NamedTuple):
+    """What an overlay says of one document: its stored JSON, or None where it is deleted, and its entry keys."""
+
+    value: bytes | None
+    entry_keys: tuple[bytes, ...]
+
+
+class Overlay:
+    """A set of documents that hide those of the same keys in a base.
+
+    A document laid here hides the base's one in every index, so an entry that has moved is found only where it is now.
+    """
+
+    __slots__ = ("_documents", "_row_keys")
+
+    def __init__(self) -> None:
+        self._documents: dict[bytes, Laid] = {}
+        self._row_keys: list[bytes] = []  # of documents that are not deleted: their own keys and their entries', sorted
+
+    def put(self, key: bytes, value: bytes | None, entry_keys: Sequence[bytes] = ()) -> None:
+        """Lays a document, in place of what was laid for it before; the value None lays a deletion."""
+        assert value is not None or not entry_keys, "a deleted document has no entries"
+        for row_key in self._row_keys_of(key):
+            del self._row_keys[bisect_left(self._row_keys, row_key)]
+        self._documents[key] = Laid(value, tuple(entry_keys))
+        for row_key in self._row_keys_of(key):
+            insort(self._row_keys, row_key)
+
+    def get(self, key: bytes) -> Laid | None:
+        """What is laid for a document; None when nothing is, and the base has the say."""
+        return self._documents.get(key)
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    async def scan(self, base: Scannable, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
+        """The first `limit` rows in [start, end) of the base with this laid over it; as `Snapshot.scan`.
+
+        The base is asked for no more rows than are missing, and again only for what takes the place of hidden ones.
+        """
+        if not self._documents:
+            return await base.scan(start, end, reverse=reverse, limit=limit)
+        documents = index_prefix(table_of(start), 0)
+        rows: list[Row] = []
+        hidden = 0
+        exhausted = False
+        while len(rows) < limit and not exhausted:
+            missing = limit - len(rows)
+            # Asking for as many again as were hidden keeps the number of pages logarithmic where many deleted
+            # documents lie together, as at the head of a queue that a transaction empties.
+            page = await base.scan(start, end, reverse=reverse, limit=missing + hidden)
+            kept = [row for row in page if documents + internal_of(row.key) not in self._documents]
+            exhausted = len(page) < missing + hidden
+            hidden += len(page) - len(kept)
+            # The page answers for the keys up to its last one, and those laid in between belong among its rows.
+            page_start, page_end = start, end
+            if not exhausted and reverse:
+                page_start = end = page[-1].key
+            elif not exhausted:
+                page_end = start = page[-1].key + b"\x00"
+            laid = self._rows(page_start, page_end, reverse=reverse, limit=missing)
+            rows += sorted(kept + laid, key=attrgetter("key"), reverse=reverse)
+        return rows[:limit]
+
+    def _row_keys_of(self, key: bytes) -> Iterable[bytes]:
+        laid = self._documents.get(key)
+        return () if laid is None or laid.value is None else (key, *laid.entry_keys)
+
+    def _rows(self, start: bytes, end: bytes, *, reverse: bool, limit: int) -> list[Row]:
+        """The first `limit` rows laid in [start, end), last ones if `reverse`; in ascending order either way."""
+        low, high = bisect_left(self._row_keys, start), bisect_left(self._row_keys, end)
+        if reverse:
+            low = max(low, high - limit)
+        else:
+            high = min(high, low + limit)
+        return [Row(key, self._value_of(key)) for key in self._row_keys[low:high]]
+
+    def _value_of(self, row_key: bytes) -> bytes:
+        value = self._documents[to_document_key(row_key)].value
+        assert value is not None, "a deleted document has no rows"
+        return value
