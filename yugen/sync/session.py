@@ -1,0 +1,444 @@
+"""The server's half of one sync connection, as a state machine: messages in; messages, work and a deadline out.
+
+Nothing here awaits, sleeps or reads a clock. Whoever owns the session owns the socket and does the work:
+
+1.  `receive` each frame, then do what `take_work` returns and report with `mutation_finished`, `action_finished`,
+    `token_accepted` or `token_rejected`. Call `invalidate` when a subscribed result may have changed.
+2.  After any of these, `begin_update` at the newest timestamp. It decides whether the client is due a Transition and
+    what must be run for it; run that, at that timestamp, and hand the answers to `finish_update`, which makes exactly
+    one Transition. To hold a slow client's Transitions back is not to call `begin_update`: what happens meanwhile adds
+    up, and the next one carries it all.
+3.  After any call, send `messages_to_send`, and after them close the socket if `close_requested`. Call
+    `handle_deadline` when the `deadline` has passed.
+
+Two versions tell where things stand: what was *received*, the query set and identity as the client last put them, and
+what was *sent*, the version the last Transition moved the client to. An update takes what was received when it began;
+what arrives while it runs is for the next one. So a Transition to some query set version holds a result for every query
+of that version, even for one the client has dropped since (protocol, 0.4 and 2.5).
+
+The owner promises two things which a session cannot check. When `begin_update(ts)` is called, `mutation_finished` has
+been called for each mutation of this session that committed at or before `ts`: its response must precede the first
+Transition that shows its writes (protocol, 2.6). And `invalidate` has been called for each query whose result a commit
+at or before `ts` may have changed: what is not run again counts as valid at `ts`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, assert_never
+
+from yugen.runtime.outcome import Answer, MutationAnswer
+from yugen.storage.interface import Timestamp
+from yugen.sync.messages import (
+    PING,
+    Action,
+    AddQuery,
+    Authenticate,
+    ClientMessage,
+    Connect,
+    Event,
+    ModifyQuerySet,
+    Mutation,
+    ProtocolError,
+    QueryId,
+    RemoveQuery,
+    RequestId,
+    Token,
+    Version,
+    action_response,
+    auth_error,
+    fatal_error,
+    mutation_response,
+    parse,
+    query_removed,
+    query_result,
+    transition,
+)
+
+PING_SECONDS: Final = 15.0
+"""Silence after which a Ping is due: the JavaScript client gives up after 60 s without a message, Rust after 30 s."""
+
+_REASON_SIZE_MAX: Final = 123
+"""Bytes that a WebSocket close frame has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one connection may hold at once. Beyond a limit it is closed with 1013 and the error named here.
+
+    Attributes:
+        waiting_mutations: mutations without a response, the running one included; `TooManyConcurrentMutations`.
+        running_actions: actions without a response; `TooManyConcurrentActions`.
+        subscriptions: queries in the query set; `TooManySubscriptions`.
+        held_messages: messages that wait for a token to be checked; `TooManyConcurrentRequests`.
+    """
+
+    waiting_mutations: int = 1000
+    running_actions: int = 1000
+    subscriptions: int = 4096
+    held_messages: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RunMutation:
+    """Run this mutation as the caller who had identity version `identity`, then call `mutation_finished`."""
+
+    request_id: RequestId
+    path: str
+    args: dict[str, Any]
+    identity: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    """Run this action as the caller who had identity version `identity`, then call `action_finished`."""
+
+    request_id: RequestId
+    path: str
+    args: dict[str, Any]
+    identity: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckToken:
+    """Find out who this is, then call `token_accepted` or `token_rejected`.
+
+    The caller found will be the one of identity version `identity`. Version 0 is nobody.
+    """
+
+    token: Token
+    identity: int
+
+
+Work: TypeAlias = RunMutation | RunAction | CheckToken
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a Transition needs: the answers to all queries of `run`, each at `ts`, for the caller of `identity`.
+
+    Subscriptions end by `removed` and begin, or begin anew for another caller, by `run`, in this order: an id may be in
+    both. `removed` may hold ids that were in no update's `run`.
+    """
+
+    ts: Timestamp
+    query_set: int
+    identity: int
+    removed: tuple[QueryId, ...]
+    run: tuple[AddQuery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How to close the socket."""
+
+    code: int
+    reason: str
+
+
+class ServerSession:
+    """One connection, from its first message to its close; a reconnecting client gets a new session.
+
+    Args:
+        now: seconds of any clock that never goes back; the same for all `now` here.
+        limits: what the connection may hold at once.
+
+    Attributes:
+        connect: the client's Connect message, once it is here.
+        unknown_messages: how many messages of types from the future were passed over.
+    """
+
+    def __init__(self, *, now: float, limits: SessionLimits | None = None) -> None:
+        self.connect: Connect | None = None
+        self.unknown_messages = 0
+        self._limits = limits or SessionLimits()
+
+        # Frames wait in the inbox only while a token is being checked: what follows it is for the new caller.
+        self._inbox: deque[str] = deque()
+        self._checking_token = False
+
+        # The received version: the query set and the identity as the client last put them.
+        self._query_set = 0
+        self._identity = 0
+        self._queries: dict[QueryId, AddQuery] = {}
+
+        # What the next update is for. Dictionaries without values are sets that keep their order.
+        self._stale: dict[QueryId, None] = {}
+        self._removed: dict[QueryId, None] = {}
+        # Set by a response, which clients take no notice of before a Transition up to here; cleared by that.
+        self._response_ts: Timestamp | None = None
+
+        # The sent version, and the last answer sent to each query of it.
+        self._sent = Version(0, 0, 0)
+        self._answers: dict[QueryId, Answer] = {}
+
+        # The update that runs now, and the newest timestamp of any update or response: time never goes back behind it.
+        self._update: Update | None = None
+        self._ts_min: Timestamp = 0
+
+        # Requests without a response. The first mutation has been handed out if one runs; the actions all have been.
+        self._mutations: deque[RunMutation] = deque()
+        self._mutation_running = False
+        self._actions: set[RequestId] = set()
+
+        self._work: list[Work] = []
+        self._outbox: list[bytes] = []
+        self._ping_at = now + PING_SECONDS
+        self._close: Close | None = None
+
+    # Messages in ---------------------------------------------------------------------------------------------------
+
+    def receive(self, frame: str | bytes) -> None:
+        """Takes one frame from the client: text, or bytes if it was binary, which the protocol does not have."""
+        if self._close is not None:
+            return
+        if isinstance(frame, bytes):
+            self.close(1003, "BinaryMessage")
+        elif len(self._inbox) >= self._limits.held_messages:
+            self.close(1013, "TooManyConcurrentRequests")
+        else:
+            self._inbox.append(frame)
+            self._read_inbox()
+
+    def _read_inbox(self) -> None:
+        while self._inbox and not self._checking_token:
+            try:
+                message = parse(self._inbox.popleft())
+                if message is None:
+                    self.unknown_messages += 1
+                else:
+                    self._apply(message)
+            except ProtocolError as error:
+                self._outbox.append(fatal_error(str(error)))
+                self.close(1008, error.code)
+
+    def _apply(self, message: ClientMessage) -> None:
+        """Applies one message wholly, or raises ProtocolError and applies nothing of it."""
+        match message:
+            case Connect():
+                if self.connect is not None:
+                    raise ProtocolError("DuplicateConnect", "Connect comes once, first on a connection.")
+                self.connect = message
+            case ModifyQuerySet():
+                self._modify_query_set(message)
+            case Mutation(request_id, path, args):
+                if len(self._mutations) >= self._limits.waiting_mutations:
+                    self.close(1013, "TooManyConcurrentMutations")
+                else:
+                    # A request id that is in use is not refused here. Its turn comes after the first one's, when the
+                    # record of that shows whether it is the same request, to get the same answer, or another.
+                    self._mutations.append(RunMutation(request_id, path, args, self._identity))
+            case Action(request_id, path, args):
+                self._start_action(RunAction(request_id, path, args, self._identity))
+            case Authenticate(base_version, token):
+                _check_base("Authenticate", base_version, self._identity)
+                self._checking_token = True
+                self._work.append(CheckToken(token, self._identity + 1))
+            case Event():
+                pass
+            case _:
+                assert_never(message)
+
+    def _modify_query_set(self, message: ModifyQuerySet) -> None:
+        _check_base("ModifyQuerySet", message.base_version, self._query_set)
+        queries, stale, removed = dict(self._queries), dict(self._stale), dict(self._removed)
+        for modification in message.modifications:
+            query_id = modification.query_id
+            match modification:
+                case AddQuery():
+                    if query_id in queries:
+                        raise ProtocolError("DuplicateQueryId", f"Add of queryId {query_id}, which is in use.")
+                    queries[query_id] = modification
+                    stale[query_id] = None
+                case RemoveQuery():
+                    if query_id not in queries:
+                        raise ProtocolError("UnknownQueryId", f"Remove of queryId {query_id}, which is not in use.")
+                    del queries[query_id]
+                    stale.pop(query_id, None)
+                    removed[query_id] = None
+                case _:
+                    assert_never(modification)
+        if len(queries) > self._limits.subscriptions:
+            self.close(1013, "TooManySubscriptions")
+            return
+        self._query_set = message.new_version
+        self._queries, self._stale, self._removed = queries, stale, removed
+
+    def _start_action(self, action: RunAction) -> None:
+        if action.request_id in self._actions:
+            # Nothing keeps an action from running twice, nor could the client tell the two answers apart.
+            raise ProtocolError("DuplicateRequestId", f"Action with requestId {action.request_id}, which is running.")
+        if len(self._actions) >= self._limits.running_actions:
+            self.close(1013, "TooManyConcurrentActions")
+            return
+        self._actions.add(action.request_id)
+        self._work.append(action)
+
+    # Work out, and what came of it -----------------------------------------------------------------------------------
+
+    def take_work(self) -> list[Work]:
+        """What to start now. Of the mutations it holds one at a time, in the order they came."""
+        work, self._work = self._work, []
+        if self._mutations and not self._mutation_running:
+            self._mutation_running = True
+            work.append(self._mutations[0])
+        return work
+
+    def mutation_finished(self, request_id: RequestId, mutation: MutationAnswer) -> None:
+        """The mutation handed out last has its answer; `take_work` has the next one."""
+        if self._close is not None:
+            return
+        assert self._mutation_running
+        assert self._mutations[0].request_id == request_id
+        self._mutations.popleft()
+        self._mutation_running = False
+        self._outbox.append(mutation_response(request_id, mutation))
+        # A failure has no timestamp, and any Transition will do; some clients wait for one all the same.
+        ts = mutation.ts or 0
+        self._response_ts = max(ts, self._response_ts or 0)
+        self._ts_min = max(ts, self._ts_min)
+
+    def action_finished(self, request_id: RequestId, answer: Answer) -> None:
+        """An action handed out has its answer."""
+        if self._close is not None:
+            return
+        self._actions.remove(request_id)
+        self._outbox.append(action_response(request_id, answer))
+
+    def token_accepted(self) -> None:
+        """The token being checked is good: from here on the caller is another, for whom every query runs again."""
+        if self._close is not None:
+            return
+        assert self._checking_token
+        self._checking_token = False
+        self._identity += 1
+        self._stale = dict.fromkeys(self._queries)
+        self._read_inbox()
+
+    def token_rejected(self, error: str) -> None:
+        """The token being checked is bad. The connection ends; what came after the token is not looked at.
+
+        When it cannot be told whether the token is good, `close` with 1011, so that the client tries again.
+        """
+        if self._close is not None:
+            return
+        assert self._checking_token
+        self._outbox.append(auth_error(error, base_version=self._sent.identity))
+        self.close(1000, "")
+
+    # Transitions -----------------------------------------------------------------------------------------------------
+
+    def invalidate(self, query_id: QueryId) -> None:
+        """The result of a subscribed query may have changed. Word of one removed meanwhile may come late."""
+        if query_id in self._queries:
+            self._stale[query_id] = None
+
+    def begin_update(self, ts: Timestamp) -> Update | None:
+        """Decides what the client is due, as of `ts`; None if that is nothing, or an update is running already.
+
+        Args:
+            ts: not older than any update begun or mutation answered before.
+        """
+        assert ts >= self._ts_min
+        if self._close is not None or self._update is not None or not self._update_due():
+            return None
+        self._ts_min = ts
+        self._update = Update(
+            ts=ts,
+            query_set=self._query_set,
+            identity=self._identity,
+            removed=tuple(self._removed),
+            run=tuple(self._queries[query_id] for query_id in self._stale),
+        )
+        self._removed, self._stale = {}, {}
+        return self._update
+
+    def _update_due(self) -> bool:
+        return (
+            self._query_set != self._sent.query_set
+            or self._identity != self._sent.identity
+            or bool(self._stale)
+            or self._response_ts is not None
+        )
+
+    def finish_update(self, update: Update, results: Mapping[QueryId, Answer]) -> None:
+        """Makes the update's Transition of the answers to all of its queries.
+
+        Answers equal to the last ones sent are left out. A Transition is not made when it would say nothing: the Rust
+        client reports each of them.
+        """
+        if self._close is not None:
+            return
+        assert update is self._update
+        self._update = None
+        modifications = []
+        for query_id in update.removed:
+            self._answers.pop(query_id, None)
+            modifications.append(query_removed(query_id))
+        for query in update.run:
+            answer = results[query.query_id]
+            if answer != self._answers.get(query.query_id):
+                self._answers[query.query_id] = answer
+                modifications.append(query_result(query.query_id, answer))
+
+        end = Version(update.query_set, update.identity, update.ts)
+        moved = (end.query_set, end.identity) != (self._sent.query_set, self._sent.identity)
+        settles = self._response_ts is not None and self._response_ts <= end.ts
+        if modifications or moved or settles:
+            assert end.query_set >= self._sent.query_set
+            assert end.identity >= self._sent.identity
+            assert end.ts >= self._sent.ts
+            self._outbox.append(transition(self._sent, end, modifications))
+            self._sent = end
+        if settles:
+            self._response_ts = None
+
+    # Messages, close and deadline out --------------------------------------------------------------------------------
+
+    def messages_to_send(self, *, now: float) -> list[bytes]:
+        """The text frames to send now, in order; each is returned once."""
+        if self._outbox:
+            self._ping_at = now + PING_SECONDS
+        messages, self._outbox = self._outbox, []
+        return messages
+
+    def close(self, code: int, reason: str) -> None:
+        """Ends the session: nothing more is read, run or answered. What it had to say before may still be sent.
+
+        Args:
+            code: of the WebSocket close frame.
+            reason: a word in camel case; clients choose their backoff by some of them (protocol, 2.7).
+        """
+        assert len(reason.encode()) <= _REASON_SIZE_MAX
+        if self._close is not None:
+            return
+        self._close = Close(code, reason)
+        self._inbox.clear()
+        self._work.clear()
+        self._mutations.clear()
+
+    def close_requested(self) -> Close | None:
+        """How to close the socket, after all messages are sent; None while the session goes on."""
+        return self._close
+
+    def deadline(self) -> float | None:
+        """When to call `handle_deadline`; None once the session has ended. Sending a message moves it."""
+        return None if self._close is not None else self._ping_at
+
+    def handle_deadline(self, *, now: float) -> None:
+        """Sends a Ping if the deadline has passed and nothing else waits to be sent."""
+        if self._close is not None or now < self._ping_at:
+            return
+        self._ping_at = now + PING_SECONDS
+        if not self._outbox:
+            self._outbox.append(PING)
+
+
+def _check_base(message: str, base_version: int, received: int) -> None:
+    if base_version != received:
+        raise ProtocolError(
+            "BaseVersionMismatch",
+            f"{message}.baseVersion must be {received}, the version received last; it is {base_version}.",
+        )
