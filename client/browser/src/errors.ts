@@ -1,0 +1,39 @@
+import type { Value } from "./values.js";
+
+/** A query, mutation or action failed on the server. */
+export class FunctionError extends Error {
+  override readonly name = "FunctionError";
+  /** The function that failed, as it was called: `"messages:send"`. */
+  readonly functionName: string;
+  /** What the function passed to `YugenError`; `undefined` for any other failure. */
+  readonly data: Value | undefined;
+  /** Whether the function raised `YugenError`. Tells `data` being absent from `data` being `null`. */
+  readonly hasData: boolean;
+
+  constructor(functionName: string, message: string, data?: Value) {
+    super(message);
+    this.functionName = functionName;
+    this.data = data;
+    this.hasData = data !== undefined;
+  }
+}
+
+/** The connection dropped while an action was in flight. It may have run, in part or wholly, or not at all. */
+export class ConnectionLostError extends Error {
+  override readonly name = "ConnectionLostError";
+}
+
+/** The client is closed: by `close()`, or because the server refused it for good. */
+export class ClientClosedError extends Error {
+  override readonly name = "ClientClosedError";
+}
+
+/** The server said something no correct server says. The client reconnects and starts from a clean state. */
+export class ProtocolError extends Error {
+  override readonly name = "ProtocolError";
+}
+
+/** The server refuses this client for good; reconnecting would not help. */
+export class FatalServerError extends Error {
+  override readonly name = "FatalServerError";
+}

@@ -1,0 +1,6 @@
+from yugen import Document
+
+
+class Entry(Document, table="entries"):
+    name: str
+    text: str
