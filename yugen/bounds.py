@@ -6,7 +6,7 @@ joins two. The result of any of them is a `Bound`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from yugen.intervals import Interval
 
 
 class InvalidRange(Refused):
-    """An index range that no index order can satisfy as one interval."""
+    """A range or an order that one interval of an index cannot give."""
 
     code = "InvalidRange"
 
@@ -42,6 +42,13 @@ class Bound:
         if (self.lower and other.lower) or (self.upper and other.upper):
             raise InvalidRange("A range has one lower and one upper bound; join gt or gte with lt or lte.")
         return Bound(self.lower or other.lower, self.upper or other.upper)
+
+    def with_values(self, change: Callable[[Any], Any]) -> Bound:
+        """The same range with other values in place of its own."""
+        lower, upper = self.lower, self.upper
+        return Bound(
+            lower and Limit(change(lower.value), lower.inclusive), upper and Limit(change(upper.value), upper.inclusive)
+        )
 
 
 def gt(value: Any) -> Bound:
@@ -72,7 +79,8 @@ def between(low: Any, high: Any) -> Bound:
 def interval(prefix: bytes, equal: Sequence[Any], bound: Bound | None) -> Interval:
     """The interval of an index below `prefix` whose first fields equal `equal` and whose next one is within `bound`.
 
-    Values are wire values or `ABSENT`. The interval is empty when the bounds cross.
+    Values are wire values or `ABSENT`. A side without a limit takes in all values there, whatever their type. The
+    interval is empty when the bounds cross.
     """
     base = prefix + keys.encode_values(equal)
     start, end = base, keys.prefix_end(base)

@@ -92,5 +92,8 @@ class Catalog:
     def numbered(self, number: int) -> TableSpec | None:
         return self._by_number.get(number)
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
     def __iter__(self) -> Iterator[TableSpec]:
         return iter(self._by_name.values())

@@ -11,25 +11,37 @@ class Message(Document, table="messages"):
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import MISSING as UNSET
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import PydanticCustomError, core_schema, to_jsonable_python
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError, PydanticSerializationError, core_schema, to_jsonable_python
 
 from yugen import ids
 from yugen.catalog import BY_CREATION_TIME, BY_ID, CREATION_TIME, Catalog
 from yugen.errors import Refused
 
-__all__ = ["UNSET", "Document", "Id", "Index", "SchemaError", "declared_tables"]
-
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
-_NAME = re.compile(r"(?=.{1,64}\Z)_*[A-Za-z0-9][A-Za-z0-9_]*\Z")
+__all__ = ["UNSET", "Document", "Id", "Index", "SchemaError", "as_wire", "check_name"]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_FIELD_NAME = re.compile(r"(?![_$])[ -~]{1,64}")
 _INDEX_FIELDS_MAX = 16
 _INDEXES_MAX = 32
 
@@ -40,19 +52,20 @@ class SchemaError(Refused):
     code = "SchemaError"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IdOf:
     """The table that an id belongs to, as an annotation says it: a document class, its name, or a table's name."""
 
     target: Any
 
-    @property
+    @cached_property
     def table(self) -> str:
         """The name of the table."""
         if isinstance(self.target, type) and issubclass(self.target, Document):
             return self.target.__table__
-        name = self.target if isinstance(self.target, str) else getattr(self.target, "__forward_arg__", "")
-        return next((cls.__table__ for cls in declared_tables() if cls.__name__ == name), name)
+        # A class may be named before it is defined, so names are looked up when the first id comes.
+        named = [each for each in _subclasses(Document) if each.__name__ == self.target and each.__table__]
+        return named[-1].__table__ if named else str(self.target)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
@@ -62,12 +75,11 @@ class IdOf:
         )
 
     def _check(self, value: object, info: core_schema.ValidationInfo) -> str:
-        table = self.table
-        if not isinstance(value, str):
-            raise PydanticCustomError("id_type", "an id of table {table} is a string", {"table": table})
         catalog = info.context.get("catalog") if isinstance(info.context, Mapping) else None
+        if not isinstance(value, str):
+            raise PydanticCustomError("id", "should be an id of table {table}", {"table": self.table})
         if catalog is not None:
-            check_id(value, table, catalog)
+            check_id(value, self.table, catalog)
         return value
 
 
@@ -76,12 +88,14 @@ def check_id(text: str, table: str, catalog: Catalog) -> None:
     try:
         number, _ = ids.decode_id(text)
     except ids.InvalidId:
-        raise PydanticCustomError("id", "expected an id of table {table}", {"table": table}) from None
+        raise PydanticCustomError("id", "should be an id of table {table}", {"table": table}) from None
     actual = catalog.numbered(number)
+    if actual is None and catalog.named(table) is None:
+        return  # a table that the running transaction has created is in no catalog yet
     if actual is None or actual.name != table:
-        other = actual.name if actual else "an unknown table"
+        other = f"table {actual.name}" if actual else "no table"
         raise PydanticCustomError(
-            "id_table", "expected an id of table {table}, this one belongs to {other}", {"table": table, "other": other}
+            "id_table", "should be an id of table {table}, not of {other}", {"table": table, "other": other}
         )
 
 
@@ -97,13 +111,27 @@ else:
     class Id(str):
         """The id of a document of `T`: a string at run time that carries its table.
 
-        `Id[User]`, `Id["User"]` for a class declared further down, `Id["_storage"]` for a system table.
+        `Id[User]`; `Id["User"]` for a class declared further down; `Id["_storage"]` for a system table, which a type
+        checker takes as `Id[Literal["_storage"]]`.
         """
 
         __slots__ = ()
 
         def __class_getitem__(cls, target: Any) -> Any:
-            return target if isinstance(target, TypeVar) else Annotated[str, IdOf(target)]
+            if isinstance(target, TypeVar):
+                return str
+            if get_origin(target) is Literal:
+                (target,) = get_args(target)
+            target = getattr(target, "__forward_arg__", target)
+            if not isinstance(target, str) and not (isinstance(target, type) and issubclass(target, Document)):
+                raise SchemaError(f"Id[{target!r}]: an id is of a Document class or of a table's name.")
+            if isinstance(target, type) and not target.__table__:
+                raise SchemaError(f"Id[{target.__name__}]: the class names no table; {_how_to_name(target)}.")
+            return Annotated[str, IdOf(target)]
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+            raise SchemaError("Id alone is an id of nothing; write Id[User] with the class of its table.")
 
 
 class Index:
@@ -112,7 +140,7 @@ class Index:
     `creation_time` is appended to every index. Nested fields are written as dotted paths.
 
     Args:
-        fields: the fields to order by, at most 16, under their names in storage.
+        fields: the fields to order by, at most 16.
         unique: refuse a second document with the same values of all fields.
     """
 
@@ -134,32 +162,32 @@ class Document(BaseModel):
     """A document of a table: `class Message(Document, table="messages")`.
 
     A field left at a default of None or `UNSET` is absent in storage and on the wire; other defaults are stored. `id`
-    and `creation_time` are given by `ctx.db.insert` and are `_id` and `_creationTime` in storage and on the wire.
+    and `creation_time`, `_id` and `_creationTime` in storage and on the wire, are given by `ctx.db.insert`; before
+    it they are `""` and 0. A subclass without `table` is of no table: a base of others, or a shape to return.
     """
 
     model_config = ConfigDict(
-        extra="forbid",
-        ignored_types=(Index,),
-        populate_by_name=True,
-        protected_namespaces=(),
-        val_json_bytes="base64",
-        ser_json_bytes="base64",
+        extra="forbid", ignored_types=(Index,), validate_by_name=True, validate_by_alias=True, protected_namespaces=()
     )
 
     __table__: ClassVar[str] = ""
     __indexes__: ClassVar[dict[str, Index]] = {}
+    __absent_by_default__: ClassVar[dict[str, str]] = {}
 
     if TYPE_CHECKING:
         id: Id[Self] = ...  # type: ignore[assignment]
     else:
         id: str = Field(default="", alias="_id")
-    creation_time: float = Field(default=0.0, alias=CREATION_TIME)
+    creation_time: float = Field(default=0.0, alias="_creationTime")
+
+    by_id = Index("_id")
+    by_creation_time = Index(CREATION_TIME)
 
     def __init_subclass__(cls, *, table: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if table is not None:
             check_name("table", table)
-            cls.__table__ = table
+        cls.__table__ = table or ""
         cls.__indexes__ = {
             **cls.__indexes__,
             **{name: value for name, value in vars(cls).items() if isinstance(value, Index)},
@@ -167,53 +195,115 @@ class Document(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        names = stored_names(cls)
+        cls.__absent_by_default__ = {
+            name: names[name]
+            for name, field in cls.model_fields.items()
+            if field.default is None or name in ("id", "creation_time")
+        }
+        _check_fields(cls, names)
         if len(cls.__indexes__) > _INDEXES_MAX:
             raise SchemaError(f"{cls.__name__} has {len(cls.__indexes__)} indexes; a table has at most {_INDEXES_MAX}.")
-        names = {field.alias or name for name, field in cls.model_fields.items()}
         for name, index in cls.__indexes__.items():
             check_name("index", name)
             if name in (BY_ID, BY_CREATION_TIME):
                 raise SchemaError(f"{cls.__name__}.{name}: every table has this index already; choose another name.")
-            for path in index.fields:
-                if path.split(".")[0] not in names:
-                    raise SchemaError(f"{cls.__name__}.{name} orders by {path!r}, which is not a field of the document.")
+            index.fields = tuple(_index_path(cls, name, path, names) for path in index.fields)
+            if len(set(index.fields)) < len(index.fields):
+                raise SchemaError(f"{cls.__name__}.{name} orders by a field twice; name each field once.")
 
     def to_fields(self) -> dict[str, Any]:
-        """The fields as they are stored: by their names in storage, without absent ones, `_id` and `_creationTime`
-        only once the document has them."""
-        absent = {
-            name
-            for name, field in type(self).model_fields.items()
-            if name not in self.model_fields_set
-            and (field.default is None or field.default is UNSET or name in ("id", "creation_time"))
-        }
-        return self.model_dump(by_alias=True, exclude=absent)
+        """The fields under their names in storage, without absent ones; values are still Python objects."""
+        return self.model_dump(by_alias=True, exclude_computed_fields=True, warnings=False)
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        for name, stored in self.__absent_by_default__.items():
+            if name not in self.model_fields_set:
+                fields.pop(stored if info.by_alias else name, None)
+        return fields
+
+    def __repr_args__(self) -> Any:
+        unset = () if self.id else ("id", "creation_time")
+        return [(name, value) for name, value in super().__repr_args__() if name not in unset]
+
+
+def stored_names(cls: type[Document]) -> dict[str, str]:
+    """The names in storage of a class's fields by their names in Python."""
+    return {name: field.alias or name for name, field in cls.model_fields.items()}
 
 
 def check_name(kind: str, name: str) -> None:
     """Raises SchemaError unless `name` can name a table or an index of an app (protocol.md 10)."""
-    if not _NAME.match(name) or name.startswith("_"):
+    if not _NAME.fullmatch(name):
         raise SchemaError(
-            f"{name!r} cannot name {'an' if kind == 'index' else 'a'} {kind}: "
+            f"{name[:100]!r} cannot name {'an' if kind == 'index' else 'a'} {kind}: "
             "use a letter, then letters, digits and underscores, 64 at most."
         )
 
 
-def declared_tables() -> Iterator[type[Document]]:
-    """Every document class with a table, also those declared in modules that no app has loaded."""
-    pending: list[type[Document]] = Document.__subclasses__()
-    while pending:
-        cls = pending.pop()
-        pending.extend(cls.__subclasses__())
-        if cls.__table__:
-            yield cls
+def _check_fields(cls: type[Document], names: Mapping[str, str]) -> None:
+    if names["id"] != "_id" or names["creation_time"] != CREATION_TIME:
+        raise SchemaError(f"{cls.__name__}: every document has `id` and `creation_time` already; rename the field.")
+    seen: dict[str, str] = {"_id": "id", CREATION_TIME: "creation_time"}
+    for name, stored in names.items():
+        if seen.setdefault(stored, name) != name:
+            raise SchemaError(f"{cls.__name__}: {seen[stored]} and {name} are both stored as {stored!r}; rename one.")
+        if name not in ("id", "creation_time") and not _FIELD_NAME.fullmatch(stored):
+            raise SchemaError(
+                f"{cls.__name__}.{name}: {stored!r} cannot name a field of a document: "
+                "use at most 64 ASCII characters, the first of them neither _ nor $."
+            )
+
+
+def _index_path(cls: type[Document], index: str, path: str, names: Mapping[str, str]) -> str:
+    """The path as it is in storage."""
+    field, dot, rest = path.partition(".")
+    stored = names.get(field, field)
+    if stored == CREATION_TIME:
+        raise SchemaError(f"{cls.__name__}.{index}: creation_time is the last field of every index; leave it out.")
+    if stored not in names.values() or (dot and "" in rest.split(".")):
+        raise SchemaError(
+            f"{cls.__name__}.{index} orders by {path!r}, which is no field of the document; "
+            f"it has {', '.join(name for name in names if name != 'creation_time')}."
+        )
+    return f"{stored}{dot}{rest}"
+
+
+def _how_to_name(cls: type[Document]) -> str:
+    return f'write `class {cls.__name__}(Document, table="…")`'
+
+
+def _subclasses(cls: type[Document]) -> list[type[Document]]:
+    return [each for direct in cls.__subclasses__() for each in (direct, *_subclasses(direct))]
 
 
 def as_wire(value: object) -> object:
-    """What stands for a Python object that is no wire value itself: a document's or model's fields, an enum's value,
-    the text of dates, UUIDs and decimals."""
-    if isinstance(value, Document):
-        return value.to_fields()
-    if isinstance(value, BaseModel):
-        return value.model_dump(by_alias=True)
-    return to_jsonable_python(value)
+    """What stands for a Python object that is no wire value itself.
+
+    That is the fields of a model or dataclass, an enum's value, an array for a set, and the text of dates, UUIDs,
+    decimals and the like.
+
+    Raises:
+        TypeError: nothing does.
+    """
+    match value:
+        case Document():
+            return value.to_fields()
+        case BaseModel():
+            return value.model_dump(by_alias=True, warnings=False)
+        case Enum():
+            return value.value
+        case set() | frozenset():
+            return sorted(value, key=repr)  # the same array for the same set, in every process
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        serializer = getattr(value, "__pydantic_serializer__", None)
+        if serializer is not None:
+            return serializer.to_python(value, by_alias=True)
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: part for name, part in fields.items() if part is not UNSET}
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise TypeError(str(error)) from None

@@ -7,97 +7,200 @@ boolean are never taken for one another. `Validator` is pydantic in that mood.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
+import re
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, cast
 
-from pydantic import ConfigDict, PydanticUndefinedAnnotation, TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, SchemaValidator, core_schema
 
 from yugen.catalog import Catalog
+from yugen.values import EXACT_INT_MAX, Int64
 
-CONFIG = ConfigDict(arbitrary_types_allowed=False, val_json_bytes="base64", ser_json_bytes="base64")
+__all__ = ["Validator", "arguments_type", "explain", "shown"]
 
-_SCALARS = frozenset({"int", "float", "bool", "str", "bytes"})
-_UNTOUCHED = frozenset({"metadata", "serialization", "keys_schema"})
-_LARGEST_INTEGER = 2**53
+NOT_EXPECTED = "is not expected here"
+"""What `explain` says of a name that nothing takes."""
+
 _SHOWN_MAX = 80
+_BRANCH = "\0"
+"""Begins the parts of an error's place that name a branch of a union; no field's name does."""
 
 
 class Validator:
-    """Checks decoded wire values against an annotation and makes what the annotation promises.
+    """Checks wire values against an annotation and makes what the annotation promises.
 
     Raises:
         pydantic.errors.PydanticUserError: the annotation is not one that pydantic understands.
     """
 
-    __slots__ = ("_validator", "adapter")
+    __slots__ = ("_validator",)
 
     def __init__(self, annotation: Any) -> None:
-        holds_config = isinstance(annotation, type) and (
-            hasattr(annotation, "__pydantic_config__") or hasattr(annotation, "model_config")
-        )
-        self.adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=None if holds_config else CONFIG)
+        schema = _in_wire_mood(TypeAdapter(annotation).core_schema)
         # Nested models bring validators of their own; without the flag pydantic would use those, in their lax mood.
-        self._validator = SchemaValidator(_strict_scalars(self.adapter.core_schema), _use_prebuilt=False)
+        self._validator = SchemaValidator(cast("CoreSchema", schema), _use_prebuilt=False)
 
     def __call__(self, value: Any, catalog: Catalog | None) -> Any:
-        """The value as the annotation has it. Ids are checked to be of their table when there is a catalog.
+        """The value as the annotation has it.
+
+        Args:
+            value: decoded from the wire, or a Python object; instances of the promised classes pass as they are.
+            catalog: the tables that ids are checked to be of, or None to take any string for an id.
 
         Raises:
             pydantic.ValidationError: the value does not fit; `explain` makes a sentence of it.
         """
-        return self._validator.validate_python(integral(value), context={"catalog": catalog})
-
-    def check(self, value: Any, catalog: Catalog | None) -> Any:
-        """The same for a Python object: instances of the promised classes pass as they are."""
         return self._validator.validate_python(value, context={"catalog": catalog}, from_attributes=True)
 
 
-def _strict_scalars(schema: Any) -> Any:
+# Where schemas are found inside of a schema. What else there is, defaults above all, may look like one and is not.
+_PARTS = frozenset(
+    {
+        *("schema", "items_schema", "values_schema", "extras_schema", "arguments_schema"),
+        *("choices", "fields", "definitions", "steps", "lax_schema", "strict_schema", "python_schema"),
+    }
+)
+
+
+def _in_wire_mood(schema: Any) -> Any:
+    """A schema of pydantic-core, or a collection of them, with scalars that keep to their own kind."""
     match schema:
-        case dict():
-            rewritten = {key: part if key in _UNTOUCHED else _strict_scalars(part) for key, part in schema.items()}
-            if schema.get("type") in _SCALARS:
-                rewritten["strict"] = True
+        case {"type": str(kind)}:
+            rewritten = {key: _in_wire_mood(part) if key in _PARTS else part for key, part in schema.items()}
+            match kind:
+                case "str" | "bytes" | "bool":
+                    return {**rewritten, "strict": True}
+                case "int":
+                    return _after(_whole, {**rewritten, "strict": True})
+                case "float":
+                    return _after(_number, {**rewritten, "strict": True})
+                case "literal" if _has_int(schema["expected"]):
+                    return _after(_int_if_whole, rewritten)
+                case "enum" if _has_int(member.value for member in schema["members"]):
+                    return _after(_int_if_whole, rewritten)
+                case "union":
+                    return {**rewritten, "choices": [_labelled(*each) for each in enumerate(rewritten["choices"])]}
             return rewritten
+        case dict():
+            return {key: _in_wire_mood(part) for key, part in schema.items()}
         case list():
-            return [_strict_scalars(part) for part in schema]
+            return [_in_wire_mood(part) for part in schema]
         case tuple():
-            return tuple(_strict_scalars(part) for part in schema)
-        case _:
-            return schema
+            return tuple(_in_wire_mood(part) for part in schema)
+    return schema
 
 
-def integral(value: Any) -> Any:
-    """The value with whole numbers as Python ints, all through: the wire's only number is a float64."""
-    kind = type(value)
-    if kind is float:
-        whole = value.is_integer() and abs(value) <= _LARGEST_INTEGER and not (value == 0 and math.copysign(1, value) < 0)
-        return int(value) if whole else value
-    if kind is dict:
-        return {key: integral(part) for key, part in value.items()}
-    if kind is list:
-        return [integral(part) for part in value]
+def _after(function: Any, schema: dict[str, Any]) -> Any:
+    """The schema applied to what the function makes of a value."""
+    inner = {key: part for key, part in schema.items() if key != "ref"}
+    return core_schema.no_info_before_validator_function(function, cast("CoreSchema", inner), ref=schema.get("ref"))
+
+
+def _labelled(place: int, choice: Any) -> tuple[Any, str]:
+    return (choice[0] if isinstance(choice, tuple) else choice), f"{_BRANCH}{place}"
+
+
+def _has_int(values: Any) -> bool:
+    return any(isinstance(each, int) for each in values)
+
+
+def _whole(value: Any) -> Any:
+    """For `int`: the wire's only number is a float64, so a whole one is as good as an int."""
+    value = _number(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise PydanticCustomError("int_type", "should be a whole number")
+        value = int(value)
+    if isinstance(value, int) and not -EXACT_INT_MAX <= value <= EXACT_INT_MAX:
+        raise PydanticCustomError("int_exact", "should lie within ±2^53, where numbers are exact; use Int64 beyond")
     return value
 
 
+def _number(value: Any) -> Any:
+    """For `float`: a 64-bit integer of the wire is not a number of the wire, and would lose digits as one."""
+    if isinstance(value, Int64):
+        raise PydanticCustomError("float_type", "should be a number; annotate it with Int64 to take 64-bit integers")
+    return value
+
+
+def _int_if_whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+# What was wrong, in words --------------------------------------------------------------------------------------------
+
+_WORDS = {
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "bytes_type": "must be bytes",
+    "none_required": "must be null",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "must be an array"),
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), "must be an object"
+    ),
+    **dict.fromkeys(("missing", "missing_argument", "missing_keyword_only_argument"), "is missing"),
+    **dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), NOT_EXPECTED),
+}
+"""pydantic's kinds of error in the words of someone who sends JSON."""
+
+_SHOULD = re.compile(r"(?:[A-Z]\w*(?: input)? )?should ")
+
+
 def explain(error: ValidationError) -> tuple[str, str]:
-    """The place of the first fault (`author`, `items[2].name`, or nothing for the value itself), and a sentence's end
-    that says what was expected and what came."""
-    fault = error.errors(include_url=False, include_context=False)[0]
+    """The first fault: its place (`author`, `items[2].name`, or nothing for the value itself), and what is wrong there.
+
+    The second part goes on where a sentence named the place: `must be a string, got the number 3`.
+    """
+    faults = error.errors(include_url=False, include_context=False)
+    fault = faults[0]
+    branch = next((place for place, part in enumerate(fault["loc"]) if _is_branch(part)), None)
+    if branch is None:
+        return _place(fault), _described([fault])
+    # No branch of a union fits. The one that was followed furthest is the one that was meant.
+    union = fault["loc"][:branch]
+    tried = [fault for fault in faults if fault["loc"][:branch] == union]
+    furthest = max(tried, key=_depth)
+    alternatives = tried if _depth(furthest) == branch else [furthest]
+    return _place(furthest), _described(alternatives)
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and part.startswith(_BRANCH)
+
+
+def _depth(fault: ErrorDetails) -> int:
+    return sum(not _is_branch(part) for part in fault["loc"])
+
+
+def _place(fault: ErrorDetails) -> str:
     place = ""
     for part in fault["loc"]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    match fault["type"]:
-        case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            return place, "is missing"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            return place, "is not expected here"
-        case _:
-            message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            return place, f"{message[:1].lower()}{message[1:]}, got {shown(fault['input'])}"
+        if not _is_branch(part):
+            place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
+    return place
+
+
+def _described(faults: list[ErrorDetails]) -> str:
+    first, *others = dict.fromkeys(_wording(fault) for fault in faults)
+    if first in ("is missing", NOT_EXPECTED):
+        return first
+    described = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    return f"{described}, got {shown(faults[0]['input'])}"
+
+
+def _wording(fault: ErrorDetails) -> str:
+    message = fault["msg"]
+    if fault["type"] in _WORDS and message.startswith(("Input ", "Field ", "Extra ", "Missing ", "Unexpected ")):
+        return _WORDS[fault["type"]]
+    if should := _SHOULD.match(message):
+        return f"must {message[should.end() :]}"
+    return f"does not fit: {message.removeprefix('Value error, ').removeprefix('Assertion failed, ')}"
 
 
 def shown(value: object) -> str:
@@ -107,10 +210,16 @@ def shown(value: object) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
-        case str():
+        case Enum():
             text = repr(value)
+        case str():
+            text = repr(value[: _SHOWN_MAX + 1])
+        case Int64():
+            return f"the Int64 {value}"
+        case float() if value.is_integer():
+            text = f"the number {value:.0f}"
         case int() | float():
-            return f"the number {value}"
+            text = f"the number {value}"
         case bytes():
             return f"{len(value)} bytes"
         case Mapping():
@@ -122,18 +231,17 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 
-def arguments_type(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type:
-    """A dataclass of these keyword fields, (annotation, default) each, that refuses any other."""
-    members: list[Any] = []
-    for field, (annotation, default) in fields.items():
-        if default is dataclasses.MISSING:
-            members.append((field, annotation))
-        elif type(default).__hash__ is None:
-            members.append((field, annotation, dataclasses.field(default_factory=default.copy)))
-        else:
-            members.append((field, annotation, dataclasses.field(default=default)))
-    namespace = {"__pydantic_config__": ConfigDict(extra="forbid", populate_by_name=True, **CONFIG)}
-    return cast("type", dataclasses.make_dataclass(name, members, kw_only=True, namespace=namespace))
+def arguments_type(fields: Mapping[str, tuple[Any, Any]]) -> type:
+    """A dataclass of these keyword fields, (annotation, default) each, that refuses any other.
+
+    The default is `dataclasses.MISSING` where there is none; one that can be changed is copied for each instance.
+    """
+    members = [(name, annotation, _field(default)) for name, (annotation, default) in fields.items()]
+    namespace = {"__pydantic_config__": ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)}
+    return dataclasses.make_dataclass("Arguments", members, kw_only=True, namespace=namespace)
 
 
-__all__ = ["PydanticUndefinedAnnotation", "Validator", "arguments_type", "explain", "integral", "shown"]
+def _field(default: Any) -> Any:
+    if default is not dataclasses.MISSING and type(default).__hash__ is None:
+        return dataclasses.field(default_factory=lambda: copy.deepcopy(default))
+    return dataclasses.field(default=default)

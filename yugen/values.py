@@ -89,6 +89,20 @@ class Int64(int):
 
     __str__ = int.__repr__
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        # A schema is a plain dict, so pydantic is not needed to write one, and processes that run no app do without.
+        return {"type": "function-plain", "function": {"type": "no-info", "function": cls._validated}}
+
+    @classmethod
+    def _validated(cls, value: object) -> Int64:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("should be an Int64, which is `$integer` on the wire and a BigInt in JavaScript")
+        try:
+            return cls(value)
+        except InvalidValue as error:
+            raise ValueError("should lie between -2^63 and 2^63-1") from error
+
 
 class Absent(Enum):
     """The type of `ABSENT`."""

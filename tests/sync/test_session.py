@@ -385,6 +385,15 @@ class TestTrapsOfMutations:
         (transition,) = driver.update(12)
         assert versions(transition) == ((1, 0, 11), (1, 0, 12))
 
+    def test_trap_16_nor_does_it_when_a_failure_comes_after_the_commit(self, driver: Driver) -> None:
+        driver.send(modify(0))
+        update = driver.begin(11)
+        driver.run_mutation(0, committed(12))
+        driver.run_mutation(1, FAILED)
+        driver.session.finish_update(update, {})
+        assert driver.types() == ["MutationResponse", "MutationResponse", "Transition"]
+        assert [versions(transition)[1] for transition in driver.update(12)] == [(1, 0, 12)]
+
     def test_a_transition_that_settles_nothing_and_says_nothing_is_not_sent(self, driver: Driver) -> None:
         driver.subscribed(q0="0.0")
         driver.session.invalidate(0)
@@ -872,7 +881,8 @@ class Conversation(RuleBasedStateMachine):
         }
         self.session.finish_update(update, answers)
 
-    def teardown(self) -> None:
+    @rule()
+    def settle(self) -> None:
         """Once all is done, the client has its answers and sees what is."""
         while self.out(CheckToken):
             self.accept_token()
@@ -880,11 +890,12 @@ class Conversation(RuleBasedStateMachine):
             self.run_mutation()
         while self.out(RunAction):
             self.run_action()
-        if self.update is None:
-            self.begin_update()
-        while self.update:
+        if self.update:
             self.finish_update()
-            self.begin_update()
+        self.begin_update()
+        if self.update:
+            self.finish_update()
+        assert self.session.begin_update(self.cells.ts) is None
         self.deliver()
 
         assert self.client.version[:2] == (len(self.client.query_sets) - 1, self.identity)
@@ -895,6 +906,9 @@ class Conversation(RuleBasedStateMachine):
         assert not self.client.unanswered_mutations
         assert not self.client.unanswered_actions
         assert not self.client.unsettled
+
+    def teardown(self) -> None:
+        self.settle()
 
 
 TestConversation = Conversation.TestCase

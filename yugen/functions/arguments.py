@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from yugen import values
@@ -16,7 +16,7 @@ from yugen.catalog import Catalog
 from yugen.errors import Refused
 from yugen.functions.declare import DeclarationError, Function
 from yugen.schema import as_wire
-from yugen.validation import Validator, arguments_type, explain
+from yugen.validation import NOT_EXPECTED, Validator, arguments_type, explain
 
 
 class ArgumentValidationError(Refused):
@@ -42,75 +42,85 @@ class Signature:
         DeclarationError: a parameter or an annotation that values of the wire cannot fill.
     """
 
-    __slots__ = ("_arguments", "_names", "_returns", "path")
+    __slots__ = ("_arguments", "_context", "_returns", "_wire_names", "path")
 
     def __init__(self, path: str, function: Function[Any, Any]) -> None:
         self.path = path
         handler = function.handler
+        parameters = list(inspect.signature(handler).parameters.values())
+        context = parameters.pop(0) if parameters else None
+        if context is None or context.kind not in (context.POSITIONAL_ONLY, context.POSITIONAL_OR_KEYWORD):
+            raise DeclarationError(f"{path} has no context; write `async def {function.__name__}(ctx, ...)`.")
+        self._context = context.name
         try:
             hints = get_type_hints(handler, include_extras=True)
-        except NameError as error:
-            raise DeclarationError(f"{path}: the annotation {error.name!r} is not defined in {handler.__module__}.") from error
-        parameters = list(inspect.signature(handler).parameters.values())
-        if not parameters or parameters[0].kind not in (
-            inspect.Parameter.POSITIONAL_ONLY,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        ):
-            raise DeclarationError(f"{path}: the first parameter is the context; write `async def {function.__name__}(ctx)`.")
-        try:
-            self._arguments, self._names = self._parameters(parameters[1:], hints)
+            fields = self._fields(parameters, hints)
+            self._wire_names = {name: _alias(*field) or name for name, field in (fields or {}).items()}
+            self._arguments = None if fields is None else Validator(arguments_type(fields))
             returns = hints.get("return", Any)
             self._returns = None if returns is Any else Validator(returns)
+        except (NameError, PydanticUndefinedAnnotation) as error:
+            raise DeclarationError(
+                f"{path}: the annotation {error.name!r} is not defined; import or define it in {handler.__module__}."
+            ) from error
         except PydanticUserError as error:
             raise DeclarationError(f"{path}: {error.message.splitlines()[0]}") from error
 
-    def _parameters(
+    def _fields(
         self, parameters: list[inspect.Parameter], hints: Mapping[str, Any]
-    ) -> tuple[Validator | None, tuple[str, ...]]:
+    ) -> dict[str, tuple[Any, Any]] | None:
+        """Annotation and default of each argument; None when the function takes any."""
         fields: dict[str, tuple[Any, Any]] = {}
         for parameter in parameters:
             match parameter.kind:
-                case inspect.Parameter.VAR_KEYWORD:
-                    if fields:
-                        raise DeclarationError(
-                            f"{self.path}: `**{parameter.name}` takes any arguments; declare either it or named ones."
-                        )
-                    return None, ()
-                case inspect.Parameter.VAR_POSITIONAL | inspect.Parameter.POSITIONAL_ONLY:
+                case parameter.VAR_KEYWORD if fields:
+                    raise DeclarationError(
+                        f"{self.path}: `**{parameter.name}` takes any arguments; declare either it or named ones."
+                    )
+                case parameter.VAR_KEYWORD:
+                    return None
+                case parameter.VAR_POSITIONAL | parameter.POSITIONAL_ONLY:
                     raise DeclarationError(
                         f"{self.path}: arguments come by name; `{parameter.name}` must be an ordinary parameter."
                     )
-            default = dataclasses.MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+            default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints.get(parameter.name, Any), default)
-        names = tuple(
-            default.alias if isinstance(default, FieldInfo) and default.alias else name
-            for name, (_, default) in fields.items()
-        )
-        return Validator(arguments_type("Arguments", fields)), names
+        return fields
 
     def bind(self, args: Mapping[str, Any], catalog: Catalog | None) -> dict[str, Any]:
-        """The keyword arguments for the function from decoded wire values.
+        """The keyword arguments for the function, defaults included, from decoded wire values.
 
         Raises:
             ArgumentValidationError: it names the argument, what was expected and what came.
         """
         if self._arguments is None:
+            if self._context in args:
+                raise ArgumentValidationError(
+                    f"The argument `{self._context}` of {self.path} has the name of its context; call it otherwise."
+                )
             return dict(args)
         try:
-            return vars(self._arguments(args, catalog))
+            return dict(vars(self._arguments(args, catalog)))
         except ValidationError as error:
             place, fault = explain(error)
-            takes = f"it takes {', '.join(self._names)}" if self._names else "it takes none"
-            hint = f"; {takes}" if fault == "is not expected here" else ""
-            raise ArgumentValidationError(
-                f"the argument `{place}` of {self.path} {self._verb(fault)}{hint}."
-            ) from None
+            if fault == NOT_EXPECTED and place in args:
+                fault += f"; it takes {', '.join(self._wire_names.values()) or 'no arguments'}"
+            raise ArgumentValidationError(f"The argument `{place}` of {self.path} {fault}.") from None
 
-    @staticmethod
-    def _verb(fault: str) -> str:
-        return fault.replace("should be", "must be", 1) if fault.startswith("should be") else (
-            fault if fault.startswith("is ") else f"does not fit: {fault}"
-        )
+    def encode_arguments(self, args: Mapping[str, Any], catalog: Catalog | None) -> bytes:
+        """The encoded JSON of arguments given in Python, under either of their names.
+
+        Raises:
+            ArgumentValidationError: they do not fit, or cannot go over the wire.
+        """
+        bound = self.bind(args, catalog)
+        if self._arguments is not None:
+            wire_names = self._wire_names.items()
+            bound = {wire: bound[name] for name, wire in wire_names if name in args or wire in args}
+        try:
+            return values.dumps(bound, fallback=as_wire)
+        except values.InvalidValue as error:
+            raise ArgumentValidationError(f"The arguments of {self.path} cannot be sent: {error}.") from None
 
     def result(self, value: Any, catalog: Catalog | None) -> Any:
         """The function's result as its annotation promises it.
@@ -121,12 +131,11 @@ class Signature:
         if self._returns is None:
             return value
         try:
-            return self._returns.check(value, catalog)
+            return self._returns(value, catalog)
         except ValidationError as error:
             place, fault = explain(error)
             raise ReturnsValidationError(
-                f"the result of {self.path}{f' at `{place}`' if place else ''} "
-                f"{self._verb(fault)}."
+                f"The result of {self.path}{f' at `{place}`' if place else ''} {fault}."
             ) from None
 
     def encode_result(self, value: Any) -> bytes:
@@ -138,11 +147,14 @@ class Signature:
         try:
             return values.dumps(value, fallback=as_wire)
         except values.InvalidValue as error:
-            raise ReturnsValidationError(
-                f"the result of {self.path} cannot be sent: {error}"
-            ) from None
+            raise ReturnsValidationError(f"The result of {self.path} cannot be sent: {error}.") from None
 
     def decode_result(self, text: bytes, catalog: Catalog | None) -> Any:
         """A result that came as encoded JSON, as the annotation promises it."""
-        value = values.loads(text)
-        return value if self._returns is None else self._returns(value, catalog)
+        return self.result(values.loads(text), catalog)
+
+
+def _alias(annotation: Any, default: Any) -> str | None:
+    if default is dataclasses.MISSING:
+        return FieldInfo.from_annotation(annotation).alias
+    return FieldInfo.from_annotated_attribute(annotation, default).alias

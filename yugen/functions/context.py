@@ -126,7 +126,9 @@ def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: 
     if isinstance(reference, str):
         raise TypeError(f"{reference}: give the arguments by name.")
     code = reference.handler.__code__
-    names = code.co_varnames[1 : code.co_argcount]
-    if len(args) > len(names):
-        raise TypeError(f"{reference!r} takes {len(names)} arguments, {len(args)} were given by position.")
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+    positional = dict(zip(code.co_varnames[1 : code.co_argcount], args, strict=False))
+    if len(positional) < len(args):
+        raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
+    if twice := positional.keys() & kwargs.keys():
+        raise TypeError(f"{reference!r}: `{min(twice)}` was given by position and by name.")
+    return {**positional, **kwargs}

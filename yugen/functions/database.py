@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Protocol, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from yugen import bounds, ids, keys, values
 from yugen.bounds import Bound, InvalidRange
-from yugen.catalog import BY_CREATION_TIME, CREATION_TIME, Catalog, IndexSpec, TableSpec
+from yugen.catalog import BY_CREATION_TIME, CREATION_TIME, FIRST_USER_TABLE, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
-from yugen.schema import UNSET, Document, Id, Index, as_wire
+from yugen.intervals import Interval
+from yugen.schema import UNSET, Document, Id, Index, as_wire, check_name, stored_names
 from yugen.storage.interface import Row
-from yugen.validation import Validator, explain
+from yugen.validation import NOT_EXPECTED, Validator, explain
+from yugen.values import SYSTEM_FIELDS, Int64
 
 D = TypeVar("D")
+AnyDocument = TypeVar("AnyDocument", bound=Document)
 Order = Literal["asc", "desc"]
+
+_PAGE = 1000
+"""Rows asked of the store at a time when all are wanted."""
 
 
 class DocumentNotFound(Refused):
@@ -38,8 +45,14 @@ class NotUnique(Refused):
     code = "NotUnique"
 
 
+class TableNotFound(Refused):
+    """Something that names no table of the app: a system table, or a class without a table."""
+
+    code = "TableNotFound"
+
+
 class IndexNotFound(Refused):
-    """An index that the table does not have, or a table that the app does not know."""
+    """An index that the table does not have."""
 
     code = "IndexNotFound"
 
@@ -68,70 +81,123 @@ class Tables:
     """How the documents of an app look in Python: the class of each table that has one."""
 
     def __init__(self, documents: Mapping[str, type[Document]]) -> None:
+        self._documents = documents
         self._validators = {name: Validator(cls) for name, cls in documents.items()}
-        self._names = {
-            name: {field: info.alias or field for field, info in cls.model_fields.items()}
-            for name, cls in documents.items()
-        }
+        self._names = {name: stored_names(cls) for name, cls in documents.items()}
+        self._int64s = {name: _int64_fields(cls) for name, cls in documents.items()}
 
-    def load(self, table: str, document: dict[str, Any], catalog: Catalog) -> Any:
+    def load(self, table: str, document: dict[str, Any]) -> Any:
         """A stored document as its class, or as a dict when the table has none.
 
         Raises:
             DocumentInvalid: a stored document does not fit its class any more.
         """
         validator = self._validators.get(table)
-        return document if validator is None else self._validated(validator, table, document, catalog)
-
-    def check(self, table: str, document: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
-        """The fields to store for a document about to be written, with defaults filled in.
-
-        Raises:
-            DocumentInvalid: it does not fit its class; the text names the field.
-        """
-        validator = self._validators.get(table)
         if validator is None:
             return document
-        model: Document = self._validated(validator, table, document, catalog)
-        return wire_fields(model.to_fields(), table)
+        try:
+            return validator(document, None)
+        except ValidationError as error:
+            place, fault = explain(error)
+            raise DocumentInvalid(
+                f"The document {document['_id']} does not fit {self._class(table)} any more: `{place}` {fault}; "
+                "let the class take it, or change what is stored."
+            ) from None
+
+    def check(self, table: str, document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+        """The wire values to store for a document about to be written, with defaults filled in.
+
+        Raises:
+            DocumentInvalid: it does not fit its class, or cannot be stored; the text names the field.
+        """
+        given = {name: _unwrapped(value) for name, value in document.items() if value is not UNSET}
+        validator = self._validators.get(table)
+        if validator is None:
+            return _wire_fields(given, table)
+        try:
+            model: Document = validator(given, catalog)
+        except ValidationError as error:
+            place, fault = explain(error)
+            if fault == NOT_EXPECTED and place in given:
+                raise self.no_field(table, place) from None
+            raise DocumentInvalid(
+                f"A document of {table} does not fit {self._class(table)}: `{place}` {fault}."
+            ) from None
+        return _wire_fields(model.to_fields(), table)
 
     def stored_name(self, table: str, field: str) -> str:
         """The name in storage of a field, which Python may know by another."""
-        if field == "creation_time":
-            return CREATION_TIME
         return self._names.get(table, {}).get(field, field)
 
-    @staticmethod
-    def _validated(validator: Validator, table: str, document: dict[str, Any], catalog: Catalog) -> Any:
+    def has_field(self, table: str, stored: str) -> bool:
+        """Whether a document of the table can have a field of this name in storage."""
+        return table not in self._names or stored in self._names[table].values()
+
+    def no_field(self, table: str, field: str) -> DocumentInvalid:
+        names = (name for name in self._names[table] if name not in ("id", "creation_time"))
+        return DocumentInvalid(f"{self._class(table)} has no field `{field}`; its fields are {', '.join(names)}.")
+
+    def index_value(self, table: str, stored: str, value: Any) -> Any:
+        """The wire value, or `ABSENT`, by which an index finds what Python has as `value`.
+
+        Raises:
+            InvalidRange: no value that could be stored.
+        """
+        if value is UNSET:
+            return values.ABSENT
+        if type(value) is int and stored in self._int64s.get(table, ()):
+            return Int64(value)
         try:
-            return validator(document, catalog)
-        except ValidationError as error:
-            place, fault = explain(error)
-            which = f"The document {document['_id']}" if "_id" in document else "The new document"
-            raise DocumentInvalid(f"{which} does not fit table {table}: `{place}` {fault}.") from None
+            return values.decode(values.encode(value, fallback=as_wire))
+        except values.InvalidValue as error:
+            raise InvalidRange(f"The bound of `{stored}` must be a value that can be stored: {error}.") from None
+
+    def _class(self, table: str) -> str:
+        return self._documents[table].__name__
 
 
-def wire_fields(fields: Mapping[str, Any], table: str) -> dict[str, Any]:
-    """Fields as decoded wire values, from whatever Python objects stand for them.
+def _int64_fields(cls: type[Document]) -> frozenset[str]:
+    """The fields, by their names in storage, that hold an Int64 and no other number."""
+    kinds = {
+        field.alias or name: {field.annotation, *get_args(field.annotation)} for name, field in cls.model_fields.items()
+    }
+    return frozenset(name for name, kind in kinds.items() if Int64 in kind and kind.isdisjoint((int, float)))
 
-    Raises:
-        DocumentInvalid: a value that cannot be stored.
-    """
+
+def _unwrapped(value: Any) -> Any:
+    """Models as their fields, so that what they hold is checked anew: it may have been changed since."""
+    match value:
+        case BaseModel():
+            return as_wire(value)
+        case dict():
+            return {name: _unwrapped(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_unwrapped(part) for part in value]
+    return value
+
+
+def _wire_fields(fields: dict[str, Any], table: str) -> dict[str, Any]:
+    """Fields as decoded wire values, from whatever Python objects stand for them."""
     try:
-        decoded = values.decode(values.encode(dict(fields), fallback=as_wire))
+        decoded = values.decode(values.encode(fields, fallback=as_wire))
     except values.InvalidValue as error:
-        raise DocumentInvalid(f"A document of table {table} cannot be stored: {error}") from None
+        raise DocumentInvalid(f"A document of {table} cannot be stored: {error}.") from None
     assert isinstance(decoded, dict)
     return decoded
 
 
 def table_name(table: type[Document] | str) -> str:
-    """The name of a table given as a class or as a string."""
-    if isinstance(table, str):
-        return table
-    if not table.__table__:
-        raise IndexNotFound(f'{table.__name__} names no table; write `class {table.__name__}(Document, table="…")`.')
-    return table.__table__
+    """The name of a table given as a class or as a string.
+
+    Raises:
+        TableNotFound: the class has no table, or the name is of a system table, which is not read and written so.
+    """
+    name = table if isinstance(table, str) else table.__table__
+    if not name:
+        raise TableNotFound(f'{table} names no table; write `class Name(Document, table="...")`.')
+    if name.startswith("_"):
+        raise TableNotFound(f"{name} is a system table; an app keeps its documents in tables of its own.")
+    return name
 
 
 class DatabaseReader:
@@ -146,7 +212,11 @@ class DatabaseReader:
     @overload
     async def get(self, id: str, /) -> Any: ...
     async def get(self, id: str, /) -> Any:
-        """The document with this id, or None."""
+        """The document with this id, or None.
+
+        Raises:
+            InvalidId: the text is no id at all.
+        """
         found = await self._locate(id)
         if found is None:
             return None
@@ -155,15 +225,19 @@ class DatabaseReader:
         return None if text is None else self._load(table.name, text)
 
     @overload
-    def query(self, table: type[D], /) -> TableQuery[D]: ...
+    def query(self, table: type[AnyDocument], /) -> TableQuery[AnyDocument]: ...
     @overload
     def query(self, table: str, /) -> TableQuery[dict[str, Any]]: ...
     def query(self, table: Any, /) -> TableQuery[Any]:
         """The documents of a table, oldest first, to be narrowed by `with_index`, `order` and `filter`."""
         return TableQuery(self, table_name(table))
 
-    async def normalize_id(self, table: type[Document] | str, text: str, /) -> str | None:
-        """The id if `text` is an id of this table, else None."""
+    @overload
+    async def normalize_id(self, table: type[AnyDocument], text: str, /) -> Id[AnyDocument] | None: ...
+    @overload
+    async def normalize_id(self, table: str, text: str, /) -> Id[Any] | None: ...
+    async def normalize_id(self, table: type[Document] | str, text: str, /) -> Any:
+        """The text if it is an id of this table, else None."""
         try:
             number, _ = ids.decode_id(text)
         except ids.InvalidId:
@@ -172,60 +246,95 @@ class DatabaseReader:
         return text if known is not None and known.number == number else None
 
     async def _locate(self, id: str) -> tuple[TableSpec, bytes] | None:
+        """The table of an id and the rest of it; None when it is of no table of the app."""
         number, internal = ids.decode_id(id)
+        if number < FIRST_USER_TABLE:
+            return None
         table = await self._transaction.numbered(number)
         return None if table is None else (table, internal)
 
     def _load(self, table: str, text: bytes) -> Any:
-        document = values.loads(text)
-        assert isinstance(document, dict)
-        return self._tables.load(table, document, self._transaction.catalog)
+        return self._tables.load(table, _decoded(text))
 
 
 class DatabaseWriter(DatabaseReader):
     """Reads and writes of one transaction. Reads see its own writes."""
 
     @overload
-    async def insert(self, document: Document, /) -> Any: ...
+    async def insert(self, document: AnyDocument, /) -> Id[AnyDocument]: ...
     @overload
-    async def insert(self, table: str | type[Document], fields: Mapping[str, Any], /) -> str: ...
+    async def insert(self, table: type[AnyDocument], fields: Mapping[str, Any], /) -> Id[AnyDocument]: ...
+    @overload
+    async def insert(self, table: str, fields: Mapping[str, Any], /) -> Id[Any]: ...
     async def insert(self, target: Any, fields: Mapping[str, Any] | None = None, /) -> Any:
-        """Adds a document and returns its id: `insert(Message(...))` or `insert("messages", {...})`."""
+        """Adds a document and returns its id: `insert(Message(...))` or `insert("messages", {...})`.
+
+        Raises:
+            DocumentInvalid: it does not fit its table.
+        """
         if isinstance(target, Document):
             name, given = table_name(type(target)), target.to_fields()
+        elif fields is not None:
+            name, given = table_name(target), self._by_stored_name(table_name(target), fields)
         else:
-            name, given = table_name(target), dict(fields or {})
-        if "_id" in given or CREATION_TIME in given:
-            raise DocumentInvalid(f"insert into {name}: the database gives a document its id and creation time; leave them out.")
+            raise DocumentInvalid("insert takes a document, insert(Message(...)), or a table and fields.")
+        if given.keys() & SYSTEM_FIELDS:
+            raise DocumentInvalid(
+                f"insert into {name}: the database gives a document its id and creation time; leave them out."
+            )
+        checked = self._tables.check(name, given, self._transaction.catalog)
+        check_name("table", name)
         table = await self._transaction.table(name, create=True)
         assert table is not None
-        return await self._transaction.insert(table, self._checked(name, given))
+        return await self._transaction.insert(table, checked)
 
     @overload
     async def patch(self, id: str, fields: Mapping[str, Any], /) -> None: ...
     @overload
     async def patch(self, id: str, /, **fields: Any) -> None: ...
     async def patch(self, id: str, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
-        """Changes the fields given and keeps the others; `UNSET` removes a field."""
+        """Changes the fields given and keeps the others; `UNSET` removes a field.
+
+        Raises:
+            DocumentNotFound: there is no document with this id.
+            DocumentInvalid: changed so, it does not fit its table.
+        """
         table, internal, stored = await self._existing(id, "patch")
-        for field, value in {**(given or {}), **fields}.items():
-            name = self._tables.stored_name(table.name, field)
-            self._not_system(name, "patch")
-            if value is UNSET:
-                stored.pop(name, None)
-            else:
-                stored[name] = value
-        await self._transaction.write(table, internal, self._checked(table.name, stored))
+        changes = self._by_stored_name(table.name, {**(given or {}), **fields})
+        for name in changes:
+            if name in SYSTEM_FIELDS:
+                raise DocumentInvalid(f"patch: `{name}` of a document never changes; leave it out.")
+            if not self._tables.has_field(table.name, name):
+                raise self._tables.no_field(table.name, name)
+        checked = self._tables.check(table.name, {**stored, **changes}, self._transaction.catalog)
+        await self._transaction.write(table, internal, checked)
 
     async def replace(self, id: str, document: Document | Mapping[str, Any], /) -> None:
-        """Gives the document these fields and no others. Its id and creation time stay."""
+        """Gives the document these fields and no others. Its id and creation time stay.
+
+        Raises:
+            DocumentNotFound: there is no document with this id.
+            DocumentInvalid: the new one does not fit the table.
+        """
         table, internal, stored = await self._existing(id, "replace")
-        fields = document.to_fields() if isinstance(document, Document) else dict(document)
-        kept = {name: stored[name] for name in ("_id", CREATION_TIME)}
-        await self._transaction.write(table, internal, self._checked(table.name, {**fields, **kept}))
+        if isinstance(document, Document):
+            if document.__table__ != table.name:
+                raise DocumentInvalid(
+                    f"replace: {id} is a document of {table.name}, and a {type(document).__name__} is not."
+                )
+            fields = document.to_fields()
+        else:
+            fields = self._by_stored_name(table.name, document)
+        kept = {name: stored[name] for name in SYSTEM_FIELDS}
+        checked = self._tables.check(table.name, {**fields, **kept}, self._transaction.catalog)
+        await self._transaction.write(table, internal, checked)
 
     async def delete(self, id: str, /) -> None:
-        """Removes the document."""
+        """Removes the document.
+
+        Raises:
+            DocumentNotFound: there is no document with this id.
+        """
         table, internal, _ = await self._existing(id, "delete")
         await self._transaction.write(table, internal, None)
 
@@ -233,18 +342,19 @@ class DatabaseWriter(DatabaseReader):
         found = await self._locate(id)
         text = found and await self._transaction.get(keys.document_key(found[0].number, found[1]))
         if not found or text is None:
-            raise DocumentNotFound(f"{what}: there is no document with the id {id!r}.")
-        stored = values.loads(text)
-        assert isinstance(stored, dict)
-        return *found, stored
+            raise DocumentNotFound(
+                f"{what}: there is no document with the id {id!r}; get it first to see whether it is."
+            )
+        return *found, _decoded(text)
 
-    @staticmethod
-    def _not_system(name: str, what: str) -> None:
-        if name in ("_id", CREATION_TIME):
-            raise DocumentInvalid(f"{what}: `{name}` cannot be changed; it is the database's.")
+    def _by_stored_name(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {self._tables.stored_name(table, field): value for field, value in fields.items()}
 
-    def _checked(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return self._tables.check(table, wire_fields(fields, table), self._transaction.catalog)
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    document = values.loads(text)
+    assert isinstance(document, dict)
+    return document
 
 
 @dataclass(frozen=True)
@@ -253,21 +363,20 @@ class TableQuery(Generic[D]):
 
     _db: DatabaseReader
     _table: str
-    _index: str = BY_CREATION_TIME
-    _bounds: tuple[tuple[str, Any], ...] = ()
+    _index: Index | str | None = None
+    _bounds: Mapping[str, Any] = field(default_factory=dict)
     _order: Order = "asc"
     _filters: tuple[Callable[[Any], object], ...] = ()
 
     def with_index(self, index: Index | str, /, **bounds: Any) -> TableQuery[D]:
         """Reads a range of an index, in its order.
 
-        A plain value fixes a field; one of `gt, gte, lt, lte, between`, or two joined by `&`, bounds the field after
-        those that are fixed.
+        A plain value fixes a field, and `UNSET` its absence; one of `gt, gte, lt, lte, between`, or two joined by `&`,
+        bounds the field after those that are fixed. Nested fields are given as `**{"address.city": ...}`.
         """
-        if self._index != BY_CREATION_TIME or self._bounds:
+        if self._index is not None:
             raise InvalidRange(f"A query of {self._table} reads one index; call with_index once.")
-        name = index if isinstance(index, str) else index.name
-        return replace(self, _index=name, _bounds=tuple(bounds.items()))
+        return replace(self, _index=index, _bounds=bounds)
 
     def order(self, order: Order, /) -> TableQuery[D]:
         """`"asc"` (as it is without this) or `"desc"`."""
@@ -281,23 +390,20 @@ class TableQuery(Generic[D]):
 
     async def collect(self) -> list[D]:
         """All documents of the range."""
-        return [document async for document in self._documents(1000)]
+        return [document async for page in self._pages(_PAGE) for document in self._kept(page)]
 
     async def take(self, count: int, /) -> list[D]:
         """The first `count` documents, fewer if there are no more."""
         if type(count) is not int or count < 0:
             raise InvalidRange(f"take: how many must be a whole number from 0 up, not {count!r}.")
         taken: list[D] = []
-        if count == 0:
-            return taken
         rows = await self._rows()
         while rows is not None and len(taken) < count:
-            wanted = count - len(taken)
-            page = await rows.take(wanted)
+            page = await rows.take(count)
             taken += self._kept(page)
-            if len(page) < wanted:
+            if len(page) < count:
                 break
-        return taken
+        return taken[:count]
 
     async def first(self) -> D | None:
         """The first document, or None."""
@@ -312,58 +418,70 @@ class TableQuery(Generic[D]):
         """
         found = await self.take(2)
         if len(found) > 1:
-            raise NotUnique(f"unique: more than one document of {self._table} is in the range of {self._index}.")
+            raise NotUnique(f"unique: the range holds more than one document of {self._table}; narrow it or use first.")
         return found[0] if found else None
 
     async def count(self) -> int:
         """How many documents the range has. Reads all of them."""
-        return len(await self.collect())
+        return sum([len(self._kept(page)) if self._filters else len(page) async for page in self._pages(_PAGE)])
 
-    def __aiter__(self) -> AsyncIterator[D]:
-        return self._documents(1)
-
-    async def _documents(self, page_size: int) -> AsyncIterator[D]:
-        rows = await self._rows()
-        while rows is not None:
-            page = await rows.take(page_size)
+    async def __aiter__(self) -> AsyncIterator[D]:
+        async for page in self._pages(1):
             for document in self._kept(page):
                 yield document
-            if len(page) < page_size:
+
+    async def _pages(self, size: int) -> AsyncIterator[list[Row]]:
+        rows = await self._rows()
+        while rows is not None:
+            page = await rows.take(size)
+            yield page
+            if len(page) < size:
                 return
+
+    async def _rows(self) -> Rows | None:
+        """The rows of the range; None when there is no such table."""
+        transaction = self._db._transaction
+        table = await transaction.table(self._table)
+        if table is None:
+            return None
+        start, end = self._interval(table, self._spec(table))
+        return transaction.rows(start, end, reverse=self._order == "desc")
 
     def _kept(self, page: list[Row]) -> list[Any]:
         documents = (self._db._load(self._table, row.value) for row in page)
         return [document for document in documents if all(keep(document) for keep in self._filters)]
 
-    async def _rows(self) -> Rows | None:
-        transaction = self._db._transaction
-        table = await transaction.table(self._table)
-        if table is None:
-            return None
-        index = table.index(self._index)
-        if index is None:
+    def _spec(self, table: TableSpec) -> IndexSpec:
+        index = self._index or BY_CREATION_TIME
+        spec = table.index(index if isinstance(index, str) else index.name)
+        if spec is None:
             names = ", ".join(["by_id", *(each.name for each in table.indexes)])
-            raise IndexNotFound(f"Table {self._table} has no index {self._index!r}; it has {names}.")
-        start, end = self._interval(table, index)
-        return transaction.rows(start, end, reverse=self._order == "desc")
+            raise IndexNotFound(f"Table {self._table} has no index {index!r}; it has {names}.")
+        if isinstance(index, Index) and spec.slot > 1 and spec.fields != index.fields:
+            raise IndexNotFound(
+                f"{index.name} of {self._table} is another index than {index!r}; use the one of its class."
+            )
+        return spec
 
-    def _interval(self, table: TableSpec, index: IndexSpec) -> tuple[bytes, bytes]:
+    def _interval(self, table: TableSpec, index: IndexSpec) -> Interval:
         prefix = keys.index_prefix(table.number, index.slot)
-        given = {self._db._tables.stored_name(self._table, field): value for field, value in self._bounds}
+        tables = self._db._tables
+        given = {tables.stored_name(self._table, _system_name(name)): value for name, value in self._bounds.items()}
         if not given:
             return prefix, keys.prefix_end(prefix)
         if index.slot == 0:
             raise InvalidRange("by_id takes no bounds; read one document with ctx.db.get(id).")
         equal: list[Any] = []
         bound: Bound | None = None
-        for field in (*index.fields, CREATION_TIME):
-            if field not in given:
+        for name in (*index.fields, CREATION_TIME):
+            if name not in given or bound is not None:
                 break
-            value = given.pop(field)
+            value = given.pop(name)
+            convert = partial(tables.index_value, self._table, name)
             if isinstance(value, Bound):
-                bound = Bound(*(side and replace(side, value=_key_value(side.value)) for side in (value.lower, value.upper)))
-                break
-            equal.append(_key_value(value))
+                bound = value.with_values(convert)
+            else:
+                equal.append(convert(value))
         if given:
             raise InvalidRange(
                 f"The index {index.name} of {self._table} orders by {', '.join((*index.fields, 'creation_time'))}: fix "
@@ -373,12 +491,5 @@ class TableQuery(Generic[D]):
         return bounds.interval(prefix, equal, bound)
 
 
-def _key_value(value: Any) -> Any:
-    if value is UNSET:
-        return values.ABSENT
-    try:
-        return values.decode(values.encode(value, fallback=as_wire))
-    except values.InvalidValue as error:
-        raise InvalidRange(f"A bound must be a value that can be stored: {error}") from None
-
-
+def _system_name(field: str) -> str:
+    return CREATION_TIME if field == "creation_time" else field

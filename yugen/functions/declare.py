@@ -12,9 +12,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec
 
 from yugen.errors import Refused
 from yugen.functions.info import Kind
+from yugen.functions.names import is_export
 
 if TYPE_CHECKING:
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+
+__all__ = [
+    "Action",
+    "DeclarationError",
+    "Function",
+    "Mutation",
+    "Query",
+    "action",
+    "internal_action",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "query",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +50,9 @@ class Function(Generic[P, R]):
         handler: the coroutine function as written.
         public: whether clients may call it.
         name: the public name when it differs from the Python name.
+
+    Raises:
+        DeclarationError: the handler is no `async def` function, or the name cannot name a function.
     """
 
     kind: ClassVar[Kind]
@@ -42,11 +60,17 @@ class Function(Generic[P, R]):
     def __init__(self, handler: Callable[..., Awaitable[R]], *, public: bool, name: str | None) -> None:
         if not inspect.iscoroutinefunction(handler):
             raise DeclarationError(
-                f"{getattr(handler, '__qualname__', handler)!s} cannot be a {self.kind}: write it as `async def`."
+                f"{getattr(handler, '__qualname__', repr(handler))} is not an async function; "
+                f"put @{self.kind} or @{self.kind}(name=...) over an `async def`."
             )
         self.handler = handler
         self.public = public
-        self.name = name or handler.__name__
+        self.name = handler.__name__ if name is None else name
+        if not is_export(self.name):
+            raise DeclarationError(
+                f"{handler.__qualname__}: {self.name[:100]!r} cannot be the public name of a function; "
+                'give it another with name="...", of ASCII letters, digits and underscores, 64 at most.'
+            )
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
         self.__module__ = handler.__module__
@@ -81,9 +105,7 @@ class Action(Function[P, R]):
 @overload
 def query(handler: Callable[Concatenate[QueryCtx, P], Awaitable[R]], /) -> Query[P, R]: ...
 @overload
-def query(
-    *, name: str | None = None
-) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], Query[P, R]]: ...
+def query(*, name: str | None = None) -> Callable[[Callable[Concatenate[QueryCtx, P], Awaitable[R]]], Query[P, R]]: ...
 def query(handler: Any = None, /, *, name: str | None = None) -> Any:
     """Declares a query that clients may call and subscribe to."""
     return _declare(Query, handler, public=True, name=name)

@@ -13,13 +13,18 @@ _SHOWN_MAX = 100
 
 
 class FunctionNotFound(Refused):
-    """No function of this name that the caller may call. Internal functions look the same as missing ones."""
+    """There is no function of this name, or clients may not call it: internal functions look missing."""
 
     code = "FunctionNotFound"
 
     def __init__(self, path: str) -> None:
         shown = path if len(path) <= _SHOWN_MAX and path.isprintable() else f"{path[:_SHOWN_MAX]!a}…"
-        super().__init__(f"Could not find public function for `{shown}`; check the name, or deploy it.")
+        super().__init__(f"Could not find public function for `{shown}`; check its name and its module.")
+
+
+def is_export(name: str) -> bool:
+    """Whether a function can have this name: an identifier of ASCII characters, 64 at most, not only underscores."""
+    return _EXPORT.fullmatch(name) is not None
 
 
 def canonical_path(text: str) -> str:
@@ -35,6 +40,6 @@ def canonical_path(text: str) -> str:
         module, export = text, "default"
     module = module.removesuffix(".js")
     parts = module.split("/")
-    if not _EXPORT.fullmatch(export) or not all(_MODULE_PART.fullmatch(part) and ".." not in part for part in parts):
+    if not is_export(export) or not all(_MODULE_PART.fullmatch(part) and ".." not in part for part in parts):
         raise FunctionNotFound(text)
     return f"{module}:{export}"

@@ -11,12 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
-from yugen.functions.names import FunctionNotFound
-from yugen.schema import Document, SchemaError
+from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.schema import Document
+
 
 class AppError(Refused):
     """An app that cannot be loaded; the text names the file."""
@@ -68,7 +71,7 @@ class App:
         try:
             return self._paths[id(function)]
         except KeyError:
-            raise AppError(f"{function!r} is not of this app; define it in a module of the app package.") from None
+            raise AppError(f"{function!r} is not of this app; define it in a module of the app's folder.") from None
 
 
 def describe(app: App) -> AppInfo:
@@ -85,75 +88,96 @@ def describe(app: App) -> AppInfo:
 def load(folder: Path) -> App:
     """Imports every module of the app package at `folder` and collects what they define.
 
-    The folder above it becomes importable. A package of the same name that was loaded from elsewhere is replaced.
+    The folder above it becomes importable. A package of the same name that was loaded before is loaded anew.
 
     Raises:
-        AppError: there is no such folder, a module does not import, or two functions share a path.
+        AppError: there is no such folder, a module does not import, or two functions or tables share a name.
     """
     folder = folder.resolve()
     if not folder.is_dir():
         raise AppError(f"There is no app at {folder}; give the folder that holds its modules.")
     if not folder.name.isidentifier():
         raise AppError(f"The folder {folder.name!r} cannot be imported as a package; rename it to a Python identifier.")
-    _forget(folder)
-    if str(folder.parent) not in sys.path:
-        sys.path.insert(0, str(folder.parent))
-    importlib.invalidate_caches()
+    _make_importable(folder)
     functions: dict[str, Registered] = {}
     documents: dict[str, type[Document]] = {}
     for file in sorted(folder.rglob("*.py")):
-        module = _import(folder, file)
-        if module is None:
+        parts = file.relative_to(folder).with_suffix("").parts
+        if not all(part.isidentifier() for part in parts):
             continue
-        place = ".".join(module.__name__.split(".")[1:]).replace(".", "/")
+        packages = parts[:-1] if parts[-1] == "__init__" else parts
+        module = _import(folder, ".".join((folder.name, *packages)))
         for member in _defined_in(module):
             if isinstance(member, Function):
-                path = f"{place or '__init__'}:{member.name}"
-                if path in functions and functions[path].function is not member:
-                    raise AppError(f"{file}: two functions are called {path}; rename one of them.")
-                functions[path] = Registered(path, member, Signature(path, member))
+                registered = _registered("/".join(packages) or "__init__", member)
+                other = functions.setdefault(registered.path, registered).function
+                if other is not member:
+                    raise AppError(f"{_place(member)}: {_place(other)} is {registered.path} too; rename one of them.")
             elif member.__table__:
-                other = documents.get(member.__table__)
-                if other is not None and other is not member:
-                    raise AppError(f"{file}: the table {member.__table__!r} is declared twice; rename one of them.")
-                documents[member.__table__] = member
+                _complete(file, member)
+                twin = documents.setdefault(member.__table__, member)
+                if twin is not member:
+                    raise AppError(
+                        f"{file}: the table {member.__table__!r} of {member.__name__} is also the table of "
+                        f"{twin.__module__}.{twin.__name__}; rename one of them."
+                    )
     paths = {id(registered.function): path for path, registered in functions.items()}
     return App(folder, functions, documents, paths)
 
 
-def _forget(folder: Path) -> None:
-    """Drops modules of a package with this name from the interpreter, so that the files are read again."""
+def _make_importable(folder: Path) -> None:
+    """Puts the folder above first on the import path, and forgets modules of a package with this name."""
     for name in [name for name in sys.modules if name == folder.name or name.startswith(f"{folder.name}.")]:
         del sys.modules[name]
-    if str(folder.parent) in sys.path:
-        sys.path.remove(str(folder.parent))
+    above = str(folder.parent)
+    sys.path[:] = [above, *(entry for entry in sys.path if entry != above)]
+    importlib.invalidate_caches()
 
 
-def _import(folder: Path, file: Path) -> ModuleType | None:
-    parts = file.relative_to(folder.parent).with_suffix("").parts
-    if not all(part.isidentifier() for part in parts):
-        return None
-    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def _import(folder: Path, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except SchemaError as error:
-        raise AppError(f"{file}: {error}") from error
+    except SyntaxError as error:
+        raise AppError(f"{error.filename}:{error.lineno}: {error.msg}.") from error
     except Exception as error:
-        line = next(
-            (frame.lineno for frame in _frames(error) if Path(frame.filename).is_relative_to(folder)), None
-        )
-        at = f"{file}:{line}" if line else str(file)
-        raise AppError(f"{at} does not import: {type(error).__name__}: {error}") from error
-
-
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    if isinstance(error, SyntaxError):
-        return [traceback.FrameSummary(error.filename or "", error.lineno, "")]
-    return list(reversed(traceback.extract_tb(error.__traceback__)))
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)
+        ]
+        at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name
+        if isinstance(error, Refused):
+            raise AppError(f"{at}: {error}") from error
+        raise AppError(f"{at}: {type(error).__name__}: {error}") from error
 
 
 def _defined_in(module: ModuleType) -> Iterator[Any]:
+    """The functions and documents of a module itself, without those it imports."""
     for member in vars(module).values():
         is_document = isinstance(member, type) and issubclass(member, Document)
         if (is_document or isinstance(member, Function)) and member.__module__ == module.__name__:
             yield member
+
+
+def _registered(module: str, function: Function[Any, Any]) -> Registered:
+    path = f"{module}:{function.name}"
+    try:
+        canonical_path(path)
+        return Registered(path, function, Signature(path, function))
+    except FunctionNotFound:
+        raise AppError(
+            f"{_place(function)}: no client can call {path}; name folders and modules in ASCII, 64 characters at most."
+        ) from None
+    except Refused as error:
+        raise AppError(f"{_place(function)}: {error}") from error
+
+
+def _complete(file: Path, document: type[Document]) -> None:
+    """Resolves annotations that name what the module defines further down."""
+    try:
+        document.model_rebuild()
+    except (PydanticUndefinedAnnotation, PydanticUserError) as error:
+        raise AppError(f"{file}: {document.__name__}: {error.message.splitlines()[0]}") from error
+
+
+def _place(function: Function[Any, Any]) -> str:
+    code = function.handler.__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"

@@ -6,15 +6,19 @@ While one append is on its way to the disk the next proposals gather, so that un
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from yugen.intervals import Interval
-from yugen.runtime.writes import RecentWrites
+from yugen.runtime.writes import RecentWrites, overlap, written_keys
 from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
 
 BATCH_MAX = 256
 """Proposals in one append; bounds how long the first of them waits for the others."""
+
+logger = logging.getLogger(__name__)
 
 
 class Conflict(Exception):
@@ -23,7 +27,10 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A transaction that ran at `snapshot_ts` and wants to take place after everything committed so far."""
+    """A transaction that ran at `snapshot_ts` and wants to take place after everything committed so far.
+
+    `reads` are disjoint intervals in order.
+    """
 
     snapshot_ts: Timestamp
     reads: tuple[Interval, ...]
@@ -31,11 +38,24 @@ class Proposal:
     request: RequestRecord | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     proposal: Proposal
+    committed: Callable[[Timestamp], None]
     done: asyncio.Future[Timestamp]
-    commit: Commit | None = field(default=None)
+
+    def succeed(self, ts: Timestamp) -> None:
+        try:
+            self.committed(ts)
+        except Exception as error:
+            self.fail(error)
+        else:
+            if not self.done.done():
+                self.done.set_result(ts)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Committer:
@@ -44,10 +64,9 @@ class Committer:
     Args:
         store: where they go.
         newest: the newest timestamp of the store.
-        clock: nanoseconds since the epoch; timestamps follow it and never go back when it does.
-        published: called on the event loop for each durable commit in order, with the timestamps of a batch known to
-            their owners before the first call.
-        oldest_reader: the timestamp before which nothing runs any more.
+        clock: nanoseconds since the epoch, called on any thread; timestamps follow it and do not go back when it does.
+        published: called on the event loop with durable commits in order, just after their owners were told. It must
+            not raise.
     """
 
     def __init__(
@@ -57,89 +76,108 @@ class Committer:
         *,
         clock: Callable[[], int],
         published: Callable[[Sequence[Commit]], None],
-        oldest_reader: Callable[[], Timestamp],
     ) -> None:
         self._store = store
         self._clock = clock
         self._published = published
-        self._oldest_reader = oldest_reader
         self._window = RecentWrites(newest)
-        self._newest = newest
         self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._closing = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
 
-    async def commit(self, proposal: Proposal) -> Timestamp:
+    def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
+        """Keeps what is needed to validate a transaction that reads at `ts`, from its first read to its commit."""
+        return self._window.holding(ts)
+
+    async def commit(self, proposal: Proposal, committed: Callable[[Timestamp], None] = lambda ts: None) -> Timestamp:
         """Commits, and returns the timestamp once the commit is durable and published.
+
+        Whoever stops waiting loses the answer, not the commit.
+
+        Args:
+            proposal: what ran; its snapshot is being held.
+            committed: called with the timestamp once the commit is durable and before it is published, so that its
+                owner knows of it before anyone can see it.
 
         Raises:
             Conflict: something in its reads was written after its snapshot.
             StorageError: the store failed; nothing was committed.
         """
-        if self._task.done():
-            raise RuntimeError("the committer is closed")
-        waiting = _Waiting(proposal, asyncio.get_running_loop().create_future())
+        if self._closing or self._task.done():
+            raise RuntimeError("the committer is closed: commit before close().")
+        waiting = _Waiting(proposal, committed, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._wake.set()
-        # The append cannot be taken back: who stops waiting loses the answer, not the commit.
-        return await asyncio.shield(waiting.done)
+        return await waiting.done
 
     async def close(self) -> None:
         """Finishes what is queued and stops."""
-        while self._queue and not self._task.done():
-            await asyncio.wait([waiting.done for waiting in self._queue])
-        self._task.cancel()
+        self._closing = True
+        self._wake.set()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
-            if not self._queue:
+        try:
+            while self._queue or not self._closing:
+                await self._wake.wait()
                 self._wake.clear()
-            await self._append(batch)
+                while self._queue:
+                    batch = self._queue[:BATCH_MAX]
+                    await self._append(batch)
+                    del self._queue[: len(batch)]
+        except Exception:
+            logger.exception("committing has failed for good: restart the server")
+        finally:
+            for waiting in self._queue:
+                waiting.fail(RuntimeError("committing has stopped."))
 
     async def _append(self, batch: list[_Waiting]) -> None:
-        oldest = self._oldest_reader()
+        arrived: list[Commit] = []
+        decided: list[Commit | None] = []
+
+        def decide(news: Sequence[Commit], newest: Timestamp) -> list[Commit]:
+            arrived.extend(news)
+            decided[:] = self._decide([waiting.proposal for waiting in batch], arrived, newest)
+            return [commit for commit in decided if commit is not None]
+
         try:
-            commits = await self._store.append(lambda news, newest: self._decide(batch, news, newest, oldest))
+            await self._store.append(decide)
         except Exception as error:
+            decided.clear()
             for waiting in batch:
-                _settle(waiting.done, error)
-            return
-        for waiting in batch:
-            _settle(waiting.done, waiting.commit.ts if waiting.commit else Conflict())
-        self._published(commits)
+                waiting.fail(error)
+        for waiting, commit in zip(batch, decided, strict=False):
+            if commit is None:
+                waiting.fail(Conflict())
+            else:
+                waiting.succeed(commit.ts)
+        commits = [*arrived, *(commit for commit in decided if commit is not None)]
+        for commit in commits:
+            self._window.add(commit)
+        if commits:
+            self._published(commits)
 
     def _decide(
-        self, batch: list[_Waiting], news: Sequence[Commit], newest: Timestamp, oldest: Timestamp
-    ) -> list[Commit]:
-        for commit in news:
-            self._window.add(commit)
-        self._window.forget(min(oldest, *(waiting.proposal.snapshot_ts for waiting in batch)))
-        # What an append that failed had decided stays in the window; timestamps grow past that too.
-        newest = max(newest, self._newest)
-        commits: list[Commit] = []
-        for waiting in batch:
-            proposal = waiting.proposal
-            if (
-                proposal.snapshot_ts < self._window.floor
-                or self._window.first_overlap(proposal.reads, proposal.snapshot_ts) is not None
-            ):
+        self, proposals: Sequence[Proposal], arrived: Sequence[Commit], newest: Timestamp
+    ) -> list[Commit | None]:
+        """The commit of each proposal, or None where it conflicts. Runs on the store's thread and changes nothing."""
+        # What is decided here is not in the window before it is durable: a failed append leaves no trace.
+        unpublished = [written_keys(commit) for commit in arrived]
+        decided: list[Commit | None] = []
+        for proposal in proposals:
+            if self._conflicts(proposal, unpublished):
+                decided.append(None)
                 continue
             newest = max(newest + 1, self._clock())
-            waiting.commit = Commit(newest, proposal.changes, proposal.request)
-            self._window.add(waiting.commit)
-            commits.append(waiting.commit)
-        self._newest = newest
-        return commits
+            commit = Commit(newest, proposal.changes, proposal.request)
+            unpublished.append(written_keys(commit))
+            decided.append(commit)
+        return decided
 
-
-def _settle(done: asyncio.Future[Timestamp], result: Timestamp | Exception) -> None:
-    if done.done():
-        return
-    if isinstance(result, Exception):
-        done.set_exception(result)
-        done.exception()  # nobody may be waiting any more
-    else:
-        done.set_result(result)
+    def _conflicts(self, proposal: Proposal, unpublished: Sequence[Sequence[bytes]]) -> bool:
+        try:
+            published = self._window.first_overlap(proposal.reads, proposal.snapshot_ts)
+        except LookupError:
+            return True  # who proposed it has stopped waiting, and holds its snapshot no more
+        return published is not None or any(overlap(proposal.reads, written) for written in unpublished)

@@ -6,6 +6,7 @@ event loop over a store that answers later.
 
 from __future__ import annotations
 
+import logging
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +31,8 @@ from yugen.storage.interface import Snapshot
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
+
+logger = logging.getLogger(__name__)
 
 
 class CalledFunctionFailed(Exception):
@@ -102,12 +105,13 @@ class Executor:
         return registered.signature.decode_result(answer.value, self.catalog)
 
     async def _answer(self, run: Run, body: Callable[[], Awaitable[bytes]]) -> Answer:
-        value, failure = None, None
+        value, failed = None, None
         with logs.captured() as lines:
             try:
                 value = await body()
-            except Exception as error:
-                failure = self.failure(run, error)
+            except (Exception, SystemExit) as error:
+                failed = error
+        failure = None if failed is None else self.failure(run, failed)
         return Answer(value, failure, tuple(lines))
 
     def failure(self, run: Run, error: BaseException) -> Failure:
@@ -120,11 +124,12 @@ class Executor:
         data = None
         if isinstance(error, YugenError):
             try:
-                data = values.dumps(error.data)
+                data = values.dumps(error.data, fallback=as_wire)
             except values.InvalidValue as fault:
                 error = TypeError(f"the data of a YugenError must be a value of the wire: {fault}")
-        told = self._development or isinstance(error, Refused)
-        if not told:
+        if not isinstance(error, Refused | YugenError):
+            logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
+        if not self._development and not isinstance(error, Refused):
             return Failure(prefix, data)
         return Failure(f"{prefix}\nUncaught {_described(error)}{self._places(error)}", data)
 
@@ -187,11 +192,10 @@ def _arguments(text: bytes) -> dict[str, Any]:
     return args
 
 
-def _check_kind(registered: Registered, kind: Kind | None) -> None:
-    if kind is not None and registered.kind != kind:
-        raise WrongKind(f"{registered.path} is {_a(registered.kind)}; call it as {_a(registered.kind)}, not as {_a(kind)}.")
-    if kind is None and registered.kind == "action":
-        raise WrongKind(f"{registered.path} is an action; it runs outside transactions.")
+def _check_kind(registered: Registered, kind: Kind) -> None:
+    if registered.kind != kind:
+        own = _a(registered.kind)
+        raise WrongKind(f"{registered.path} is {own}; call it as {own}, not as {_a(kind)}.")
 
 
 def _a(kind: str) -> str:
@@ -199,4 +203,8 @@ def _a(kind: str) -> str:
 
 
 def _described(error: BaseException) -> str:
-    return f"{error.code if isinstance(error, Refused) else type(error).__name__}: {error}"
+    try:
+        text = str(error)
+    except Exception:
+        text = "its text could not be made"
+    return f"{error.code if isinstance(error, Refused) else type(error).__name__}: {text}"

@@ -28,9 +28,7 @@ class _Node(Generic[Reader]):
         self.right: _Node[Reader] | None = None
 
     def update(self) -> None:
-        self.max_end = max(
-            self.end, self.left.max_end if self.left else b"", self.right.max_end if self.right else b""
-        )
+        self.max_end = max(self.end, self.left.max_end if self.left else b"", self.right.max_end if self.right else b"")
 
 
 class IntervalIndex(Generic[Reader]):
@@ -40,8 +38,8 @@ class IntervalIndex(Generic[Reader]):
         self._points: dict[bytes, set[Reader]] = {}
         self._ranges: dict[Interval, _Node[Reader]] = {}
         self._root: _Node[Reader] | None = None
-        # The shape of the treap is not an outcome of anything: it needs no seed and no secret.
-        self._dice = random.Random(0)
+        # Seeded by the system: whoever knew the priorities could choose ranges that make the treap a list.
+        self._dice = random.Random()
 
     def __len__(self) -> int:
         """How many distinct intervals there are."""
@@ -114,9 +112,7 @@ def _insert(root: _Node[Reader] | None, node: _Node[Reader]) -> _Node[Reader]:
     return root
 
 
-def _split(
-    root: _Node[Reader] | None, at: _Node[Reader]
-) -> tuple[_Node[Reader] | None, _Node[Reader] | None]:
+def _split(root: _Node[Reader] | None, at: _Node[Reader]) -> tuple[_Node[Reader] | None, _Node[Reader] | None]:
     if root is None:
         return None, None
     if _precedes(root, at):

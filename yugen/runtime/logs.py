@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TextIO, cast
 
 LINES_MAX = 256
 LINE_SIZE_MAX = 4096
 """Characters of a line (protocol.md 10)."""
 
-_lines: ContextVar[list[str] | None] = ContextVar("lines", default=None)
-_unfinished: ContextVar[list[str]] = ContextVar("unfinished")
-
 _LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR"}
+
+
+class _Capture:
+    """The lines of one run, and what it has printed since the last end of a line."""
+
+    __slots__ = ("lines", "unfinished")
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.unfinished: list[str] = []
+
+
+_capture: ContextVar[_Capture | None] = ContextVar("capture", default=None)
 
 
 @contextmanager
 def captured() -> Iterator[list[str]]:
     """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12)."""
     _install()
-    lines: list[str] = []
-    pieces: list[str] = []
-    token, piece_token = _lines.set(lines), _unfinished.set(pieces)
+    capture = _Capture()
+    token = _capture.set(capture)
     try:
-        yield lines
+        yield capture.lines
     finally:
-        if pieces:
-            add("LOG", "".join(pieces))
-        _lines.reset(token)
-        _unfinished.reset(piece_token)
+        if capture.unfinished:
+            add("LOG", "".join(capture.unfinished))
+        _capture.reset(token)
 
 
 def add(level: str, text: str) -> None:
@@ -43,39 +51,52 @@ def add(level: str, text: str) -> None:
 
 def relay(line: str) -> None:
     """A line that has its form already."""
-    lines = _lines.get()
-    if lines is None or len(lines) > LINES_MAX:
+    capture = _capture.get()
+    if capture is None or len(capture.lines) > LINES_MAX:
         return
-    if len(lines) == LINES_MAX:
+    if len(capture.lines) == LINES_MAX:
         line = f"[WARN] 'More than {LINES_MAX} lines were logged; the rest is left out.'"
-    lines.append(line)
+    capture.lines.append(line)
 
 
-class _Stdout(io.TextIOBase):
-    """Standard output that belongs to the running function, if there is one."""
+class _Stdout:
+    """Standard output that belongs to the running function, if there is one. Anything else is as it was."""
 
-    def __init__(self, outer: io.TextIOBase) -> None:
-        self.outer = outer
+    def __init__(self, outer: TextIO) -> None:
+        self._outer = outer
 
     def write(self, text: str) -> int:
-        if _lines.get() is None:
-            return self.outer.write(text)
-        pieces = _unfinished.get()
+        capture = _capture.get()
+        if capture is None:
+            return self._outer.write(text)
         *finished, rest = text.split("\n")
         for line in finished:
-            add("LOG", "".join([*pieces, line]))
-            pieces.clear()
+            add("LOG", "".join([*capture.unfinished, line]))
+            capture.unfinished.clear()
         if rest:
-            pieces.append(rest)
+            capture.unfinished.append(rest)
         return len(text)
 
-    def flush(self) -> None:
-        self.outer.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outer, name)
 
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        add(_LEVELS.get(record.levelname, "INFO"), record.getMessage())
+        if _capture.get() is not None:
+            try:
+                add(_LEVELS.get(record.levelname, "INFO"), self.format(record))
+            except Exception:
+                self.handleError(record)
+            return
+        # Being there, this handler has taken the place of the one that Python falls back to.
+        last_resort = logging.lastResort
+        if logging.getLogger().handlers == [self] and last_resort and record.levelno >= last_resort.level:
+            last_resort.handle(record)
 
 
 _handler = _Handler()
@@ -83,7 +104,11 @@ _handler = _Handler()
 
 def _install() -> None:
     if not isinstance(sys.stdout, _Stdout):
-        sys.stdout = _Stdout(sys.stdout)  # type: ignore[arg-type, assignment]
+        sys.stdout = cast("TextIO", _Stdout(sys.stdout))
     root = logging.getLogger()
-    if _handler not in root.handlers:
-        root.addHandler(_handler)
+    if _handler in root.handlers:
+        return
+    if not root.handlers:
+        root.setLevel(logging.INFO)  # nobody has set up logging, and what a function logs should not be lost
+    root.addHandler(_handler)
+    logging.getLogger("yugen.function").setLevel(logging.DEBUG)

@@ -14,7 +14,7 @@ class Run:
     """A request to run a function.
 
     Attributes:
-        kind: what it is called as; None for whatever it is.
+        kind: what it is called as.
         path: its canonical path.
         args: its arguments, as the encoded JSON of one object.
         public: whether internal functions look missing.
@@ -24,7 +24,7 @@ class Run:
         request_id: 16 hex digits that stand before the text of an error.
     """
 
-    kind: Kind | None
+    kind: Kind
     path: str
     args: bytes
     public: bool

@@ -8,9 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from yugen import values
 from yugen.catalog import TABLES, Catalog, TableSpec
@@ -18,6 +16,7 @@ from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.identity import Identity
+from yugen.intervals import point
 from yugen.keys import table_of
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.deploy import deploy
@@ -25,10 +24,16 @@ from yugen.runtime.outcome import Answer, Failure, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
+from yugen.runtime.writes import request_key
 from yugen.storage.interface import Commit, RequestRecord, Store, Timestamp
 
 ATTEMPTS_MAX = 16
 """How often a mutation runs before its conflicts are reported."""
+
+ACTION_DEPTH_MAX = 8
+"""How deep actions may call one another (protocol.md 10)."""
+
+Answered = Callable[[MutationAnswer], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,29 @@ class Request:
 
     session: str
     number: int
+
+    @property
+    def id(self) -> str:
+        """The request id that stands in errors (protocol.md 2.12)."""
+        return hashlib.sha256(f"{self.session}|{self.number}".encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A mutation that a caller waits for; `answered` is told of its answer before others hear of its effects."""
+
+    path: str
+    args: bytes
+    identity: Identity | None
+    public: bool
+    request: Request | None
+    answered: Answered
+
+    @property
+    def digest(self) -> bytes:
+        """What tells this call from any other under the same request."""
+        caller = self.identity and self.identity.token_identifier
+        return hashlib.sha256(repr((self.path, caller)).encode() + b"\0" + self.args).digest()
 
 
 class InvalidRequest(Refused):
@@ -56,7 +84,10 @@ class Runtime:
     Attributes:
         ts: the newest timestamp at which everything can be answered.
         catalog: the tables of the deployment.
+        queries: the query cache and the subscriptions.
     """
+
+    queries: Queries
 
     def __init__(self, store: Store, runner: Runner, *, clock: Callable[[], int] = time.time_ns) -> None:
         self.ts: Timestamp = 0
@@ -64,16 +95,16 @@ class Runtime:
         self._store = store
         self._runner = runner
         self._clock = clock
-        self._mutating: dict[object, Timestamp] = {}
-        self._requests: dict[Request, asyncio.Task[MutationAnswer]] = {}
+        self._committer: Committer | None = None
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers.
         self._contended = asyncio.Lock()
 
     async def start(self) -> None:
-        """Opens the store, brings it to what the app declares, and gets ready to run.
+        """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
 
         Raises:
             Refused: the app and the stored documents do not go together.
+            StorageError: the store cannot be used.
         """
         newest = await self._store.open()
         self.catalog, self.ts = await deploy(
@@ -81,17 +112,13 @@ class Runtime:
         )
         await self._runner.start(self.catalog)
         self.queries = Queries(self._execute, self.ts)
-        self._committer = Committer(
-            self._store,
-            self.ts,
-            clock=self._clock,
-            published=self._published,
-            oldest_reader=lambda: min(self._mutating.values(), default=self.ts),
-        )
+        self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
 
     async def close(self) -> None:
         """Finishes the commits under way and lets go of everything."""
-        await self._committer.close()
+        if self._committer is not None:
+            await self._committer.close()
+            await self.queries.close()
         await self._runner.close()
         await self._store.close()
 
@@ -103,10 +130,13 @@ class Runtime:
             path = path[:1024]
         return QueryKey(path, args, identity, public)
 
-    async def query(
-        self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True
-    ) -> Answer:
-        """The answer of a query at the newest timestamp."""
+    async def query(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:
+        """The answer of a query at the newest timestamp.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            StorageError: the store could not be read.
+        """
         return await self.queries.at(self.query_key(path, args, identity, public=public), self.ts)
 
     async def mutate(
@@ -117,42 +147,37 @@ class Runtime:
         *,
         public: bool = True,
         request: Request | None = None,
+        answered: Answered = lambda answer: None,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
-        A request that was carried out before is answered as it was then.
+        A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
+        any subscriber hears of what the mutation changed, and before `ts` says that it has happened.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
             StorageError: the store failed and nothing was written.
         """
-        if request is None:
-            return await self._mutate(path, args, identity, public, None)
-        running = self._requests.get(request)
-        if running is None:
-            running = asyncio.get_running_loop().create_task(self._mutate_once(path, args, identity, public, request))
-            self._requests[request] = running
-            running.add_done_callback(lambda task: self._forget(request, task))
-        return await asyncio.shield(running)
+        call = _Call(path, args, identity, public, request, answered)
+        answer = await self._attempt(call)
+        if answer is not None:
+            return answer
+        async with self._contended:
+            for _ in range(ATTEMPTS_MAX - 1):
+                answer = await self._attempt(call)
+                if answer is not None:
+                    return answer
+        raise Overloaded(f"{path[:1024]} kept conflicting with other mutations; try again in a moment.")
 
-    async def act(
-        self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True
-    ) -> Answer:
-        """Runs an action once."""
+    async def act(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:
+        """Runs an action once.
 
-        async def call(kind: Kind, target: str, given: bytes) -> Answer:
-            match kind:
-                case "query":
-                    return await self.query(target, given, identity, public=False)
-                case "mutation":
-                    return (await self.mutate(target, given, identity, public=False)).answer
-                case "action":
-                    return await self.act(target, given, identity, public=False)
+        Raises:
+            Overloaded: too much is waiting already.
+        """
+        return await self._act(path, args, identity, public, depth=1)
 
-        run = self._run("action", path, args, identity, public, self.ts)
-        return run if isinstance(run, Answer) else await self._runner.act(run, call)
-
-    def kind_of(self, path: str) -> Literal["query", "mutation", "action"]:
+    def kind_of(self, path: str) -> Kind:
         """What a function is. A function that does not exist is a query, which will say so."""
         try:
             info = self._runner.info.functions.get(canonical_path(path))
@@ -160,87 +185,95 @@ class Runtime:
             return "query"
         return info.kind if info else "query"
 
+    async def _act(self, path: str, args: bytes, identity: Identity | None, public: bool, depth: int) -> Answer:
+        async def call(kind: Kind, target: str, given: bytes) -> Answer:
+            match kind:
+                case "query":
+                    return await self.query(target, given, identity, public=False)
+                case "mutation":
+                    return (await self.mutate(target, given, identity, public=False)).answer
+                case "action":
+                    return await self._act(target, given, identity, False, depth + 1)
+
+        if depth > ACTION_DEPTH_MAX:
+            error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
+            return _refused(error, secrets.token_hex(8))
+        run = self._run("action", path, args, identity, public, self.ts)
+        return run if isinstance(run, Answer) else await self._runner.act(run, call)
+
     async def _execute(self, key: QueryKey, ts: Timestamp) -> Outcome:
         run = self._run("query", key.path, key.args, key.identity, key.public, ts)
         return Outcome(run) if isinstance(run, Answer) else await self._runner.transact(run)
 
     def _run(
-        self, kind: Kind, path: str, args: bytes, identity: Identity | None, public: bool, ts: Timestamp
+        self,
+        kind: Kind,
+        path: str,
+        args: bytes,
+        identity: Identity | None,
+        public: bool,
+        ts: Timestamp,
+        request_id: str | None = None,
     ) -> Run | Answer:
-        request_id = secrets.token_hex(8)
+        request_id = request_id or secrets.token_hex(8)
         try:
             path = canonical_path(path)
         except FunctionNotFound as error:
-            return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {error.code}: {error}"))
+            return _refused(error, request_id)
         now = self._clock() / 1_000_000
         return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity)
 
-    async def _mutate(
-        self, path: str, args: bytes, identity: Identity | None, public: bool, record: Callable[[Answer], RequestRecord] | None
-    ) -> MutationAnswer:
-        answer = await self._attempt(path, args, identity, public, record)
-        if answer is not None:
-            return answer
-        async with self._contended:
-            for _ in range(ATTEMPTS_MAX - 1):
-                answer = await self._attempt(path, args, identity, public, record)
-                if answer is not None:
-                    return answer
-        raise Overloaded(f"{path} kept conflicting with other mutations; try again in a moment.")
-
-    async def _attempt(
-        self, path: str, args: bytes, identity: Identity | None, public: bool, record: Callable[[Answer], RequestRecord] | None
-    ) -> MutationAnswer | None:
+    async def _attempt(self, call: _Call) -> MutationAnswer | None:
         """One run and its commit; None when it conflicts."""
-        run = self._run("mutation", path, args, identity, public, self.ts)
-        if isinstance(run, Answer):
-            return MutationAnswer(run, None)
-        with self._reading(run.ts):
+        assert self._committer is not None, "start() before mutate()"
+        ts = self.ts
+        with self._committer.holding(ts):
+            before = await self._answer_before(call, ts)
+            if before is not None:
+                return _tell(call, before)
+            request_id = call.request.id if call.request else None
+            run = self._run("mutation", call.path, call.args, call.identity, call.public, ts, request_id)
+            if isinstance(run, Answer):
+                return _tell(call, MutationAnswer(run, None))
             outcome = await self._runner.transact(run)
             answer = outcome.answer
             if answer.failure is not None:
-                return MutationAnswer(answer, None)
-            if not outcome.changes and record is None:
-                return MutationAnswer(answer, run.ts)
-            proposal = Proposal(run.ts, outcome.reads, outcome.changes, record(answer) if record else None)
+                return _tell(call, MutationAnswer(answer, None))
+            if not outcome.changes and call.request is None:
+                return _tell(call, MutationAnswer(answer, ts))
+            reads, record = outcome.reads, None
+            if call.request is not None:
+                assert answer.value is not None
+                session, number = call.request.session, call.request.number
+                record = RequestRecord(session, number, call.digest, answer.value, answer.log_lines)
+                # That there was no record is something this attempt has read: of two that race, one conflicts.
+                reads = (point(request_key(session, number)), *reads)
+            proposal = Proposal(ts, reads, outcome.changes, record)
             try:
-                return MutationAnswer(answer, await self._committer.commit(proposal))
+                ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
             except Conflict:
                 return None
+            return MutationAnswer(answer, ts)
 
-    async def _mutate_once(
-        self, path: str, args: bytes, identity: Identity | None, public: bool, request: Request
-    ) -> MutationAnswer:
-        digest = hashlib.sha256(repr((path, identity)).encode() + b"\0" + args).digest()
-        found = await self._store.find_request(request.session, request.number)
-        if found is not None:
-            record, ts = found
-            if record.digest != digest:
-                error = InvalidRequest(
-                    f"request {request.number} of this session was another call before; use a new request id."
-                )
-                return MutationAnswer(Answer(failure=Failure(f"{error.code}: {error}")), None)
-            return MutationAnswer(Answer(record.value, log_lines=record.log_lines), ts)
-
-        def record_of(answer: Answer) -> RequestRecord:
-            assert answer.value is not None
-            return RequestRecord(request.session, request.number, digest, answer.value, answer.log_lines)
-
-        return await self._mutate(path, args, identity, public, record_of)
-
-    def _forget(self, request: Request, task: asyncio.Task[MutationAnswer]) -> None:
-        del self._requests[request]
-        if not task.cancelled():
-            task.exception()  # whoever asked may be gone; those who are not are told by their own wait
-
-    @contextmanager
-    def _reading(self, ts: Timestamp) -> Any:
-        token = object()
-        self._mutating[token] = ts
-        try:
-            yield
-        finally:
-            del self._mutating[token]
+    async def _answer_before(self, call: _Call, ts: Timestamp) -> MutationAnswer | None:
+        """The answer of a request that was carried out before, or None."""
+        if call.request is None:
+            return None
+        found = await self._store.find_request(call.request.session, call.request.number)
+        if found is None:
+            return None
+        record, committed_ts = found
+        if record.digest != call.digest:
+            error = InvalidRequest(
+                f"request {call.request.number} of this session was another call before; use a new request id for a "
+                "new call."
+            )
+            return MutationAnswer(_refused(error, call.request.id), None)
+        if committed_ts > self.ts:
+            # Durable and not yet published. What is committed after it is published after it.
+            assert self._committer is not None
+            await self._committer.commit(Proposal(ts, (), ()))
+        return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
 
     def _published(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
@@ -248,8 +281,20 @@ class Runtime:
                 if table_of(change.key) == TABLES.number and change.after is not None:
                     document = values.loads(change.after)
                     assert isinstance(document, dict)
-                    if self.catalog.named(str(document["name"])) is None:
-                        self.catalog.add(TableSpec(str(document["name"]), int(document["number"])))
-            self.ts = commit.ts
+                    name, number = document["name"], document["number"]
+                    assert isinstance(name, str)
+                    assert isinstance(number, float)
+                    if self.catalog.named(name) is None:
+                        self.catalog.add(TableSpec(name, int(number)))
+        self.ts = commits[-1].ts
         for commit in commits:
             self.queries.publish(commit)
+
+
+def _tell(call: _Call, answer: MutationAnswer) -> MutationAnswer:
+    call.answered(answer)
+    return answer
+
+
+def _refused(error: Refused, request_id: str) -> Answer:
+    return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {error.code}: {error}"))

@@ -6,6 +6,7 @@ the commit needs to know.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,8 @@ class Transaction:
     Args:
         snapshot: the database to read; the owner closes it.
         catalog: the tables that stood when the snapshot was taken, or later.
-        now: creation time of the documents it inserts, in milliseconds since the epoch.
+        now: creation time of the first document it inserts, in milliseconds since the epoch; the next ones follow
+            as closely as floats can, so that they keep the order they were inserted in.
         random_bytes: gives that many random bytes, for ids.
 
     Attributes:
@@ -75,7 +77,7 @@ class Transaction:
         self.catalog = catalog
         self.reads = IntervalSet()
         self.overlay = Overlay()
-        self._now = now
+        self._creation_time = now
         self._random_bytes = random_bytes
         self._before: dict[bytes, Laid] = {}
 
@@ -117,11 +119,13 @@ class Transaction:
 
     async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str:
         """Adds a document of checked wire values and returns its id."""
-        internal = ids.new_internal(self._now, self._random_bytes(10))
-        id = ids.encode_id(table.number, internal)
+        internal = ids.new_internal(self._creation_time, self._random_bytes(10))
+        new_id = ids.encode_id(table.number, internal)
+        # Nobody else makes this id, so that its absence needs no reading.
         self._before[keys.document_key(table.number, internal)] = _NOTHING
-        await self.write(table, internal, {"_id": id, CREATION_TIME: self._now, **fields})
-        return id
+        await self.write(table, internal, {"_id": new_id, CREATION_TIME: self._creation_time, **fields})
+        self._creation_time = math.nextafter(self._creation_time, math.inf)
+        return new_id
 
     async def write(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None:
         """Gives a document this content, or deletes it.
@@ -140,6 +144,8 @@ class Transaction:
                 if index.unique:
                     await self._check_unique(table, index, document, entry_key)
         if key not in self._before:
+            # The image from before goes into the commit, so it must still be true by then.
+            self.reads.add(*point(key))
             text = await self.snapshot.get(key)
             stored = values.loads(text) if text is not None else None
             self._before[key] = Laid(text, table.entry_keys(stored, internal)) if isinstance(stored, dict) else _NOTHING
@@ -154,7 +160,9 @@ class Transaction:
         start, end = bounds.interval(keys.index_prefix(table.number, index.slot), same, None)
         for row in await self.rows(start, end).take(2):
             if keys.internal_of(row.key) != keys.internal_of(entry_key):
-                shown = ", ".join(f"{path} = {values.dumps(value).decode()}" for path, value in zip(index.fields, same, strict=True))
+                shown = ", ".join(
+                    f"{path} = {values.dumps(value).decode()}" for path, value in zip(index.fields, same, strict=True)
+                )
                 raise UniqueError(f"Table {table.name} already has a document with {shown}; {index.name} is unique.")
 
     @contextmanager

@@ -6,28 +6,52 @@ query's result holds until something it read is written.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
 
 from yugen.intervals import Interval
-from yugen.storage.interface import Change, Commit, Timestamp
+from yugen.keys import INTERNAL_SIZE, document_key
+from yugen.storage.interface import Commit, Timestamp
+
+_REQUESTS_TABLE = 0
+"""No table has this number, so that the keys of requests stand apart from those of documents."""
 
 
-def written_keys(changes: Iterable[Change]) -> list[bytes]:
+def request_key(session: str, request: int) -> bytes:
+    """The key that stands for the record of a request, as if that were a document.
+
+    A transaction that has looked for the record has read this key, and the commit that carries it writes the key.
+    """
+    digest = hashlib.sha256(f"{request} {session}".encode(errors="surrogatepass")).digest()
+    return document_key(_REQUESTS_TABLE, digest[:INTERNAL_SIZE])
+
+
+def written_keys(commit: Commit) -> list[bytes]:
     """Every key whose readers a commit concerns, in order: each document's own and its index keys, old and new."""
     touched: set[bytes] = set()
-    for change in changes:
+    for change in commit.changes:
         touched.add(change.key)
         touched.update(change.keys_before, change.keys_after)
+    if commit.request is not None:
+        touched.add(request_key(commit.request.session, commit.request.request))
     return sorted(touched)
 
 
-def overlap(reads: Iterable[Interval], written: list[bytes]) -> bool:
-    """Whether one of the sorted keys lies in one of the intervals."""
-    for start, end in reads:
-        place = bisect_left(written, start)
-        if place < len(written) and written[place] < end:
+def overlap(reads: Sequence[Interval], written: Sequence[bytes]) -> bool:
+    """Whether one of the sorted keys lies in one of the intervals, which are disjoint and in order."""
+    if len(reads) < len(written):
+        for start, end in reads:
+            place = bisect_left(written, start)
+            if place < len(written) and written[place] < end:
+                return True
+        return False
+    for key in written:
+        place = bisect_right(reads, key, key=itemgetter(0)) - 1
+        if place >= 0 and key < reads[place][1]:
             return True
     return False
 
@@ -35,43 +59,63 @@ def overlap(reads: Iterable[Interval], written: list[bytes]) -> bool:
 class RecentWrites:
     """The commits after some timestamp, the *floor*, oldest first.
 
-    Whatever read at or after the floor can be checked; the owner raises the floor as old snapshots are done with.
+    Whatever read at or after the floor can be checked. The floor follows the newest commit, and stays behind it for
+    those who are `holding` an older timestamp.
     """
 
-    __slots__ = ("_commits", "floor")
+    __slots__ = ("_commits", "_held", "floor")
 
-    def __init__(self, floor: Timestamp) -> None:
-        self.floor = floor
+    def __init__(self, newest: Timestamp) -> None:
+        self.floor = newest
         self._commits: deque[tuple[Timestamp, list[bytes]]] = deque()
+        self._held: dict[object, Timestamp] = {}
 
     def __len__(self) -> int:
         return len(self._commits)
 
-    def add(self, commit: Commit) -> list[bytes]:
-        """Takes in a commit newer than all before it and returns the keys it wrote."""
-        assert commit.ts > (self._commits[-1][0] if self._commits else self.floor)
-        written = written_keys(commit.changes)
-        self._commits.append((commit.ts, written))
-        return written
-
-    def first_overlap(self, reads: Iterable[Interval], after: Timestamp) -> Timestamp | None:
-        """The timestamp of the first commit later than `after` that wrote something that was read, or None.
+    @contextmanager
+    def holding(self, ts: Timestamp) -> Iterator[None]:
+        """Keeps all commits after `ts`.
 
         Raises:
-            LookupError: `after` lies before the floor, so that nothing can be said.
+            LookupError: some of them are forgotten already.
         """
-        if after < self.floor:
-            raise LookupError(f"commits after {after} are no longer all known")
-        reads = tuple(reads)
-        first = bisect_right(self._commits, after, key=lambda commit: commit[0])
+        self._check_known(ts)
+        token = object()
+        self._held[token] = ts
+        try:
+            yield
+        finally:
+            del self._held[token]
+
+    def add(self, commit: Commit) -> list[bytes]:
+        """Takes in a commit newer than all before it and returns the keys it wrote, in order."""
+        assert commit.ts > (self._commits[-1][0] if self._commits else self.floor)
+        written = written_keys(commit)
+        self._commits.append((commit.ts, written))
+        self.floor = max(self.floor, min(self._held.values(), default=commit.ts))
+        while self._commits and self._commits[0][0] <= self.floor:
+            self._commits.popleft()
+        return written
+
+    def first_overlap(self, reads: Sequence[Interval], after: Timestamp) -> Timestamp | None:
+        """The timestamp of the first commit later than `after` that wrote something that was read, or None.
+
+        Args:
+            reads: disjoint intervals in order.
+            after: the timestamp they were read at.
+
+        Raises:
+            LookupError: some of the commits after `after` are forgotten, so that nothing can be said.
+        """
+        self._check_known(after)
+        first = bisect_right(self._commits, after, key=itemgetter(0))
         for place in range(first, len(self._commits)):
             ts, written = self._commits[place]
             if overlap(reads, written):
                 return ts
         return None
 
-    def forget(self, until: Timestamp) -> None:
-        """Raises the floor to `until`, if it is lower."""
-        while self._commits and self._commits[0][0] <= until:
-            self._commits.popleft()
-        self.floor = max(self.floor, until)
+    def _check_known(self, after: Timestamp) -> None:
+        if after < self.floor:
+            raise LookupError(f"the commits after {after} are not all known: they are from {self.floor} on.")

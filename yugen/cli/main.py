@@ -1,0 +1,63 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Yugen: a reactive backend whose functions are Python.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+App = Annotated[Path, typer.Argument(help="The folder of the app package.")]
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(help="The port of the API.", min=0, max=65535)]
+Data = Annotated[Path | None, typer.Option(help="The folder for data. Default: .yugen beside the app.")]
+Url = Annotated[str, typer.Option(envvar="YUGEN_URL", help="The server to talk to.")]
+
+
+@app.command()
+def dev(app: App = Path("app"), host: Host = "127.0.0.1", port: Port = 3210, data: Data = None) -> None:
+    """Run the app for development: reload on save, readable logs, errors in full."""
+    from yugen.cli.serve import serve_forever
+
+    serve_forever(app, host=host, port=port, data=data, development=True)
+
+
+@app.command()
+def serve(app: App = Path("app"), host: Host = "0.0.0.0", port: Port = 3210, data: Data = None) -> None:
+    """Run the app for production: logs as JSON, errors of functions kept from clients."""
+    from yugen.cli.serve import serve_forever
+
+    serve_forever(app, host=host, port=port, data=data, development=False)
+
+
+@app.command()
+def run(
+    function: Annotated[str, typer.Argument(help="The function: module:name.")],
+    args: Annotated[str, typer.Argument(help="Its arguments, as a JSON object.")] = "{}",
+    watch: Annotated[bool, typer.Option("--watch", help="Keep a query live and print each new result.")] = False,
+    url: Url = "http://127.0.0.1:3210",
+) -> None:
+    """Call a function of a running app and print its result as JSON."""
+    from yugen.cli.run import run_function
+
+    run_function(function, args, watch=watch, url=url)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from yugen import __version__
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()

@@ -1,0 +1,147 @@
+"""How a server and its worker processes talk: frames of plain data over a stream socket.
+
+A frame is a length in 4 bytes, little endian, and a tuple in Python's own marshal form; both ends are of one
+interpreter. What crosses is named here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import array
+import marshal
+import socket
+from typing import Any, Final, cast
+
+from yugen.catalog import IndexSpec, TableSpec
+from yugen.identity import Identity
+from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.run import Run
+from yugen.storage.interface import Change
+
+Message = tuple[Any, ...]
+"""A tuple whose first element says what it is."""
+
+_LENGTH_SIZE: Final = 4
+_CHUNK: Final = 256 * 1024
+
+
+def pack(message: Message) -> bytes:
+    """A message as one frame."""
+    body = marshal.dumps(message)
+    return len(body).to_bytes(_LENGTH_SIZE, "little") + body
+
+
+class Unpacker:
+    """Makes messages of a stream of bytes that arrive in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that are complete with these bytes."""
+        self._buffer += data
+        messages: list[Message] = []
+        place = 0
+        while len(self._buffer) - place >= _LENGTH_SIZE:
+            start = place + _LENGTH_SIZE
+            end = start + int.from_bytes(self._buffer[place:start], "little")
+            if len(self._buffer) < end:
+                break
+            messages.append(marshal.loads(memoryview(self._buffer)[start:end]))
+            place = end
+        del self._buffer[:place]
+        return messages
+
+
+class BlockingChannel:
+    """One end of a channel, for code that has nothing else to do than to wait for it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._unpacker = Unpacker()
+
+    def send(self, message: Message, files: tuple[int, ...] = ()) -> None:
+        """Sends a message, and open files with it."""
+        frame = pack(message)
+        sent = socket.send_fds(self.socket, [frame], files) if files else 0
+        self.socket.sendall(frame[sent:])
+
+    def receive(self) -> list[Message]:
+        """The next messages, at least one; none when the other end is gone."""
+        messages: list[Message] = []
+        while not messages:
+            data = self.socket.recv(_CHUNK)
+            if not data:
+                return []
+            messages = self._unpacker.feed(data)
+        return messages
+
+    def receive_ready(self) -> list[Message]:
+        """The messages that are here already."""
+        try:
+            data = self.socket.recv(_CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        return self._unpacker.feed(data)
+
+    def receive_with_file(self) -> tuple[Message, int | None]:
+        """The next message and the open file that came with it. For channels on which one message is answered by one."""
+        files = array.array("i")
+        messages: list[Message] = []
+        while not messages:
+            data, received, _, _ = socket.recv_fds(self.socket, _CHUNK, 1)
+            files.extend(received)
+            if not data:
+                raise EOFError("the other end of the channel is gone")
+            messages = self._unpacker.feed(data)
+        return messages[0], files[0] if files else None
+
+
+def run_to_data(run: Run) -> Message:
+    """A run as plain data."""
+    who = run.identity
+    identity = (who.token_identifier, who.subject, who.issuer) if who else None
+    return (run.kind, run.path, run.args, run.public, run.ts, run.now, run.seed, run.request_id, identity)
+
+
+def run_from_data(data: Message) -> Run:
+    """The run that `run_to_data` was given."""
+    *fields, identity = data
+    return Run(*fields, Identity(*identity) if identity else None)
+
+
+def answer_to_data(answer: Answer) -> Message:
+    """An answer as plain data."""
+    failure = (answer.failure.message, answer.failure.data) if answer.failure else None
+    return (answer.value, failure, answer.log_lines)
+
+
+def answer_from_data(data: Message) -> Answer:
+    """The answer that `answer_to_data` was given."""
+    value, failure, log_lines = data
+    return Answer(value, Failure(*failure) if failure else None, log_lines)
+
+
+def outcome_to_data(outcome: Outcome) -> Message:
+    """An outcome as plain data."""
+    changes = tuple(
+        (change.key, change.before, change.after, change.keys_before, change.keys_after) for change in outcome.changes
+    )
+    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity)
+
+
+def outcome_from_data(data: Message) -> Outcome:
+    """The outcome that `outcome_to_data` was given."""
+    answer, reads, changes, reads_identity = data
+    return Outcome(answer_from_data(answer), reads, tuple(Change(*change) for change in changes), reads_identity)
+
+
+def table_to_data(table: TableSpec) -> Message:
+    """A table as plain data."""
+    indexes = tuple((index.name, index.slot, index.fields, index.unique, index.ready) for index in table.indexes)
+    return (table.name, table.number, indexes)
+
+
+def table_from_data(data: Message) -> TableSpec:
+    """The table that `table_to_data` was given."""
+    name, number, indexes = data
+    return TableSpec(cast("str", name), number, tuple(IndexSpec(*index) for index in indexes))

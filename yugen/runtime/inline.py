@@ -1,0 +1,53 @@
+"""Running functions on the event loop of the caller, where a debugger sees them and nothing limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from yugen.catalog import Catalog
+from yugen.functions.declare import Function
+from yugen.functions.info import Kind
+from yugen.functions.registry import App, describe
+from yugen.runtime.execute import Executor
+from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.run import Run
+from yugen.runtime.runner import CallBack
+from yugen.storage.interface import Store
+
+
+class InlineRunner:
+    """A `Runner` for one process that trusts its functions.
+
+    Args:
+        app: the loaded app.
+        store: what it reads; whoever opens it runs the functions.
+        development: whether the text of errors goes to callers.
+    """
+
+    def __init__(self, app: App, store: Store, *, development: bool = True) -> None:
+        self.info = describe(app)
+        self._app = app
+        self._store = store
+        self._development = development
+
+    async def start(self, catalog: Catalog) -> None:
+        self._executor = Executor(self._app, catalog, development=self._development)
+
+    async def transact(self, run: Run) -> Outcome:
+        snapshot = await self._store.snapshot(run.ts)
+        try:
+            return await self._executor.transact(run, snapshot)
+        finally:
+            snapshot.close()
+
+    async def act(self, run: Run, call: CallBack) -> Answer:
+        async def outward(kind: Kind, target: Function[Any, Any] | str, args: Mapping[str, Any]) -> Any:
+            registered = self._executor.reference(target)
+            answer = await call(kind, registered.path, self._executor.encode_arguments(args))
+            return self._executor.received(registered, answer)
+
+        return await self._executor.act(run, outward)
+
+    async def close(self) -> None:
+        pass
