@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -78,10 +79,12 @@ def _in_wire_mood(schema: Any) -> Any:
                     return _after(_whole, {**rewritten, "strict": True})
                 case "float":
                     return _after(_number, {**rewritten, "strict": True})
-                case "literal" if _has_int(schema["expected"]):
-                    return _after(_int_if_whole, rewritten)
-                case "enum" if _has_int(member.value for member in schema["members"]):
-                    return _after(_int_if_whole, rewritten)
+                case "timedelta":
+                    return _after(_no_boolean, rewritten)
+                case "literal":
+                    return _after(partial(_one_of, schema["expected"]), rewritten)
+                case "enum":
+                    return _after(partial(_one_of, [member.value for member in schema["members"]]), rewritten)
                 case "union":
                     return {**rewritten, "choices": [_labelled(*each) for each in enumerate(rewritten["choices"])]}
             return rewritten
@@ -104,10 +107,6 @@ def _labelled(place: int, choice: Any) -> tuple[Any, str]:
     return (choice[0] if isinstance(choice, tuple) else choice), f"{_BRANCH}{place}"
 
 
-def _has_int(values: Any) -> bool:
-    return any(isinstance(each, int) for each in values)
-
-
 def _whole(value: Any) -> Any:
     """For `int`: the wire's only number is a float64, so a whole one is as good as an int."""
     value = _number(value)
@@ -127,8 +126,20 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _int_if_whole(value: Any) -> Any:
-    return int(value) if type(value) is float and value.is_integer() else value
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("time_delta_type", "should be a duration")
+    return value
+
+
+def _one_of(expected: Sequence[Any], value: Any) -> Any:
+    """For literals and enums, where Python holds 1, 1.0 and True for equal."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) in (bool, int, Int64) and not any(type(each) is type(value) and each == value for each in expected):
+        wanted = " or ".join(repr(each) for each in expected)
+        raise PydanticCustomError("literal_error", "should be {wanted}", {"wanted": wanted})
+    return value
 
 
 # What was wrong, in words --------------------------------------------------------------------------------------------
@@ -165,7 +176,7 @@ def explain(error: ValidationError) -> tuple[str, str]:
     # No branch of a union fits. The one that was followed furthest is the one that was meant.
     union = fault["loc"][:branch]
     tried = [fault for fault in faults if fault["loc"][:branch] == union]
-    furthest = max(tried, key=_depth)
+    furthest = max(tried, key=lambda fault: (_depth(fault), _wording(fault).startswith("must ")))
     alternatives = tried if _depth(furthest) == branch else [furthest]
     return _place(furthest), _described(alternatives)
 
@@ -195,12 +206,12 @@ def _described(faults: list[ErrorDetails]) -> str:
 
 
 def _wording(fault: ErrorDetails) -> str:
-    message = fault["msg"]
-    if fault["type"] in _WORDS and message.startswith(("Input ", "Field ", "Extra ", "Missing ", "Unexpected ")):
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if fault["type"] in _WORDS and not message.startswith("should "):
         return _WORDS[fault["type"]]
     if should := _SHOULD.match(message):
         return f"must {message[should.end() :]}"
-    return f"does not fit: {message.removeprefix('Value error, ').removeprefix('Assertion failed, ')}"
+    return f"does not fit: {message}"
 
 
 def shown(value: object) -> str:
@@ -227,7 +238,7 @@ def shown(value: object) -> str:
         case list() | tuple():
             return f"an array of {len(value)}"
         case _:
-            text = f"a {type(value).__name__}"
+            text = f"an instance of {type(value).__name__}"
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 

@@ -97,7 +97,7 @@ class Int64(int):
     @classmethod
     def _validated(cls, value: object) -> Int64:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError("should be an Int64, which is `$integer` on the wire and a BigInt in JavaScript")
+            raise ValueError("should be an Int64, which is $integer on the wire and BigInt in JavaScript")
         try:
             return cls(value)
         except InvalidValue as error:

@@ -51,7 +51,7 @@ class Signature:
         context = parameters.pop(0) if parameters else None
         if context is None or context.kind not in (context.POSITIONAL_ONLY, context.POSITIONAL_OR_KEYWORD):
             raise DeclarationError(f"{path} has no context; write `async def {function.__name__}(ctx, ...)`.")
-        self._context = context.name
+        self._context = context.name if context.kind is context.POSITIONAL_OR_KEYWORD else None
         try:
             hints = get_type_hints(handler, include_extras=True)
             fields = self._fields(parameters, hints)
@@ -96,7 +96,8 @@ class Signature:
         if self._arguments is None:
             if self._context in args:
                 raise ArgumentValidationError(
-                    f"The argument `{self._context}` of {self.path} has the name of its context; call it otherwise."
+                    f"The argument `{self._context}` of {self.path} has the name of its context; "
+                    f"declare that as `{self._context}, /` or rename the argument."
                 )
             return dict(args)
         try:

@@ -288,10 +288,6 @@ class DatabaseWriter(DatabaseReader):
         assert table is not None
         return await self._transaction.insert(table, checked)
 
-    @overload
-    async def patch(self, id: str, fields: Mapping[str, Any], /) -> None: ...
-    @overload
-    async def patch(self, id: str, /, **fields: Any) -> None: ...
     async def patch(self, id: str, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         """Changes the fields given and keeps the others; `UNSET` removes a field.
 
@@ -343,7 +339,7 @@ class DatabaseWriter(DatabaseReader):
         text = found and await self._transaction.get(keys.document_key(found[0].number, found[1]))
         if not found or text is None:
             raise DocumentNotFound(
-                f"{what}: there is no document with the id {id!r}; get it first to see whether it is."
+                f"{what}: there is no document with the id {id!r}; see with get whether it is there."
             )
         return *found, _decoded(text)
 
@@ -458,9 +454,7 @@ class TableQuery(Generic[D]):
             names = ", ".join(["by_id", *(each.name for each in table.indexes)])
             raise IndexNotFound(f"Table {self._table} has no index {index!r}; it has {names}.")
         if isinstance(index, Index) and spec.slot > 1 and spec.fields != index.fields:
-            raise IndexNotFound(
-                f"{index.name} of {self._table} is another index than {index!r}; use the one of its class."
-            )
+            raise IndexNotFound(f"the index {index.name} of {self._table} is not {index!r}; use the one of its class.")
         return spec
 
     def _interval(self, table: TableSpec, index: IndexSpec) -> Interval:

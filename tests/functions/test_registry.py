@@ -1,0 +1,230 @@
+"""Loading apps: what is found in them, and what is said of those that cannot be loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.apps import write_app
+from yugen.functions.info import FunctionInfo, IndexInfo
+from yugen.functions.names import FunctionNotFound
+from yugen.functions.registry import App, AppError, describe, load
+
+SCHEMA = """
+    from yugen import Document, Id, Index
+
+    class User(Document, table="users"):
+        name: str
+
+        by_name = Index("name", unique=True)
+
+    class Base(Document):
+        author: Id[User]
+
+    class Message(Base, table="messages"):
+        body: str
+
+        by_author = Index("author")
+"""
+MESSAGES = """
+    from yugen import Id, MutationCtx, QueryCtx, internal_mutation, query
+    from .schema import Message, User
+
+    @query(name="list")
+    async def list_messages(ctx: QueryCtx, author: Id[User]) -> list[Message]:
+        return []
+
+    @internal_mutation
+    async def clear(ctx: MutationCtx) -> None:
+        pass
+
+    also_clear = clear
+"""
+
+
+@pytest.fixture(autouse=True)
+def _importing_leaves_no_trace() -> Iterator[None]:
+    path, modules = sys.path[:], set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name not in modules and name.partition(".")[0] == "app"]:
+        del sys.modules[name]
+
+
+def refused(folder: Path, **modules: str) -> str:
+    with pytest.raises(AppError) as caught:
+        load(write_app(folder, **modules))
+    return str(caught.value).replace(str(folder), "")
+
+
+def test_finds_functions_and_documents_where_they_are_defined(tmp_path: Path) -> None:
+    app = load(
+        write_app(
+            tmp_path,
+            schema=SCHEMA,
+            messages=MESSAGES,
+            other="from .messages import clear, list_messages\nfrom .schema import *",
+            admin__users=MESSAGES.replace(".schema", "..schema"),
+            admin____init__="from .users import *",
+        )
+    )
+    assert set(app.functions) == {
+        "messages:list",
+        "messages:clear",
+        "admin/users:list",
+        "admin/users:clear",
+    }
+    assert set(app.documents) == {"users", "messages"}
+    clear = app.functions["messages:clear"]
+    assert (clear.kind, clear.path, clear.signature.path) == ("mutation", "messages:clear", "messages:clear")
+
+
+def test_describes_an_app_as_plain_data(tmp_path: Path) -> None:
+    info = describe(load(write_app(tmp_path, schema=SCHEMA, messages=MESSAGES)))
+    assert info.functions == {
+        "messages:list": FunctionInfo("query", True),
+        "messages:clear": FunctionInfo("mutation", False),
+    }
+    assert info.tables == {
+        "users": {"by_name": IndexInfo(("name",), unique=True)},
+        "messages": {"by_author": IndexInfo(("author",), unique=False)},
+    }
+
+
+def test_internal_functions_look_missing_to_clients(tmp_path: Path) -> None:
+    app = load(write_app(tmp_path, schema=SCHEMA, messages=MESSAGES))
+    assert app.find("messages:clear", public=False).path == "messages:clear"
+    assert app.find("messages:list", public=True).path == "messages:list"
+    texts = []
+    for path in ("messages:clear", "messages:nope_"):
+        with pytest.raises(FunctionNotFound) as caught:
+            app.find(path, public=True)
+        texts.append(str(caught.value).replace(path, ""))
+    assert texts[0] == texts[1] == "Could not find public function for ``; check its name and its module."
+
+
+def test_a_function_object_has_its_path(tmp_path: Path) -> None:
+    app = load(write_app(tmp_path, schema=SCHEMA, messages=MESSAGES))
+    assert app.path_of(app.functions["messages:list"].function) == "messages:list"
+    stranger = load(write_app(tmp_path / "b", schema=SCHEMA, messages=MESSAGES)).functions["messages:list"].function
+    with pytest.raises(AppError, match=r"<query app\.messages\.list_messages> is not of this app; define it in"):
+        app.path_of(stranger)
+
+
+def test_a_function_called_default_is_at_the_path_of_its_module(tmp_path: Path) -> None:
+    text = "from yugen import action\n@action\nasync def default(ctx): ...\n"
+    assert set(load(write_app(tmp_path, tasks=text)).functions) == {"tasks:default"}
+
+
+@pytest.mark.parametrize("name", ["schema", "crons", "http", "auth"])
+def test_reserved_modules_hold_functions_too_and_hide_no_others(tmp_path: Path, name: str) -> None:
+    text = "import http.client\nfrom yugen import query\n@query\nasync def f(ctx) -> int:\n    return http.client.OK\n"
+    app = load(write_app(tmp_path, **{name: text}))
+    assert set(app.functions) == {f"{name}:f"}
+    assert str(app.folder) not in sys.path
+
+
+def test_modules_are_read_again_when_an_app_is_loaded_again(tmp_path: Path) -> None:
+    def value(app: App) -> object:
+        return app.functions["a:f"].function.__doc__
+
+    text = 'from yugen import query\n@query\nasync def f(ctx):\n    """{}"""\n'
+    assert value(load(write_app(tmp_path / "one", a=text.format("one")))) == "one"
+    assert value(load(write_app(tmp_path / "two", a=text.format("second")))) == "second"
+    assert sys.path.count(str(tmp_path / "two")) == 1
+
+
+def test_classes_may_be_named_before_they_are_defined(tmp_path: Path) -> None:
+    for head in ("from __future__ import annotations\n", ""):
+        schema = f"""{head}
+from pydantic import BaseModel
+from yugen import Document, Id
+
+class Message(Document, table="messages"):
+    parent: Id["Message"] | None = None
+    author: Id["User"]
+    places: "list[Place]" = []
+
+class User(Document, table="users"):
+    name: str
+
+class Place(BaseModel):
+    city: str
+"""
+        app = load(write_app(tmp_path, schema=schema))
+        assert app.documents["messages"](author="x", places=[{"city": "Oslo"}]).to_fields() == {  # type: ignore[call-arg]
+            "author": "x",
+            "places": [{"city": "Oslo"}],
+        }
+
+
+def test_files_that_are_no_modules_are_left_alone(tmp_path: Path) -> None:
+    app = write_app(tmp_path, **{"a": "", ".hidden__b": "raise", "not-a-module": "raise", "x y__c": "raise"})
+    assert load(app).functions == {}
+
+
+def test_there_must_be_a_folder_that_can_be_a_package(tmp_path: Path) -> None:
+    with pytest.raises(AppError, match=r"There is no app at .*/nope; give the folder that holds its modules"):
+        load(tmp_path / "nope")
+    (tmp_path / "my-app").mkdir()
+    with pytest.raises(AppError, match=r"'my-app' cannot be imported as a package; rename it to a Python identifier"):
+        load(tmp_path / "my-app")
+
+
+QUERY = "from yugen import query\n\n@query\nasync def f(ctx) -> int:\n    return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("modules", "words"),
+    [
+        ({"a": "x = 1\ndef f(:\n"}, "/app/a.py:2: invalid syntax."),
+        (
+            {"a": "import nowhere_to_be_found"},
+            "/app/a.py:1: ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
+        ({"a": "x = 1\n\nx / 0"}, "/app/a.py:3: ZeroDivisionError: division by zero"),
+        ({"a": "from . import b", "b": "#\n#\n1 / 0"}, "/app/b.py:3: ZeroDivisionError: division by zero"),
+        (
+            {"a": QUERY + "\n@query(name='f')\nasync def g(ctx): ...\n"},
+            "/app/a.py:7: /app/a.py:3 is a:f too; rename one of them.",
+        ),
+        (
+            {"a": "#\nfrom yugen import Document\nclass A(Document, table='a b'): ..."},
+            "/app/a.py:3: 'a b' cannot name a table: use a letter, then letters, digits and underscores, 64 at most.",
+        ),
+        (
+            {"a": "from yugen import Document\nclass A(Document, table='t'): ...\nclass B(Document, table='t'): ..."},
+            "/app/a.py: the table 't' of B is also the table of app.a.A; rename one of them.",
+        ),
+        (
+            {"a": "from yugen import Document\nclass A(Document, table='t'):\n    x: 'Nope'\n"},
+            "/app/a.py: A: name 'Nope' is not defined",
+        ),
+        (
+            {"a": "from yugen import query\n@query\ndef f(ctx): ...\n"},
+            "/app/a.py:2: f is not an async function; put @query or @query(name=...) over an `async def`.",
+        ),
+        (
+            {"a": "from yugen import query\n@query\nasync def f(ctx, *x): ...\n"},
+            "/app/a.py:2: a:f: arguments come by name; `x` must be an ordinary parameter.",
+        ),
+        (
+            {
+                "a": "from yugen import Document, Id, query\nclass V(Document): ...\n"
+                "@query\nasync def f(ctx, x: 'Id[V]'): ...\n"
+            },
+            '/app/a.py:3: Id[V]: the class names no table; write `class V(Document, table="…")`.',
+        ),
+        (
+            {"größe": QUERY},
+            "/app/größe.py:3: no client can call größe:f; name folders and modules in ASCII, 64 characters at most.",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_is_told_what_and_where(
+    tmp_path: Path, modules: dict[str, str], words: str
+) -> None:
+    assert refused(tmp_path, **modules) == words
