@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from yugen import ids, keys, values
@@ -247,7 +248,7 @@ async def _enter_indexes(
 
 
 def _with(table: TableSpec, indexes: Iterable[IndexSpec]) -> TableSpec:
-    return replace(table, indexes=(*table.indexes, *indexes))
+    return replace(table, indexes=tuple(sorted((*table.indexes, *indexes), key=attrgetter("slot"))))
 
 
 def _unready(indexes: Iterable[IndexSpec]) -> tuple[IndexSpec, ...]:

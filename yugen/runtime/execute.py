@@ -89,10 +89,6 @@ class Executor:
         path = canonical_path(target) if isinstance(target, str) else self.app.path_of(target)
         return self.app.find(path, public=False)
 
-    def encode_arguments(self, args: Mapping[str, Any]) -> bytes:
-        """Arguments given in Python as encoded JSON."""
-        return values.dumps(dict(args), fallback=as_wire)
-
     def received(self, registered: Registered, answer: Answer) -> Any:
         """The result of a function that an action has called, or its failure raised here."""
         for line in answer.log_lines:
@@ -169,7 +165,7 @@ class _Nested:
         async def call(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
             target = self._executor.reference(reference)
             _check_kind(target, kind)
-            decoded = values.loads(self._executor.encode_arguments(given))
+            decoded = values.loads(target.signature.encode_arguments(given, catalog))
             assert isinstance(decoded, dict)
             return await self.invoke(target, decoded, depth + 1)
 

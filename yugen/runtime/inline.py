@@ -44,7 +44,8 @@ class InlineRunner:
     async def act(self, run: Run, call: CallBack) -> Answer:
         async def outward(kind: Kind, target: Function[Any, Any] | str, args: Mapping[str, Any]) -> Any:
             registered = self._executor.reference(target)
-            answer = await call(kind, registered.path, self._executor.encode_arguments(args))
+            encoded = registered.signature.encode_arguments(args, self._executor.catalog)
+            answer = await call(kind, registered.path, encoded)
             return self._executor.received(registered, answer)
 
         return await self._executor.act(run, outward)

@@ -30,6 +30,9 @@ from yugen.storage.interface import Commit, RequestRecord, Store, Timestamp
 ATTEMPTS_MAX = 16
 """How often a mutation runs before its conflicts are reported."""
 
+LOSSES_MAX = 3
+"""How often a mutation loses against others before those that come new wait for it."""
+
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
 
@@ -96,8 +99,11 @@ class Runtime:
         self._runner = runner
         self._clock = clock
         self._committer: Committer | None = None
-        # Mutations that have lost a race take turns, so that each of them loses at most to newcomers.
+        # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
+        # loses to many of these keeps them out while it runs.
         self._contended = asyncio.Lock()
+        self._newcomers = asyncio.Event()
+        self._newcomers.set()
 
     async def start(self) -> None:
         """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
@@ -159,14 +165,20 @@ class Runtime:
             StorageError: the store failed and nothing was written.
         """
         call = _Call(path, args, identity, public, request, answered)
+        await self._newcomers.wait()
         answer = await self._attempt(call)
         if answer is not None:
             return answer
         async with self._contended:
-            for _ in range(ATTEMPTS_MAX - 1):
-                answer = await self._attempt(call)
-                if answer is not None:
-                    return answer
+            try:
+                for losses in range(1, ATTEMPTS_MAX):
+                    if losses == LOSSES_MAX:
+                        self._newcomers.clear()
+                    answer = await self._attempt(call)
+                    if answer is not None:
+                        return answer
+            finally:
+                self._newcomers.set()
         raise Overloaded(f"{path[:1024]} kept conflicting with other mutations; try again in a moment.")
 
     async def act(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:

@@ -1,0 +1,92 @@
+"""The engine for tests: a started runtime over any store, with functions on the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from yugen import values
+from yugen.functions.registry import load
+from yugen.runtime.inline import InlineRunner
+from yugen.runtime.outcome import Answer
+from yugen.runtime.runner import Runner
+from yugen.runtime.runtime import Runtime
+from yugen.storage.interface import Store
+from yugen.storage.memory import MemoryStore, Pause
+from yugen.storage.sqlite import SqliteStore
+
+
+@asynccontextmanager
+async def engine(
+    store: Store,
+    app: Path,
+    *,
+    development: bool = True,
+    clock: Callable[[], int] = time.time_ns,
+    wrap: Callable[[Runner], Runner] = lambda runner: runner,
+) -> AsyncIterator[Runtime]:
+    """A started runtime of the app in a folder; closes it, and the store with it.
+
+    Args:
+        store: a store that is not open yet.
+        app: the app's folder.
+        development: whether the text of errors goes to callers.
+        clock: nanoseconds since the epoch.
+        wrap: makes the runner to use out of the inline one.
+    """
+    runtime = Runtime(store, wrap(InlineRunner(load(app), store, development=development)), clock=clock)
+    try:
+        await runtime.start()
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+def new_store(kind: str, folder: Path, pause: Pause | None = None) -> Store:
+    """A store by its name: `"memory"`, with these pauses, or `"sqlite"`, in a file of that folder."""
+    if kind == "sqlite":
+        return SqliteStore(folder / "app.db")
+    return MemoryStore(pause) if pause else MemoryStore()
+
+
+def interleaving(seed: int) -> Pause:
+    """Pauses for a `MemoryStore` that give way to other tasks now and then, in the same way for the same seed."""
+    dice = random.Random(seed)
+
+    async def pause() -> None:
+        for _ in range(dice.randrange(4)):
+            await asyncio.sleep(0)
+
+    return pause
+
+
+def encoded(**args: Any) -> bytes:
+    """Arguments as they come to a runtime."""
+    return values.canonical(args)
+
+
+def value_of(answer: Answer) -> Any:
+    """The value of an answer that must not be a failure."""
+    assert answer.failure is None, answer.failure.message
+    assert answer.value is not None
+    return values.loads(answer.value)
+
+
+async def ask(runtime: Runtime, path: str, **args: Any) -> Any:
+    """The value of a query now."""
+    return value_of(await runtime.query(path, encoded(**args)))
+
+
+async def change(runtime: Runtime, path: str, **args: Any) -> Any:
+    """The value of a mutation."""
+    return value_of((await runtime.mutate(path, encoded(**args))).answer)
+
+
+async def act(runtime: Runtime, path: str, **args: Any) -> Any:
+    """The value of an action."""
+    return value_of(await runtime.act(path, encoded(**args)))
