@@ -1,72 +1,107 @@
-"""`yugen run`: one call, or a query kept live."""
+"""`yugen run`: one call, or a query kept live. Results are printed in the form in which arguments are given."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import httpx2 as httpx
-from yugen_client import AsyncClient, FunctionError
 
-from yugen import values
+from yugen_client import AsyncClient, ClientError, FunctionError
+from yugen_client.values import encode
 
 CALL_SECONDS_MAX = 660.0
 """A little more than an action may run."""
 
+_INTERRUPTED = 130
+_EXACT_MAX = 2**53
+
 
 def run_function(function: str, args: str, *, watch: bool, url: str) -> None:
-    """Calls the function and prints its result; exits with status 1 when it fails."""
+    """Calls the function and prints its result. Exits with status 1 when it fails, with 130 when interrupted."""
     try:
         given = json.loads(args)
-    except json.JSONDecodeError as error:
-        _fail(f"The arguments are not JSON: {error}. Write them as '{{\"channel\": \"general\"}}'.")
+    except (ValueError, RecursionError) as error:
+        _fail(f"""The arguments are not JSON: {error}. Write them like '{{"channel": "general"}}'.""")
     if not isinstance(given, dict):
-        _fail(f"The arguments are one JSON object, by name, not {args}.")
+        _fail(f"""The arguments are one JSON object, not {args[:100]}. Write them like '{{"channel": "general"}}'.""")
     try:
         asyncio.run(_watch(url, function, given) if watch else _call(url, function, given))
     except httpx.ConnectError:
         _fail(f"There is no server at {url}; start one with `yugen dev`, or name another with --url.")
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        _fail(f"{url} does not answer ({type(error).__name__} {error}); name another server with --url.")
+    except ClientError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
-        pass
+        sys.exit(_INTERRUPTED)
 
 
 async def _call(url: str, function: str, args: dict[str, Any]) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=CALL_SECONDS_MAX) as client:
-        module, _, export = function.rpartition(":")
-        response = await client.post(f"/api/run/{module}/{export}", json={"args": args})
-    body = response.json()
-    for line in body.get("logLines", []):
-        print(line, file=sys.stderr)
-    if response.status_code != httpx.codes.OK:
-        _fail(body["message"])
-    if body["status"] == "error":
-        _fail(body["errorMessage"])
-    _show(body["value"])
+    async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
+        place = "/".join(quote(part, safe="/") for part in function.rsplit(":", 1))
+        request = {"args": args, "format": "convex_encoded_json"}
+        response = await client.post(f"{url.rstrip('/')}/api/run/{place}", json=request)
+    match _parsed(response.text):
+        case {"status": "success", "value": value, **rest}:
+            _show_lines(rest)
+            _show(value)
+        case {"status": "error", "errorMessage": str(message), **rest}:
+            _show_lines(rest)
+            data = f"\n{_pretty(rest['errorData'])}" if "errorData" in rest else ""
+            _fail(f"{message}{data}")
+        case {"code": str(), "message": str(message)}:
+            _fail(message)
+        case _:
+            _fail(f"{url} is not a Yugen server: it answered with {response.status_code} {response.text[:100]!r}.")
 
 
 async def _watch(url: str, function: str, args: dict[str, Any]) -> None:
-    async with httpx.AsyncClient(base_url=url) as client:
-        await client.get("/version")  # a server that is not there is an error now, and a reason to wait later
-    async with AsyncClient(url) as subscriber:
-        updates = subscriber.subscribe(function, args)
+    async with httpx.AsyncClient() as client:
+        # A server that is not there is a mistake now, and a reason to wait later.
+        await client.get(f"{url.rstrip('/')}/version")
+    async with AsyncClient(url) as client:
+        updates = client.subscribe(function, args)
         while True:
             try:
                 async for value in updates:
-                    _show(values.to_clean(value))
+                    _show(encode(value))
             except FunctionError as error:
                 print(error, file=sys.stderr, flush=True)
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _show_lines(answer: dict[Any, Any]) -> None:
+    for line in answer.get("logLines", []):
+        print(line, file=sys.stderr)
+
+
 def _show(value: Any) -> None:
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=2), flush=True)
+    print(_pretty(value), flush=True)
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, indent=2)
 
 
 def _plain(value: Any) -> Any:
     """Whole numbers without a fraction, as people write them."""
     match value:
-        case float() if value.is_integer():
+        case float() if value.is_integer() and abs(value) < _EXACT_MAX:
             return int(value)
         case list():
             return [_plain(part) for part in value]

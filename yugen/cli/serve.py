@@ -4,100 +4,108 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import uvicorn
-from watchfiles import PythonFilter, awatch
 
 from yugen.errors import Refused
 from yugen.server import logs
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
-logger = logging.getLogger("yugen")
-
-WS_SIZE_MAX = 64 * 1024 * 1024
-"""Bytes of an incoming message: arguments of 16 MiB are more once encoded (protocol.md 9, trap 25)."""
+logger = logging.getLogger(__name__)
 
 
 def serve_forever(app: Path, *, host: str, port: int, data: Path | None, development: bool) -> None:
-    """Serves until interrupted. Exits with status 1, and says why, when it cannot begin."""
-    yugen = Yugen(app, database=data, development=development)
-    yugen.load_early()
+    """Serves until it is interrupted or terminated, which ends it with status 0.
+
+    It exits with status 1, and says why, when it cannot begin.
+    """
     logs.configure(readable=development)
     try:
-        _runner()(_serve(yugen, host, port, development=development))
+        if not app.is_dir():
+            raise OSError(f"There is no folder {app}; name the folder of your app package.")
+        listener = _listen(host, port)
+        yugen = Yugen(app, database=data, development=development)
+        # While the app is loaded in its process, the rest of the server is loaded in this one.
+        yugen.load_early()
+        _run(_serve(yugen, listener, development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        pass
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"Cannot listen on {host}:{port} ({reason}); choose others with --host and --port.") from None
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:  # not on every platform
-        return asyncio.run
-    return uvloop.run
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
-async def _serve(yugen: Yugen, host: str, port: int, *, development: bool) -> None:
+async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) -> None:
+    from yugen.server.listen import Server
+
+    server = Server(yugen, ready=lambda: _say_ready(yugen, listener))
+    main = asyncio.current_task()
+    assert main is not None
+
+    def stop(number: int) -> None:
+        # Before it serves there is nobody to say goodbye to. A second interrupt does not wait for anybody.
+        if server.started:
+            server.handle_exit(number, None)
+        else:
+            main.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        listener = socket.create_server((host, port), backlog=2048)
-    except OSError as error:
-        raise OSError(f"Cannot listen on {host}:{port} ({error.strerror}); choose another port with --port.") from None
-    config = uvicorn.Config(
-        yugen.asgi(),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=3,
-        timeout_keep_alive=5,
-        ws="websockets-sansio",
-        ws_max_size=WS_SIZE_MAX,
-        # A ping every 20 s keeps the Rust client connected and finds clients that are gone (protocol.md 2.11).
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-    )
-    async with yugen:
-        reloading = asyncio.create_task(_reload_on_save(yugen)) if development else None
-        try:
-            await _Server(config, yugen).serve(sockets=[listener])
-        finally:
-            if reloading is not None:
-                reloading.cancel()
+        async with yugen, _reloading(yugen) if development else AsyncExitStack():
+            await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        pass
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, saying when it is ready, and goodbye to clients before it closes their sockets."""
+def _say_ready(yugen: Yugen, listener: socket.socket) -> None:
+    host, port, *_ = listener.getsockname()
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    print(f"Yugen is ready at http://{shown}:{port} (admin key in {yugen.data / 'admin_key'})", flush=True)
 
-    def __init__(self, config: uvicorn.Config, yugen: Yugen) -> None:
-        super().__init__(config)
-        self._yugen = yugen
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        assert sockets is not None
-        host, port = sockets[0].getsockname()[:2]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        print(f"Yugen is ready at http://{shown}:{port} (admin key in {self._yugen.admin_key.file})", flush=True)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._yugen.disconnect_all(1001, "ServerShuttingDown")
-        await super().shutdown(sockets)
+@asynccontextmanager
+async def _reloading(yugen: Yugen) -> AsyncIterator[None]:
+    """Takes up the code of the app whenever a file of it is saved."""
+    watching = asyncio.create_task(_reload_on_save(yugen))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def _reload_on_save(yugen: Yugen) -> None:
+    from watchfiles import PythonFilter, awatch
+
     async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=100, step=20):
         try:
             await yugen.reload()
-        except Refused as error:
-            logger.error("Not reloaded; the code from before goes on: %s", error)
+        except (Refused, StorageError) as error:
+            logger.error("Not reloaded: %s", error)
+        except Exception:
+            logger.exception("Not reloaded")
         else:
             logger.info("Reloaded %s", yugen.app)

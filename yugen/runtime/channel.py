@@ -6,9 +6,9 @@ interpreter. What crosses is named here and nowhere else.
 
 from __future__ import annotations
 
-import array
 import marshal
 import socket
+import sys
 from typing import Any, Final, cast
 
 from yugen.catalog import IndexSpec, TableSpec
@@ -22,6 +22,7 @@ Message = tuple[Any, ...]
 
 _LENGTH_SIZE: Final = 4
 _CHUNK: Final = 256 * 1024
+_FILE_SIZE: Final = 4  # of a file descriptor, a C int
 
 
 def pack(message: Message) -> bytes:
@@ -58,6 +59,7 @@ class BlockingChannel:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self._unpacker = Unpacker()
+        self._files: list[int] = []
 
     def send(self, message: Message, files: tuple[int, ...] = ()) -> None:
         """Sends a message, and open files with it."""
@@ -83,17 +85,28 @@ class BlockingChannel:
             return []
         return self._unpacker.feed(data)
 
-    def receive_with_file(self) -> tuple[Message, int | None]:
-        """The next message and the open file that came with it. For channels on which one message is answered by one."""
-        files = array.array("i")
-        messages: list[Message] = []
-        while not messages:
-            data, received, _, _ = socket.recv_fds(self.socket, _CHUNK, 1)
-            files.extend(received)
-            if not data:
-                raise EOFError("the other end of the channel is gone")
-            messages = self._unpacker.feed(data)
-        return messages[0], files[0] if files else None
+    def receive_file_ready(self) -> tuple[Message, int | None] | None:
+        """The next message and the open file that came with it, or None while it is not wholly here.
+
+        For channels on which one message is answered by one.
+
+        Raises:
+            EOFError: the other end is gone.
+        """
+        try:
+            # Not socket.recv_fds, which takes flags and forgets them in Python 3.11.
+            data, ancillary, _, _ = self.socket.recvmsg(_CHUNK, socket.CMSG_LEN(_FILE_SIZE), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError("the other end of the channel is gone")
+        for _, kind, content in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                self._files.append(int.from_bytes(content, sys.byteorder))
+        messages = self._unpacker.feed(data)
+        if not messages:
+            return None
+        return messages[0], self._files.pop() if self._files else None
 
 
 def run_to_data(run: Run) -> Message:
@@ -105,8 +118,8 @@ def run_to_data(run: Run) -> Message:
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    *fields, identity = data
-    return Run(*fields, Identity(*identity) if identity else None)
+    kind, path, args, public, ts, now, seed, request_id, identity = data
+    return Run(kind, path, args, public, ts, now, seed, request_id, Identity(*identity) if identity else None)
 
 
 def answer_to_data(answer: Answer) -> Message:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from yugen.errors import Refused
+
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
@@ -28,3 +30,21 @@ class RunLimits:
     depth: int = 16
     waiting_max: int = 10_000
     actions_max: int = 512
+
+
+class TimeLimitExceeded(Refused):
+    """A function ran longer than it may.
+
+    Args:
+        path: the function.
+        seconds: its limit.
+        place: where it was when it was stopped, if that is known: " in module.py:12".
+    """
+
+    code = "TimeLimitExceeded"
+
+    def __init__(self, path: str, seconds: float, place: str = "") -> None:
+        super().__init__(
+            f"{path} ran for more than {seconds:g} s and was stopped{place}; do less in one call, or do it in an "
+            "action."
+        )

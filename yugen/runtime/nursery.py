@@ -12,7 +12,9 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from yugen.errors import Refused
 from yugen.functions.registry import App, describe, load
@@ -20,12 +22,20 @@ from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
 
+GOODBYE_SECONDS = 1
+"""How long workers may take to end by themselves."""
+
 
 def main(control: BlockingChannel) -> None:
     """Loads the app it is told to, says what it holds, and forks workers on request until the channel closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the server, which ends us by closing the channel
-    (what, folder, database, development, limits), *_ = control.receive()
-    assert what == "load"
+    sys.stdout = sys.stderr
+    # These are for the server, which ends us by closing the channel, also when they are sent to all its processes.
+    # Not SIG_IGN, which programs that an action starts would inherit.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _leave_it)
+    if not (messages := control.receive()):
+        return
+    [(_, folder, database, development, limits)] = messages
     try:
         app = load(Path(folder))
     except Refused as error:
@@ -36,39 +46,52 @@ def main(control: BlockingChannel) -> None:
     gc.freeze()  # so that a collection in a worker does not copy what it shares with the others
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker ended
     while messages := control.receive():
-        for what, role in messages:
-            assert what == "fork"
+        for _, role in messages:
             _fork(control, role, app, Path(database), development=development, limits=RunLimits(*limits))
+    # Those that cannot be bothered to end by themselves die with this process, which the alarm ends.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(GOODBYE_SECONDS)
+    with suppress(ChildProcessError):
+        os.wait()
+
+
+def _leave_it(signal_number: int, frame: FrameType | None) -> None:
+    pass
 
 
 def _fork(
     control: BlockingChannel, role: str, app: App, database: Path, *, development: bool, limits: RunLimits
 ) -> None:
+    parent = os.getpid()
     ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid:
-        control.send(("forked", pid), (theirs.fileno(),))
-        ours.close()
-        theirs.close()
-        return
-    status = 1
-    try:
-        control.socket.close()
-        theirs.close()
-        die_with_parent()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if role == "actions":
-            serve_actions(ours, app, development=development, limits=limits)
-        else:
-            serve_transactions(ours, app, database, development=development, limits=limits)
-        status = 0
-    except (BrokenPipeError, ConnectionResetError):
-        status = 0  # the server is gone
-    except BaseException:
-        logging.getLogger("yugen.worker").exception("a worker process failed")
-    finally:
-        os._exit(status)
+    with ours, theirs:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            control.send(("unable", str(error)))
+            return
+        if pid:
+            control.send(("forked", pid), (theirs.fileno(),))
+            return
+        status = 1
+        try:
+            die_with_parent(parent)
+            control.socket.close()
+            theirs.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if role == "actions":
+                serve_actions(ours, app, development=development, limits=limits)
+            else:
+                serve_transactions(ours, app, database, development=development, limits=limits)
+            status = 0
+        except ConnectionError:
+            status = 0  # the server is gone, or has no more use for this worker
+        except BaseException:
+            logging.getLogger("yugen.worker").exception("a worker process failed")
+        finally:
+            os._exit(status)
 
 
 if __name__ == "__main__":
-    main(BlockingChannel(socket.socket(fileno=int(sys.argv[1]))))
+    with suppress(ConnectionError):  # the server is gone
+        main(BlockingChannel(socket.socket(fileno=int(sys.argv[1]))))

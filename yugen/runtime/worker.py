@@ -14,7 +14,8 @@ import socket
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextvars import copy_context
 from pathlib import Path
 from traceback import extract_tb
 from types import FrameType
@@ -25,6 +26,7 @@ from yugen.errors import Refused
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.registry import App
+from yugen.intervals import Interval, IntervalSet, point
 from yugen.runtime.channel import (
     BlockingChannel,
     Message,
@@ -37,9 +39,10 @@ from yugen.runtime.channel import (
     table_from_data,
 )
 from yugen.runtime.execute import Executor
-from yugen.runtime.limits import RunLimits
+from yugen.runtime.limits import RunLimits, TimeLimitExceeded
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
+from yugen.storage.interface import Row, Snapshot, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.sqlite import SqliteReader
 
 T = TypeVar("T")
@@ -48,22 +51,10 @@ _AGAIN_SECONDS = 0.1
 """How soon a function that swallowed its interruption is interrupted again."""
 
 
-class TimeLimitExceeded(Refused):
-    """A function ran longer than it may."""
-
-    code = "TimeLimitExceeded"
-
-
 class ForeignAwait(Refused):
     """A query or a mutation awaited something other than its context."""
 
     code = "ForeignAwait"
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}: queries and mutations may await nothing but `ctx`, so that they can run again at any time; "
-            "do this in an action."
-        )
 
 
 class _Interrupt(BaseException):
@@ -73,29 +64,45 @@ class _Interrupt(BaseException):
 class _NoLoop:
     """Stands for an event loop where there must be none, and says so to whoever reaches for it."""
 
+    def __init__(self, worker: _Transactions) -> None:
+        self._worker = worker
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise ForeignAwait(f"asyncio's {name} is not available here")
+        raise self._worker.foreign_await(_outward(sys._getframe(1)))
 
 
 def serve_transactions(sock: socket.socket, app: App, database: Path, *, development: bool, limits: RunLimits) -> None:
     """Runs queries and mutations until the server closes the socket."""
-    _Transactions(BlockingChannel(sock), app, database, development, limits).serve()
+    channel = BlockingChannel(sock)
+    try:
+        worker = _Transactions(channel, app, SqliteReader(database), development, limits)
+    except StorageError as error:
+        channel.send(("unable", str(error)))
+        return
+    channel.send(("ready",))
+    worker.serve()
 
 
 class _Transactions:
+    """Runs queries and mutations one after the other.
+
+    Once a function has been interrupted this process is not trusted any more, for that may have come in the middle of
+    anything: it answers, and ends.
+    """
+
     def __init__(
-        self, channel: BlockingChannel, app: App, database: Path, development: bool, limits: RunLimits
+        self, channel: BlockingChannel, app: App, reader: SqliteReader, development: bool, limits: RunLimits
     ) -> None:
         self._channel = channel
         self._app = app
-        self._database = database
+        self._reader = reader
         self._limits = limits
         self._executor = Executor(app, Catalog(), development=development)
-        self._reader = SqliteReader(database)
         self._waiting: deque[tuple[int, Run]] = deque()
         self._running: Run | None = None
+        self._interrupted = False
         signal.signal(signal.SIGALRM, self._interrupt)
-        events._set_running_loop(_NoLoop())  # type: ignore[arg-type]
+        events._set_running_loop(_NoLoop(self))  # type: ignore[arg-type]
 
     def serve(self) -> None:
         while True:
@@ -108,72 +115,147 @@ class _Transactions:
                 self._take(message)
             if self._waiting:
                 number, run = self._waiting.popleft()
-                self._channel.send(("outcome", number, outcome_to_data(self._outcome(run))))
+                answer = self._answer(number, run)
+                if self._interrupted:
+                    self._channel.send(("leaving",))
+                    self._channel.send(answer)
+                    return
+                self._channel.send(answer)
+
+    def foreign_await(self, frames: Iterator[FrameType]) -> ForeignAwait:
+        """The error of the function that runs now and has awaited what it must not, at the innermost of its frames."""
+        path = self._running.path if self._running else "the app"
+        places = [f" in {self._place(frame)}" for frame in frames if self._is_ours(frame.f_code.co_filename)]
+        return ForeignAwait(
+            f"{path} awaited something other than its `ctx`{places[0] if places else ''}; queries and mutations may "
+            "await nothing else, so that they can run again at any time: do this in an action."
+        )
 
     def _take(self, message: Message) -> None:
         match message:
             case ("run", number, data):
                 self._waiting.append((number, run_from_data(data)))
             case ("skip", numbers):
-                self._waiting = deque(waiting for waiting in self._waiting if waiting[0] not in numbers)
+                skipped = tuple(number for number, _ in self._waiting if number in numbers)
+                self._waiting = deque(waiting for waiting in self._waiting if waiting[0] not in skipped)
+                self._channel.send(("skipped", skipped))
             case ("table", data):
                 self._executor.catalog.add(table_from_data(data))
             case _:
                 raise AssertionError(message)
 
-    def _outcome(self, run: Run) -> Outcome:
+    def _answer(self, number: int, run: Run) -> Message:
         try:
-            try:
-                self._running = run
-                signal.setitimer(signal.ITIMER_REAL, self._limits.transaction_seconds, _AGAIN_SECONDS)
-                return _drive(self._transact(run))
-            finally:
-                self._running = None
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            snapshot = _Watched(_finish(self._reader.snapshot(run.ts)))
+        except (StorageError, SnapshotTooOld) as error:
+            return ("unreadable", number, str(error))
+        outcome = self._outcome(run, snapshot)
+        if not self._interrupted:
+            snapshot.close()
+        return ("outcome", number, outcome_to_data(outcome))
+
+    def _outcome(self, run: Run, snapshot: _Watched) -> Outcome:
+        try:
+            self._running = run
+            signal.setitimer(signal.ITIMER_REAL, self._limits.transaction_seconds, _AGAIN_SECONDS)
+            # In a context of its own, so that nothing it sets there is seen by the next.
+            outcome = copy_context().run(_drive, self._executor.transact(run, snapshot), self.foreign_await)
+            self._running = None
         except _Interrupt as interrupt:
             self._running = None
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            # The interruption may have come in the middle of anything, also of what keeps account of snapshots.
-            self._reader.close()
-            self._reader = SqliteReader(self._database)
-            return Outcome(Answer(failure=self._executor.failure(run, self._exceeded(run, interrupt))))
-
-    async def _transact(self, run: Run) -> Outcome:
-        snapshot = await self._reader.snapshot(run.ts)
-        try:
-            return await self._executor.transact(run, snapshot)
+            exceeded = TimeLimitExceeded(run.path, self._limits.transaction_seconds, self._last_place(interrupt))
+            outcome = self._cut_off(run, snapshot, exceeded)
+        except BaseException as error:
+            # Such as CancelledError or KeyboardInterrupt, which a function has no business to raise.
+            self._running = None
+            outcome = self._cut_off(run, snapshot, error)
         finally:
-            snapshot.close()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return outcome
+
+    def _cut_off(self, run: Run, snapshot: _Watched, error: BaseException) -> Outcome:
+        failure = self._executor.failure(run, error)
+        return Outcome(Answer(failure=failure), snapshot.reads(), reads_identity=True)
 
     def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
         if self._running is not None:
+            self._interrupted = True
             raise _Interrupt
 
-    def _exceeded(self, run: Run, interrupt: _Interrupt) -> TimeLimitExceeded:
-        places = [
-            f" in {Path(frame.filename).name}:{frame.lineno}"
-            for frame in extract_tb(interrupt.__traceback__)
-            if Path(frame.filename).is_relative_to(self._app.folder)
-        ]
-        return time_limit_exceeded(run.path, self._limits.transaction_seconds, places[-1] if places else "")
+    def _last_place(self, interrupt: _Interrupt) -> str:
+        frames = [frame for frame in extract_tb(interrupt.__traceback__) if self._is_ours(frame.filename)]
+        return f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+    def _is_ours(self, filename: str) -> bool:
+        return Path(filename).is_relative_to(self._app.folder)
+
+    @staticmethod
+    def _place(frame: FrameType) -> str:
+        return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
-def time_limit_exceeded(path: str, seconds: float, place: str = "") -> TimeLimitExceeded:
-    """The error of a function that was stopped."""
-    return TimeLimitExceeded(
-        f"{path} ran for more than {seconds:g} s and was stopped{place}; do less in one call, or do it in an action."
-    )
+class _Watched:
+    """A snapshot that keeps account of what is asked of it, for a function that does not come to its own account."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._asked: list[Interval] = []
+
+    @property
+    def ts(self) -> Timestamp:
+        return self._snapshot.ts
+
+    async def get(self, key: bytes) -> bytes | None:
+        self._asked.append(point(key))
+        return await self._snapshot.get(key)
+
+    async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
+        self._asked.append((start, end))
+        return await self._snapshot.scan(start, end, reverse=reverse, limit=limit)
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+    def reads(self) -> tuple[Interval, ...]:
+        """All that may have been read, as disjoint intervals in order."""
+        return tuple(IntervalSet(self._asked))
 
 
-def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that has nothing to wait for: a store on this machine answers at once."""
+def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that does not suspend."""
     try:
         coroutine.send(None)
-        while True:
-            coroutine.throw(ForeignAwait("something other than ctx was awaited"))
     except StopIteration as stop:
         result: T = stop.value
         return result
+    raise AssertionError("a store on this machine answers at once")
+
+
+def _drive(coroutine: Coroutine[Any, Any, T], refuse: Callable[[Iterator[FrameType]], ForeignAwait]) -> T:
+    """The result of a coroutine that has nothing to wait for. Where it waits all the same, `refuse` is raised."""
+    try:
+        coroutine.send(None)
+        while True:
+            coroutine.throw(refuse(_inward(coroutine)))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _inward(coroutine: Any) -> Iterator[FrameType]:
+    """The frames in which a coroutine is suspended, the innermost first."""
+    frames: list[FrameType] = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.append(frame)
+        coroutine = coroutine.cr_await
+    return reversed(frames)
+
+
+def _outward(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def serve_actions(sock: socket.socket, app: App, *, development: bool, limits: RunLimits) -> None:
@@ -201,6 +283,7 @@ class _Actions(asyncio.Protocol):
 
     async def serve(self, sock: socket.socket) -> None:
         self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+        self._send(("ready",))
         await self._gone.wait()
 
     def data_received(self, data: bytes) -> None:
@@ -218,7 +301,9 @@ class _Actions(asyncio.Protocol):
                     del self._offered[number]
                     self._asked()
                 case ("answer", call, answer):
-                    self._calls.pop(call).set_result(answer_from_data(answer))
+                    waiting = self._calls.pop(call, None)
+                    if waiting is not None:
+                        waiting.set_result(answer_from_data(answer))
                 case ("table", table):
                     self._executor.catalog.add(table_from_data(table))
                 case _:
@@ -227,11 +312,14 @@ class _Actions(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._gone.set()
 
+    def _send(self, message: Message) -> None:
+        self._transport.write(pack(message))
+
     def _ask(self) -> None:
         """Says that the next action could start, one at a time: the one before may block in its first step."""
         if self._asking is None and self._offered:
             self._asking = next(iter(self._offered))
-            self._transport.write(pack(("free", self._asking)))
+            self._send(("free", self._asking))
 
     def _asked(self) -> None:
         self._asking = None
@@ -240,25 +328,36 @@ class _Actions(asyncio.Protocol):
     async def _run(self, number: int, run: Run) -> None:
         async def call(kind: Kind, target: Function[Any, Any] | str, args: Mapping[str, Any]) -> Any:
             registered = self._executor.reference(target)
-            self._last_call += 1
-            answer = self._calls[self._last_call] = asyncio.get_running_loop().create_future()
-            request = ("call", self._last_call, number, kind, registered.path, self._executor.encode_arguments(args))
-            self._transport.write(pack(request))
-            return self._executor.received(registered, await answer)
+            encoded = registered.signature.encode_arguments(args, self._executor.catalog)
+            return self._executor.received(registered, await self._call(number, kind, registered.path, encoded))
 
         try:
             async with asyncio.timeout(self._limits.action_seconds):
                 answer = await self._executor.act(run, call)
         except TimeoutError:
-            exceeded = time_limit_exceeded(run.path, self._limits.action_seconds)
+            exceeded = TimeLimitExceeded(run.path, self._limits.action_seconds)
             answer = Answer(failure=self._executor.failure(run, exceeded))
-        self._transport.write(pack(("acted", number, answer_to_data(answer))))
+        except BaseException as error:
+            # A CancelledError too: whoever raised it, the server waits for an answer.
+            answer = Answer(failure=self._executor.failure(run, error))
+        self._send(("acted", number, answer_to_data(answer)))
+
+    async def _call(self, number: int, kind: Kind, path: str, args: bytes) -> Answer:
+        self._last_call += 1
+        call = self._last_call
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._calls[call] = answer
+        self._send(("call", call, number, kind, path, args))
+        try:
+            return await answer
+        finally:
+            self._calls.pop(call, None)
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Has the kernel end this process when the one that forked it ends, where the kernel can."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             os._exit(1)

@@ -1,7 +1,8 @@
 """One sync connection: a session, the socket it talks through, and the runtime that does its work.
 
-The session decides, this carries out. Three tasks share a connection: one reads frames, one prepares transitions, one
-writes. Functions run beside them.
+The session decides, this carries out. Three tasks share a connection: one reads messages, one prepares transitions, one
+writes and starts the functions that are due. Whatever happens wakes the writer, and the other two wait until it has
+written everything: a client that does not read is not listened to, and misses transitions instead of piling them up.
 """
 
 from __future__ import annotations
@@ -9,22 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 from yugen import values
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
+from yugen.runtime.queries import QueryKey
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Request, Runtime
 from yugen.server.caller import ADMIN, ANYONE, AdminKey, Caller
-from yugen.storage.interface import StorageError
+from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
 from yugen.sync.messages import AddQuery, NoToken, QueryId, UserToken
 from yugen.sync.session import CheckToken, RunAction, RunMutation, ServerSession, SessionLimits, Update, Work
 
-logger = logging.getLogger(__name__)
-
 SEND_SECONDS_MAX = 60.0
 """How long a client may take to read one message before it counts as gone."""
+
+QUERIES_AT_ONCE_MAX = 32
+"""Queries of one connection that are run at once; the others of its update wait, so that other clients need not."""
+
+_SHOWN_MAX = 100
+"""Characters of a client's text in an error."""
+
+logger = logging.getLogger(__name__)
 
 
 class Disconnected(Exception):
@@ -35,16 +44,34 @@ class Socket(Protocol):
     """The transport of one connection."""
 
     async def receive(self) -> str | bytes:
-        """The next frame.
+        """The next message; bytes if it was binary.
 
         Raises:
             Disconnected: there will be none.
         """
 
     async def send(self, text: bytes) -> None:
-        """Sends a text frame; waits while the client does not read."""
+        """Sends a text message; waits while the client does not read.
 
-    async def close(self, code: int, reason: str) -> None: ...
+        Raises:
+            Disconnected: nobody is there to read it.
+        """
+
+    async def close(self, code: int, reason: str) -> None:
+        """Ends the connection, after what was sent before.
+
+        Raises:
+            Disconnected: it has ended already.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """What one query of the client is subscribed to, and for whom."""
+
+    key: QueryKey
+    caller: Caller
+    end: Callable[[], None]
 
 
 class Connection:
@@ -57,7 +84,7 @@ class Connection:
         limits: what the client may ask for at once.
 
     Attributes:
-        gone: done when the connection has ended.
+        gone: done when the connection has ended, and all it has started.
     """
 
     def __init__(
@@ -68,46 +95,99 @@ class Connection:
         self._admin_key = admin_key
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession(now=self._loop.time(), limits=limits)
-        self._callers: dict[int, Caller] = {0: ANYONE}
-        self._subscriptions: dict[QueryId, Callable[[], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._to_write = asyncio.Event()
-        self._to_update = asyncio.Event()
-        self._writing = False
+        self._subscriptions: dict[QueryId, _Subscription] = {}
+        # The callers so far, each from an identity version on.
+        self._callers: list[tuple[int, Caller]] = [(0, ANYONE)]
+
+        # `_wake` is set when the session may have something to say or to do, `_caught_up` when it has not.
+        self._wake = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._update_due = asyncio.Event()
+        self._query_slots = asyncio.Semaphore(QUERIES_AT_ONCE_MAX)
+        self._timer: asyncio.TimerHandle | None = None
+
+        self._conversation: tuple[asyncio.Task[None], ...] = ()
+        self._work: set[asyncio.Task[None]] = set()
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
     async def serve(self) -> None:
-        """Runs the connection to its end: the client is gone, or everything said before a close has been written."""
+        """Runs the connection to its end: the client is gone, or has been sent everything up to the close.
+
+        Mutations and actions that run by then are waited for: a client that leaves does not take back what it asked.
+        """
         self._arm()
-        reading, writing, updating = (self._start(work) for work in (self._read(), self._write(), self._update()))
+        writing = self._start(self._write())
+        self._conversation = (writing, self._start(self._read()), self._start(self._update()))
         try:
-            await asyncio.wait([reading, writing], return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait([writing])
+            finally:
+                self._hang_up()
+            while self._work:
+                await asyncio.wait(self._work)
         finally:
-            self._session.close(1001, "ClientGone")
-            self._timer.cancel()
-            for task in (reading, writing, updating):
+            for task in self._work:
                 task.cancel()
-            await asyncio.gather(reading, writing, updating, return_exceptions=True)
-            for unsubscribe in self._subscriptions.values():
-                unsubscribe()
             self.gone.set_result(None)
 
     def shut_down(self, code: int, reason: str) -> None:
-        """Ends the connection from the server's side."""
+        """Ends the connection from the server's side; what its functions have not committed is lost."""
         self._session.close(code, reason)
         self._turn()
+        for task in self._work:
+            task.cancel()
+
+    def abort(self) -> None:
+        """Ends the connection without a word to its client."""
+        for task in (*self._conversation, *self._work):
+            task.cancel()
+
+    def _hang_up(self) -> None:
+        self._session.close(1001, "ClientGone")
+        for task in self._conversation:
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for subscription in self._subscriptions.values():
+            subscription.end()
+        self._subscriptions.clear()
+        if self._session.unknown_messages:
+            logger.info("passed over %d messages of unknown types from one client", self._session.unknown_messages)
+
+    def _turn(self) -> None:
+        """Has the other tasks look, after anything has happened to the session."""
+        self._caught_up.clear()
+        self._wake.set()
+        self._update_due.set()
 
     async def _read(self) -> None:
         while True:
             self._session.receive(await self._socket.receive())
             self._turn()
+            await self._caught_up.wait()
 
-    def _turn(self) -> None:
-        """After anything has happened to the session: starts what it wants done, and lets the other tasks look."""
-        for work in self._session.take_work():
-            self._start(self._do(work))
-        self._to_write.set()
-        self._to_update.set()
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            while outgoing := self._session.messages_to_send(now=self._loop.time()):
+                for message in outgoing:
+                    await self._in_time(self._socket.send(message))
+            close = self._session.close_requested()
+            if close is not None:
+                await self._in_time(self._socket.close(close.code, close.reason))
+                return
+            self._wake.clear()
+            self._caught_up.set()
+            for work in self._session.take_work():
+                self._work.add(self._start(self._do(work)))
+
+    async def _in_time(self, writing: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await writing
+        except TimeoutError:
+            logger.info("a client has read nothing for %g s and is cut off", SEND_SECONDS_MAX)
+            raise Disconnected from None
 
     async def _do(self, work: Work) -> None:
         match work:
@@ -122,10 +202,6 @@ class Connection:
         self._turn()
 
     async def _mutate(self, work: RunMutation) -> None:
-        connect = self._session.connect
-        request = Request(connect.session_id, work.request_id) if connect else None
-        caller = self._callers[work.identity]
-
         def answered(answer: MutationAnswer) -> None:
             self._session.mutation_finished(work.request_id, answer)
             self._turn()
@@ -133,13 +209,17 @@ class Connection:
         try:
             args = values.canonical(values.decode(work.args))
         except values.InvalidValue as error:
-            return answered(MutationAnswer(_invalid(work.path, error), None))
+            answered(MutationAnswer(_invalid(work.path, error), None))
+            return
+        connect = self._session.connect
+        request = Request(connect.session_id, work.request_id) if connect else None
+        caller = self._caller(work.identity)
         await self._runtime.mutate(
             work.path, args, caller.identity, public=not caller.admin, request=request, answered=answered
         )
 
     async def _act(self, work: RunAction) -> None:
-        caller = self._callers[work.identity]
+        caller = self._caller(work.identity)
         try:
             args = values.canonical(values.decode(work.args))
         except values.InvalidValue as error:
@@ -152,74 +232,78 @@ class Connection:
         match work.token:
             case NoToken():
                 caller = ANYONE
-            case messages.AdminKey(key) if self._admin_key.opens(key):
+            case messages.AdminKey(key=key, acting_as=None) if self._admin_key.opens(key):
                 caller = ADMIN
+            case messages.AdminKey(acting_as=None):
+                self._session.token_rejected("The admin key is not the one of this deployment; see its data folder.")
+                return
             case messages.AdminKey():
-                return self._session.token_rejected("The admin key is not the one of this deployment.")
+                self._session.token_rejected("This deployment has no users to act as; leave out acting_as.")
+                return
             case UserToken():
-                return self._session.token_rejected(
-                    "This deployment has no auth providers, so nobody can sign in; declare them in auth.py."
-                )
+                self._session.token_rejected("This deployment has no auth providers; call it without a token.")
+                return
             case _:
                 assert_never(work.token)
-        self._callers[work.identity] = caller
+        if caller != self._callers[-1][1]:
+            self._callers.append((work.identity, caller))
         self._session.token_accepted()
+
+    def _caller(self, identity: int) -> Caller:
+        """The caller of an identity version."""
+        return next(caller for since, caller in reversed(self._callers) if since <= identity)
 
     async def _update(self) -> None:
         while True:
-            await self._to_update.wait()
-            self._to_update.clear()
-            # A client that has not read its last message gets the next transition when it has, with all that came
-            # meanwhile.
-            while not self._writing and (update := self._session.begin_update(self._runtime.ts)) is not None:
+            await self._update_due.wait()
+            self._update_due.clear()
+            await self._caught_up.wait()
+            update = self._session.begin_update(self._runtime.ts)
+            if update is not None:
                 self._session.finish_update(update, await self._answers(update))
-                self._to_write.set()
-                await asyncio.sleep(0)
+                self._turn()
 
     async def _answers(self, update: Update) -> dict[QueryId, Answer]:
-        caller = self._callers[update.identity]
         for query_id in update.removed:
             self._unsubscribe(query_id)
+        caller = self._caller(update.identity)
         with self._runtime.queries.holding(update.ts):
-            answers = await asyncio.gather(*(self._answer(query, caller, update.ts) for query in update.run))
+            asking = [self._loop.create_task(self._answer(query, caller, update.ts)) for query in update.run]
+            try:
+                answers = await asyncio.gather(*asking)
+            finally:
+                for task in asking:
+                    task.cancel()
         return {query.query_id: answer for query, answer in zip(update.run, answers, strict=True)}
 
-    async def _answer(self, query: AddQuery, caller: Caller, ts: int) -> Answer:
-        try:
-            args = values.canonical(values.decode(query.args))
-        except values.InvalidValue as error:
-            return _invalid(query.path, error)
+    async def _answer(self, query: AddQuery, caller: Caller, ts: Timestamp) -> Answer:
+        async with self._query_slots:
+            try:
+                key = self._subscribed(query, caller)
+            except values.InvalidValue as error:
+                return _invalid(query.path, error)
+            return await self._runtime.queries.at(key, ts)
+
+    def _subscribed(self, query: AddQuery, caller: Caller) -> QueryKey:
+        """Sees to it that the connection hears of changes of a query, and gives what to ask it by."""
+        before = self._subscriptions.get(query.query_id)
+        if before is not None and before.caller == caller:
+            return before.key
+        args = values.canonical(values.decode(query.args))
         key = self._runtime.query_key(query.path, args, caller.identity, public=not caller.admin)
+        end = self._runtime.queries.subscribe(key, lambda: self._invalidated(query.query_id))
         self._unsubscribe(query.query_id)
-        self._subscriptions[query.query_id] = self._runtime.queries.subscribe(
-            key, lambda: self._invalidated(query.query_id)
-        )
-        return await self._runtime.queries.at(key, ts)
+        self._subscriptions[query.query_id] = _Subscription(key, caller, end)
+        return key
 
     def _invalidated(self, query_id: QueryId) -> None:
         self._session.invalidate(query_id)
-        self._to_update.set()
+        self._update_due.set()
 
     def _unsubscribe(self, query_id: QueryId) -> None:
-        unsubscribe = self._subscriptions.pop(query_id, None)
-        if unsubscribe is not None:
-            unsubscribe()
-
-    async def _write(self) -> None:
-        while True:
-            await self._to_write.wait()
-            self._to_write.clear()
-            self._writing = True
-            while frames := self._session.messages_to_send(now=self._loop.time()):
-                for frame in frames:
-                    async with asyncio.timeout(SEND_SECONDS_MAX):
-                        await self._socket.send(frame)
-            self._writing = False
-            close = self._session.close_requested()
-            if close is not None:
-                await self._socket.close(close.code, close.reason)
-                return
-            self._to_update.set()
+        subscription = self._subscriptions.pop(query_id, None)
+        if subscription is not None:
+            subscription.end()
 
     def _arm(self) -> None:
         deadline = self._session.deadline()
@@ -228,25 +312,29 @@ class Connection:
 
     def _tick(self) -> None:
         self._session.handle_deadline(now=self._loop.time())
-        self._to_write.set()
+        self._turn()
         self._arm()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
-        self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        """Ends the connection when one of its tasks failed, by whose fault it tells from the error."""
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        """Ends the connection when one of its tasks failed; how is for the client to know what to do next."""
+        self._work.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         match error:
             case None:
                 return
-            case Disconnected() | TimeoutError():
-                self._session.close(1001, "ClientGone")
+            case Disconnected():
+                for part in self._conversation:
+                    part.cancel()
+            case asyncio.CancelledError():
+                # Those that the connection cancels itself it closes before: the runtime has been closed under it.
+                self._session.close(1001, "ServerShuttingDown")
             case Overloaded():
+                logger.warning("a client is sent away for now: %s", error)
                 self._session.close(1013, "TooManyConcurrentRequests")
             case StorageError():
                 logger.error("the store failed: %s", error)
@@ -254,8 +342,8 @@ class Connection:
             case _:
                 logger.error("a connection failed", exc_info=error)
                 self._session.close(1011, "InternalServerError")
-        self._to_write.set()
+        self._turn()
 
 
 def _invalid(path: str, error: values.InvalidValue) -> Answer:
-    return Answer(failure=Failure(f"Server Error\nUncaught {error.code}: an argument of {path}: {error}"))
+    return Answer(failure=Failure(f"Server Error\nUncaught {error.code}: an argument of {path[:_SHOWN_MAX]}: {error}"))

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from yugen import __version__, values
 from yugen.functions.info import Kind
+from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.runtime.outcome import Answer
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import ADMIN, ANYONE, AdminKey, Caller
+from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
 BODY_SIZE_MAX = 16 * 1024 * 1024 + 64 * 1024
 """Bytes of a request: arguments of 16 MiB and what goes around them."""
 
+BODY_SECONDS_MAX = 60.0
+"""How long a request may take to arrive."""
+
 Format = Literal["encoded", "clean"]
-_FORMATS: dict[object, Format] = {
+_FORMATS: dict[str, Format] = {
     "convex_encoded_json": "encoded",
     "convex_json": "encoded",
     "json": "clean",
     "convex_clean_json": "clean",
-    None: "clean",
 }
+
+logger = logging.getLogger(__name__)
 
 
 class HttpError(Exception):
@@ -43,104 +53,152 @@ class HttpApi:
     """The routes of the HTTP API.
 
     Args:
-        runtime: gives the running runtime.
-        admin_key: tells administrators.
+        backend: gives what serves now, or raises NotServing.
     """
 
-    def __init__(self, runtime: Callable[[], Runtime], admin_key: Callable[[], AdminKey]) -> None:
-        self._runtime = runtime
-        self._admin_key = admin_key
+    def __init__(self, backend: Callable[[], Awaitable[Backend]]) -> None:
+        self._backend = backend
 
     def routes(self) -> list[Route]:
         """What to mount at the root of an origin."""
         return [
-            Route("/api/query", self._endpoint("query"), methods=["POST", "GET"]),
-            Route("/api/mutation", self._endpoint("mutation"), methods=["POST"]),
-            Route("/api/action", self._endpoint("action"), methods=["POST"]),
-            Route("/api/function", self._endpoint(None, admin_only=True), methods=["POST"]),
-            Route("/api/run/{name:path}", self._endpoint(None), methods=["POST"]),
+            Route("/api/query", self._endpoint("query", methods=("GET", "POST"))),
+            Route("/api/mutation", self._endpoint("mutation")),
+            Route("/api/action", self._endpoint("action")),
+            Route("/api/function", self._endpoint(None, admin_only=True)),
+            Route("/api/run/{name:path}", self._endpoint(None)),
+            Route("/api/{path:path}", _Endpoint(_not_here)),
             Route("/version", self._version, methods=["GET"]),
         ]
 
     async def _version(self, request: Request) -> Response:
+        try:
+            await self._backend()
+        except NotServing as error:
+            return PlainTextResponse(f"{error}\n", 503)
         return PlainTextResponse(__version__)
 
-    def _endpoint(self, kind: Kind | None, *, admin_only: bool = False) -> Callable[[Request], Any]:
+    def _endpoint(
+        self, kind: Kind | None, *, methods: Sequence[str] = ("POST",), admin_only: bool = False
+    ) -> _Endpoint:
         """The endpoint for functions of one kind, or of any."""
 
-        async def endpoint(request: Request) -> Response:
-            try:
-                caller = self._caller(request)
-                if admin_only and not caller.admin:
-                    raise HttpError(403, "BadDeployKey", "This takes the admin key: `Authorization: Convex <key>`.")
-                return await self._call(request, kind, caller)
-            except HttpError as error:
-                body = values.dumps({"code": error.code, "message": str(error)})
-                return Response(body, error.status, media_type="application/json")
+        async def answer(request: Request) -> Response:
+            if request.method not in methods:
+                raise HttpError(405, "MethodNotAllowed", f"Use {' or '.join(methods)}, not {request.method}.")
+            backend = await self._backend()
+            caller = _caller(request, backend.admin_key)
+            if admin_only and not caller.admin:
+                raise HttpError(403, "BadDeployKey", "This takes the admin key: `Authorization: Convex <key>`.")
+            path, args, form = await (_from_url(request) if request.method == "GET" else _from_body(request))
+            answer = await _call(backend.runtime, kind or backend.runtime.kind_of(path), path, args, caller)
+            return Response(_body(answer, form), media_type="application/json")
 
-        return endpoint
+        return _Endpoint(answer)
 
-    async def _call(self, request: Request, kind: Kind | None, caller: Caller) -> Response:
-        path, args, form = self._from_url(request) if request.method == "GET" else await self._from_body(request)
-        runtime = self._runtime()
-        public = not caller.admin
+
+class _Endpoint:
+    """An ASGI app for requests of any method, whose every failure is one that clients can read."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._response(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _response(self, request: Request) -> Response:
         try:
-            match kind or runtime.kind_of(path):
-                case "query":
-                    answer = await runtime.query(path, args, caller.identity, public=public)
-                case "mutation":
-                    answer = (await runtime.mutate(path, args, caller.identity, public=public)).answer
-                case "action":
-                    answer = await runtime.act(path, args, caller.identity, public=public)
+            return await self._answer(request)
+        except HttpError as error:
+            return _error(error.status, error.code, str(error))
+        except NotServing as error:
+            return _error(503, "NotServing", str(error))
         except Overloaded as error:
-            raise HttpError(503, "TooManyConcurrentRequests", str(error)) from None
+            return _error(503, "TooManyConcurrentRequests", str(error))
         except StorageError as error:
-            raise HttpError(503, "StorageUnavailable", f"Nothing was changed: {error}") from None
-        return Response(_body(answer, form), media_type="application/json")
+            logger.error("the store failed: %s", error)
+            return _error(503, "StorageUnavailable", "The store has failed; try again in a moment.")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not this request was cancelled but what it waits for, because its runtime closes.
+            return _error(503, "NotServing", "The server restarts; the call may have been carried out.")
+        except Exception:
+            logger.exception("a request failed")
+            return _error(500, "InternalServerError", "The server could not do this; its log says why.")
 
-    def _caller(self, request: Request) -> Caller:
-        header = request.headers.get("authorization")
-        if header is None:
-            return ANYONE
-        scheme, _, credentials = header.partition(" ")
-        match scheme.lower():
-            case "convex" if self._admin_key().opens(credentials):
-                return ADMIN
-            case "convex":
-                raise HttpError(401, "BadDeployKey", "The admin key is not the one of this deployment.")
-            case "bearer":
-                raise HttpError(401, "NoAuthProvider", "This deployment has no auth providers; declare them in auth.py.")
-            case _:
-                raise HttpError(400, "BadAuthorizationHeader", "Authorization is `Bearer <token>` or `Convex <key>`.")
 
-    def _from_url(self, request: Request) -> tuple[str, bytes, Format]:
-        query = request.query_params
-        if "path" not in query:
-            raise HttpError(400, "BadQueryArgs", "Give the function as `?path=module:name`.")
-        args = _parse(query.get("args", "{}"), "args")
-        return query["path"], _arguments(query["path"], args), _format(query.get("format"))
+def _error(status: int, code: str, message: str) -> Response:
+    """The form in which clients expect any error outside of a function (protocol.md 3.4)."""
+    return Response(orjson.dumps({"code": code, "message": message}), status, media_type="application/json")
 
-    async def _from_body(self, request: Request) -> tuple[str, bytes, Format]:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-        if not (media_type.startswith("application/") and media_type.endswith("json")):
-            raise HttpError(400, "BadContentType", "Send the request as `Content-Type: application/json`.")
-        body = _parse(await _read(request), "the request")
-        if isinstance(body, dict) and "name" in request.path_params:
-            # /api/run/dir/module/name
-            body["path"] = ":".join(request.path_params["name"].rsplit("/", 1))
-        if not isinstance(body, dict) or not isinstance(body.get("path"), str):
-            raise HttpError(400, "BadJsonBody", 'The request is an object: {"path": "module:name", "args": {}}.')
-        path: str = body["path"]
-        return path, _arguments(path, body.get("args", {})), _format(body.get("format"))
+
+async def _not_here(request: Request) -> Response:
+    raise HttpError(404, "NotFound", "This API has /api/query, /api/mutation, /api/action, /api/run and /api/function.")
+
+
+async def _call(runtime: Runtime, kind: Kind, path: str, args: bytes, caller: Caller) -> Answer:
+    public = not caller.admin
+    match kind:
+        case "query":
+            return await runtime.query(path, args, caller.identity, public=public)
+        case "mutation":
+            return (await runtime.mutate(path, args, caller.identity, public=public)).answer
+        case "action":
+            return await runtime.act(path, args, caller.identity, public=public)
+
+
+def _caller(request: Request, admin_key: AdminKey) -> Caller:
+    header = request.headers.get("authorization")
+    if header is None:
+        return ANYONE
+    scheme, _, credentials = header.partition(" ")
+    match scheme.lower():
+        case "convex" if admin_key.opens(credentials.strip()):
+            return ADMIN
+        case "convex":
+            raise HttpError(401, "BadDeployKey", "The admin key is not the one of this deployment.")
+        case "bearer":
+            raise HttpError(401, "NoAuthProvider", "This deployment has no auth providers; call it without a token.")
+        case _:
+            raise HttpError(400, "BadAuthorizationHeader", "Authorization is `Bearer <token>` or `Convex <key>`.")
+
+
+async def _from_url(request: Request) -> tuple[str, bytes, Format]:
+    query = request.query_params
+    if "path" not in query:
+        raise HttpError(400, "BadQueryArgs", "Give the function as `?path=module:name`.")
+    return _checked(query["path"], _parse(query.get("args", "{}"), "args"), query.get("format"))
+
+
+async def _from_body(request: Request) -> tuple[str, bytes, Format]:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not (media_type.startswith("application/") and media_type.endswith("json")):
+        raise HttpError(400, "BadContentType", "Send the request as `Content-Type: application/json`.")
+    body = _parse(await _read(request), "the request")
+    if not isinstance(body, dict):
+        raise HttpError(400, "BadJsonBody", 'The request is an object: {"path": "module:name", "args": {}}.')
+    path = body.get("path")
+    if "name" in request.path_params:
+        # /api/run/dir/module/name
+        path = ":".join(request.path_params["name"].rsplit("/", 1))
+    if not isinstance(path, str):
+        raise HttpError(400, "BadJsonBody", 'Name the function as {"path": "module:name"}.')
+    return _checked(path, body.get("args", {}), body.get("format"))
 
 
 async def _read(request: Request) -> bytes:
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_SIZE_MAX:
-                raise HttpError(413, "RequestTooLarge", f"A request has at most {BODY_SIZE_MAX} bytes.")
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_SIZE_MAX:
+                    raise HttpError(413, "RequestTooLarge", f"A request has at most {BODY_SIZE_MAX} bytes.")
+    except TimeoutError:
+        raise HttpError(408, "RequestTimeout", f"The request took more than {BODY_SECONDS_MAX:g} s to come.") from None
     except ClientDisconnect:
         raise HttpError(400, "BadJsonBody", "The request ended before its body was complete.") from None
     return bytes(body)
@@ -153,20 +211,27 @@ def _parse(text: str | bytes, what: str) -> Any:
         raise HttpError(400, "BadJsonBody", f"Reading {what}: {error}") from None
 
 
-def _arguments(path: str, args: Any) -> bytes:
-    """Arguments as canonical JSON; JavaScript sends them in an array of one, Python as they are."""
+def _checked(path: str, args: Any, form: object) -> tuple[str, bytes, Format]:
+    """A call in the form the runtime takes. JavaScript sends arguments in an array of one, Python as they are."""
+    try:
+        path = canonical_path(path)
+    except FunctionNotFound as error:
+        raise HttpError(400, "BadConvexFunctionIdentifier", str(error)) from None
     if isinstance(args, list) and len(args) == 1:
         args = args[0]
     if not isinstance(args, dict):
         raise HttpError(400, "BadArgs", f"The arguments of {path} are one object, by name.")
     try:
-        return values.canonical(values.decode(args))
+        encoded = values.canonical(values.decode(args))
     except values.InvalidValue as error:
         raise HttpError(400, "BadArgs", f"An argument of {path}: {error}") from None
+    return path, encoded, _format(form)
 
 
 def _format(name: object) -> Format:
-    if name not in _FORMATS:
+    if name is None:
+        return "clean"
+    if not isinstance(name, str) or name not in _FORMATS:
         raise HttpError(400, "BadFormat", 'The format is "convex_encoded_json" or "json".')
     return _FORMATS[name]
 
@@ -176,13 +241,18 @@ def _body(answer: Answer, form: Format) -> bytes:
         assert answer.value is not None
         parts = [b'{"status":"success","value":', _formed(answer.value, form)]
     else:
-        parts = [b'{"status":"error","errorMessage":', values.dumps(answer.failure.message)]
+        parts = [b'{"status":"error","errorMessage":', _text(answer.failure.message)]
         if answer.failure.data is not None:
             parts += [b',"errorData":', _formed(answer.failure.data, form)]
     if answer.log_lines:
-        parts += [b',"logLines":', values.dumps(list(answer.log_lines))]
+        parts += [b',"logLines":', b"[%b]" % b",".join(map(_text, answer.log_lines))]
     return b"".join([*parts, b"}"])
 
 
 def _formed(text: bytes, form: Format) -> bytes:
-    return text if form == "encoded" else values.dumps(values.to_clean(values.loads(text)))
+    return text if form == "encoded" else orjson.dumps(values.to_clean(values.loads(text)))
+
+
+def _text(text: str) -> bytes:
+    # A function may print half of a surrogate pair, or raise it.
+    return orjson.dumps(text.encode("utf-8", "replace").decode())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
-
-from rich.highlighter import NullHighlighter
-from rich.logging import RichHandler
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
@@ -17,17 +17,26 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
 
-logger = logging.getLogger("yugen.run")
-
 FIELD_SIZE_MAX = 2000
-"""Characters of one field of a line; the rest is cut."""
+TRACEBACK_SIZE_MAX = 20_000
+"""Characters of one field of a line, and of a traceback; what is between its beginning and its end is left out."""
+
+_COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+
+logger = logging.getLogger("yugen.run")
 
 
 class LoggedRunner:
-    """A runner whose every run leaves a line: what ran, how long, and how it went."""
+    """A runner whose every run leaves a line: what ran, how long, and how it went.
 
-    def __init__(self, runner: Runner) -> None:
+    Args:
+        runner: what runs the functions.
+        lines_to_callers: whether what functions log goes to their callers as well.
+    """
+
+    def __init__(self, runner: Runner, *, lines_to_callers: bool) -> None:
         self._runner = runner
+        self._lines_to_callers = lines_to_callers
 
     @property
     def info(self) -> AppInfo:
@@ -39,79 +48,104 @@ class LoggedRunner:
     async def transact(self, run: Run) -> Outcome:
         started = time.perf_counter()
         outcome = await self._runner.transact(run)
-        _log(run, outcome.answer, time.perf_counter() - started)
-        return outcome
+        return replace(outcome, answer=self._logged(run, outcome.answer, started))
 
     async def act(self, run: Run, call: CallBack) -> Answer:
         started = time.perf_counter()
-        answer = await self._runner.act(run, call)
-        _log(run, answer, time.perf_counter() - started)
-        return answer
+        return self._logged(run, await self._runner.act(run, call), started)
 
     async def close(self) -> None:
         await self._runner.close()
 
-
-def _log(run: Run, answer: Answer, seconds: float) -> None:
-    level = logging.INFO if answer.failure is None else logging.WARNING
-    if not logger.isEnabledFor(level):
-        return
-    fields: dict[str, Any] = {
-        "kind": run.kind,
-        "function": run.path,
-        "request_id": run.request_id,
-        "milliseconds": round(seconds * 1000, 2),
-    }
-    if answer.failure is not None:
-        fields["error"] = answer.failure.message
-    if answer.log_lines:
-        fields["lines"] = list(answer.log_lines)
-    outcome = "failed" if answer.failure else "ran"
-    logger.log(level, "%s %s %s in %.1f ms", run.kind, run.path, outcome, seconds * 1000, extra={"fields": fields})
+    def _logged(self, run: Run, answer: Answer, started: float) -> Answer:
+        milliseconds = (time.perf_counter() - started) * 1000
+        level, outcome = (logging.INFO, "ran") if answer.failure is None else (logging.WARNING, "failed")
+        if logger.isEnabledFor(level):
+            fields: dict[str, Any] = {
+                "kind": run.kind,
+                "function": run.path,
+                "request_id": run.request_id,
+                "milliseconds": round(milliseconds, 2),
+            }
+            if answer.failure is not None:
+                fields["error"] = answer.failure.message
+            if answer.log_lines:
+                fields["lines"] = list(answer.log_lines)
+            extra = {"fields": fields}
+            logger.log(level, "%s %s %s in %.1f ms", run.kind, run.path, outcome, milliseconds, extra=extra)
+        return answer if self._lines_to_callers else replace(answer, log_lines=())
 
 
 def configure(*, readable: bool, level: int = logging.INFO) -> None:
-    """Sets up logging for a process that is a server: text for a person, or a line of JSON for each event."""
-    handler: logging.Handler
-    if readable:
-        handler = RichHandler(show_path=False, markup=False, highlighter=NullHighlighter(), log_time_format="%H:%M:%S")
-        handler.setFormatter(_Readable())
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Json())
+    """Sets up logging to standard error for a process that is a server.
+
+    Args:
+        readable: text for a person, not a line of JSON for each event.
+        level: the least that Yugen itself logs; libraries log warnings.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    handler.setFormatter(Readable(coloured=coloured) if readable else Json())
+    handler.addFilter(_not_the_clients_fault)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("yugen").setLevel(level)
 
 
-class _Readable(logging.Formatter):
+class Readable(logging.Formatter):
+    """One line for an event, and below it, indented, what belongs to it.
+
+    Args:
+        coloured: whether warnings and errors stand out, on a terminal.
+    """
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__()
+        self._coloured = coloured
+
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", {})
-        lines = [super().format(record), *fields.get("lines", [])]
-        if "error" in fields:
-            lines += str(fields["error"]).split("\n")[1:] or [fields["error"]]
-        return "\n  ".join(_plain(line) for line in lines)
+        # The first line of a failure says what its request id is, for those who have nothing else to go by.
+        error = str(fields.get("error", ""))
+        parts = [
+            _cut(part) for part in (record.getMessage(), error.partition("\n")[2] or error, *fields.get("lines", ()))
+        ]
+        if record.exc_info:
+            parts.append(_cut(self.formatException(record.exc_info), TRACEBACK_SIZE_MAX))
+        first, *rest = [_printable(line) for part in parts for line in part.split("\n") if line] or [""]
+        level = f"{record.levelname:8}"
+        if self._coloured and record.levelname in _COLOURS:
+            level = f"\x1b[{_COLOURS[record.levelname]}m{level}\x1b[0m"
+        return "\n    ".join([f"{self.formatTime(record, '%H:%M:%S')} {level} {first}", *rest])
 
 
-class _Json(logging.Formatter):
+class Json(logging.Formatter):
+    """One line of JSON for an event, in ASCII."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        line = {key: _cut(value) for key, value in line.items()}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({key: _cut(value) for key, value in line.items()}, ensure_ascii=True, default=str)
+            line["traceback"] = _cut(self.formatException(record.exc_info), TRACEBACK_SIZE_MAX)
+        return json.dumps(line, default=str)
 
 
-def _cut(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > FIELD_SIZE_MAX:
-        return f"{value[:FIELD_SIZE_MAX]}…"
+def _not_the_clients_fault(record: logging.LogRecord) -> bool:
+    """Leaves out the traceback that uvicorn logs when a client sends text that is not UTF-8."""
+    return not (record.name == "uvicorn.error" and record.exc_info and record.exc_info[0] is UnicodeDecodeError)
+
+
+def _cut(value: Any, size_max: int = FIELD_SIZE_MAX) -> Any:
+    if isinstance(value, str) and len(value) > size_max:
+        return f"{value[: size_max // 2]}…{value[-size_max // 2 :]}"
     return [_cut(part) for part in value] if isinstance(value, list) else value
 
 
-def _plain(text: str) -> str:
-    """Text that cannot forge lines or move the cursor of whoever reads the log."""
-    return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
+def _printable(text: str) -> str:
+    """Text that cannot move the cursor of whoever reads the log, nor look like a line of it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,53 +1,59 @@
-"""`Yugen`: an app, its data and its server as one object."""
+"""`Yugen`: an app and its data, running."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
-
-from yugen import __version__
+from yugen.errors import Refused
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import AdminKey
-from yugen.server.connection import Connection
-from yugen.server.http import HttpApi
+from yugen.server.connection import Connection, Socket
 from yugen.server.logs import LoggedRunner
-from yugen.server.socket import StarletteSocket
+from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.sync.session import SessionLimits
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 GOODBYE_SECONDS_MAX = 2.0
 """How long clients may take to hear that the server leaves."""
 
-CLIENT_JS = Path(__file__).parent / "static" / "client.js"
+logger = logging.getLogger(__name__)
+
+
+class NotServing(Exception):
+    """There is no backend to ask; the text says why, as far as clients may know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What serves while it does.
+
+    Attributes:
+        runtime: the engine.
+        admin_key: the key of the deployment.
+    """
+
+    runtime: Runtime
+    admin_key: AdminKey
 
 
 class Yugen:
     """A reactive backend for the app in a folder.
 
-    Run it with `yugen dev` or `yugen serve`, mount `.asgi()` in another ASGI app, or use it as an async context
-    manager.
+    Run it with `yugen dev` or `yugen serve`, mount `asgi()` in another ASGI app, or use it as an async context manager.
 
     Args:
         app: the folder of the app package.
         database: the folder for its data; `.yugen` beside the app by default.
-        development: show clients the text and place of errors.
+        development: show clients the text and place of errors, and what functions log.
         run_limits: how long and how much functions may run.
         session_limits: what one connection may ask for at once.
     """
@@ -67,17 +73,16 @@ class Yugen:
         self._run_limits = run_limits or RunLimits()
         self._session_limits = session_limits
         self._nursery: Nursery | None = None
-        self._runtime: Runtime | None = None
-        self._admin_key: AdminKey | None = None
+        self._backend: Backend | None = None
+        # Why there is no backend, when it is not because nobody has asked for one yet.
+        self._obstacle: str | None = None
+        self._changing = asyncio.Lock()
         self._connections: set[Connection] = set()
-        self._starting = asyncio.Lock()
 
     def load_early(self) -> None:
-        """Begins to load the app in its own process, so that this one can get ready meanwhile."""
+        """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
-            self._nursery = Nursery(
-                self.app, self._database, development=self._development, limits=self._run_limits
-            )
+            self._nursery = Nursery(self.app, self._database, development=self._development, limits=self._run_limits)
 
     async def start(self) -> None:
         """Loads the app and opens its data. Does nothing when it has started.
@@ -86,55 +91,73 @@ class Yugen:
             Refused: the app does not load, or does not fit the stored documents.
             StorageError: the data cannot be opened.
         """
-        async with self._starting:
-            if self._runtime is None:
-                self.load_early()
-                await self._start(await self._loaded())
+        async with self._changing:
+            if self._backend is None:
+                await self._open(await self._load())
 
     async def reload(self) -> None:
         """Takes up the code of the app as it is now. Clients connect again by themselves.
 
         Raises:
-            Refused: the app does not load, and all is as before; or it does not fit the stored documents.
+            Refused: the app does not load, and all is as before; or it does not fit the stored documents, and nothing
+                is served until the next `reload`.
+            StorageError: the data cannot be opened again; nothing is served until the next `reload`.
         """
-        async with self._starting:
-            self.load_early()
-            pool = await self._loaded()
-            runtime, self._runtime = self._runtime, None
-            await self.disconnect_all(1012, "NewCode")
-            if runtime is not None:
-                await runtime.close()
-            await self._start(pool)
+        async with self._changing:
+            pool = await self._load()
+            # 1001, because the JavaScript client reports any other code as a fault.
+            await self._stop("NewCode")
+            await self._open(pool)
 
     async def close(self) -> None:
         """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
-        async with self._starting:
-            await self.disconnect_all(1001, "ServerShuttingDown")
-            runtime, self._runtime = self._runtime, None
-            if runtime is not None:
-                await runtime.close()
+        async with self._changing:
+            self._obstacle = "This deployment is shutting down; try again in a moment."
+            await self._stop("ServerShuttingDown")
 
-    async def disconnect_all(self, code: int, reason: str) -> None:
-        """Closes every connection and waits until they are gone."""
-        for connection in self._connections:
-            connection.shut_down(code, reason)
-        if self._connections:
-            await asyncio.wait([connection.gone for connection in self._connections], timeout=GOODBYE_SECONDS_MAX)
+    async def backend(self) -> Backend:
+        """What serves now. It is started where nobody has done so.
 
-    async def _loaded(self) -> WorkerPool:
-        nursery, self._nursery = self._nursery, None
-        assert nursery is not None
+        Raises:
+            NotServing: it could not be started, or has been closed.
+        """
+        if self._backend is None:
+            async with self._changing:
+                if self._backend is None and self._obstacle is None:  # type: ignore[redundant-expr]  # another task has started it
+                    await self._start_unasked()
+        if self._backend is None:
+            raise NotServing(self._obstacle)
+        return self._backend
+
+    async def serve_socket(self, socket: Socket) -> None:
+        """Serves one sync connection to its end.
+
+        Raises:
+            NotServing: there is no backend.
+        """
+        backend = await self.backend()
+        connection = Connection(socket, backend.runtime, backend.admin_key, limits=self._session_limits)
+        self._connections.add(connection)
         try:
-            return WorkerPool(nursery, await nursery.load(), limits=self._run_limits)
-        except BaseException:
-            await nursery.close()
-            raise
+            await connection.serve()
+        finally:
+            self._connections.discard(connection)
 
-    async def _start(self, pool: WorkerPool) -> None:
-        self._admin_key = AdminKey(self.data / "admin_key")
-        runtime = Runtime(SqliteStore(self._database), LoggedRunner(pool))
-        await runtime.start()
-        self._runtime = runtime
+    async def disconnect_all(self, reason: str) -> None:
+        """Closes every connection with code 1001, and cuts off those that take too long over it."""
+        connections = tuple(self._connections)
+        for connection in connections:
+            connection.shut_down(1001, reason)
+        if connections:
+            await asyncio.wait([connection.gone for connection in connections], timeout=GOODBYE_SECONDS_MAX)
+        for connection in connections:
+            connection.abort()
+
+    def asgi(self) -> ASGIApp:
+        """The server as an ASGI app. It starts with its lifespan, or with the first request where that is not run."""
+        from yugen.server.asgi import make_asgi  # noqa: PLC0415 -- a process loads its app while this is imported
+
+        return make_asgi(self)
 
     async def __aenter__(self) -> Yugen:
         await self.start()
@@ -143,86 +166,46 @@ class Yugen:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    @property
-    def runtime(self) -> Runtime:
-        """The engine, once started."""
-        assert self._runtime is not None, "start() comes first"
-        return self._runtime
+    async def _start_unasked(self) -> None:
+        try:
+            await self._open(await self._load())
+        except (Refused, StorageError) as error:
+            logger.error("cannot start: %s", error)
+            self._cannot(error)
+        except Exception as error:
+            logger.exception("cannot start")
+            self._cannot(error)
 
-    @property
-    def admin_key(self) -> AdminKey:
-        """The key of this deployment, once started."""
-        assert self._admin_key is not None, "start() comes first"
-        return self._admin_key
+    async def _load(self) -> WorkerPool:
+        self.load_early()
+        nursery, self._nursery = self._nursery, None
+        assert nursery is not None
+        try:
+            return WorkerPool(nursery, await nursery.load(), limits=self._run_limits)
+        except BaseException:
+            await nursery.close()
+            raise
+
+    async def _open(self, pool: WorkerPool) -> None:
+        runtime = Runtime(SqliteStore(self._database), LoggedRunner(pool, lines_to_callers=self._development))
+        try:
+            await runtime.start()
+            self._backend = Backend(runtime, AdminKey(self.data / "admin_key"))
+        except BaseException as error:
+            await runtime.close()
+            self._cannot(error)
+            raise
+        self._obstacle = None
+
+    async def _stop(self, reason: str) -> None:
+        backend, self._backend = self._backend, None
+        await self.disconnect_all(reason)
+        if backend is not None:
+            await backend.runtime.close()
+
+    def _cannot(self, error: BaseException) -> None:
+        self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
 
     @property
     def _database(self) -> Path:
         return self.data / "data.sqlite3"
-
-    def asgi(self) -> ASGIApp:
-        """The server as an ASGI app. It starts with its lifespan, or with the first request where that is not run."""
-        api = HttpApi(lambda: self.runtime, lambda: self.admin_key)
-        routes = [
-            WebSocketRoute("/api/sync", self._sync),
-            WebSocketRoute("/api/{version}/sync", self._sync),
-            *api.routes(),
-            Route("/client.js", _client_js, methods=["GET"]),
-        ]
-        public = self.app.parent / "public"
-        if public.is_dir():
-            routes.append(Mount("/", StaticFiles(directory=public, html=True)))
-        else:
-            routes.append(Route("/", _nothing_here, methods=["GET"]))
-        # Clients may come from any origin: no cookie is ever read, what they may do depends on the token they send.
-        cors = Middleware(
-            CORSMiddleware,
-            allow_origin_regex=".*",
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
-            allow_headers=["*"],
-            allow_credentials=True,
-            max_age=86400,
-        )
-        return _Front(self, Starlette(routes=routes, middleware=[cors], lifespan=self._lifespan))
-
-    @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        async with self:
-            yield
-
-    async def _sync(self, websocket: WebSocket) -> None:
-        await websocket.accept()
-        connection = Connection(
-            StarletteSocket(websocket), self.runtime, self.admin_key, limits=self._session_limits
-        )
-        self._connections.add(connection)
-        try:
-            await connection.serve()
-        finally:
-            self._connections.discard(connection)
-
-
-class _Front:
-    """What every request passes first: paths are made plain, and the backend is there."""
-
-    def __init__(self, yugen: Yugen, app: ASGIApp) -> None:
-        self._yugen = yugen
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            if self._yugen._runtime is None:
-                await self._yugen.start()
-            if "//" in scope["path"]:
-                # The JavaScript client puts "/api" after an address that ends in a slash already.
-                scope = {**scope, "path": "/" + "/".join(part for part in scope["path"].split("/") if part)}
-        await self._app(scope, receive, send)
-
-
-async def _client_js(request: Request) -> Response:
-    if not CLIENT_JS.exists():
-        return PlainTextResponse("The browser client is not built; run `make setup`.", 404)
-    return FileResponse(CLIENT_JS, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
-
-
-async def _nothing_here(request: Request) -> Response:
-    return PlainTextResponse(f"Yugen {__version__} is running. Put a page into public/ beside the app.\n")

@@ -1,0 +1,496 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine import ask, change, interleaving
+from tests.server.peers import Bench, LoopTime, bench, ts, until_blocked
+from yugen.runtime.runner import Overloaded
+from yugen.server.connection import QUERIES_AT_ONCE_MAX, SEND_SECONDS_MAX
+from yugen.storage.interface import StorageError
+from yugen.sync.session import PING_SECONDS
+
+COUNT = (0, "notes:count", {"book": "a"})
+
+
+@pytest.fixture
+async def notes(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as made:
+        yield made
+
+
+# Queries and mutations
+
+
+async def test_a_client_subscribes_mutates_and_sees_it(notes: Bench) -> None:
+    client = notes.client((0, "notes:texts", {"book": "a"}))
+    assert await client.values() == {0: []}
+    client.mutate("notes:add", book="a", text="hi")
+    response = await client.response()
+    assert response["success"]
+    assert response["result"] is None
+    assert await client.values() == {0: ["hi"]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_each_response_comes_before_what_the_mutation_did(tmp_path: Path, seed: int) -> None:
+    async with bench(tmp_path, interleaving(seed)) as notes:
+        client = notes.client(COUNT)
+        await client.values()
+        answered: list[int] = []
+        for _ in range(1000):
+            client.mutate("notes:add", book="a", text="x")
+        shown = 0
+        while shown < 1000:
+            message = await client.hear("MutationResponse", "Transition")
+            if message["type"] == "MutationResponse":
+                answered.append(ts(message["ts"]))
+                continue
+            for modification in message["modifications"]:
+                shown = modification["value"]
+            at = ts(message["endVersion"]["ts"])
+            assert shown == sum(1 for answer in answered if answer <= at)
+        assert answered == sorted(answered)
+
+
+async def test_one_write_is_one_execution_however_many_subscribe(notes: Bench) -> None:
+    clients = [notes.client(COUNT) for _ in range(100)]
+    for client in clients:
+        assert await client.values() == {0: 0}
+    assert notes.probe.runs["notes:count"] == 1
+    await change(notes.runtime, "notes:add", book="b", text="irrelevant")
+    await change(notes.runtime, "notes:add", book="a", text="relevant")
+    for client in clients:
+        assert await client.values() == {0: 1}
+        assert client.unheard == 0
+    assert notes.probe.runs["notes:count"] == 2
+
+
+async def test_two_queries_change_in_one_transition(notes: Bench) -> None:
+    client = notes.client(COUNT, (1, "notes:texts", {"book": "a"}))
+    assert await client.values() == {0: 0, 1: []}
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    assert await client.values() == {0: 1, 1: ["x"]}
+
+
+async def test_a_removed_query_is_heard_of_no_more(notes: Bench) -> None:
+    client = notes.client(COUNT, (1, "notes:count", {"book": "b"}))
+    await client.values()
+    client.unsubscribe(0, base=1)
+    assert await client.values() == {0: None}
+    assert notes.runtime.queries.statistics()["subscribed"] == 1
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    await change(notes.runtime, "notes:add", book="b", text="x")
+    assert await client.values() == {1: 1}
+    client.subscribe(COUNT, base=2)
+    assert await client.values() == {0: 1}
+
+
+async def test_an_action_is_answered(notes: Bench) -> None:
+    client = notes.client()
+    client.act("notes:post", book="a", text="x")
+    response = await client.response("Action")
+    assert response["success"]
+    assert response["result"] == 1
+
+
+async def test_a_mutation_sent_again_is_answered_as_before(notes: Bench) -> None:
+    session = {"type": "Connect", "sessionId": "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11", "connectionCount": 0}
+    call = {"type": "Mutation", "requestId": 0, "udfPath": "notes:add", "args": [{"book": "a", "text": "x"}]}
+    responses = []
+    for _ in range(2):
+        client = notes.client(connect=False)
+        client.say({**session, "lastCloseReason": None})
+        client.say(call)
+        responses.append(await client.response())
+        client.leave()
+    assert responses[0] == responses[1]
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_few_queries_of_a_connection_run_at_once(notes: Bench) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(*((number, "notes:count", {"book": str(number)}) for number in range(200)))
+    await until_blocked()
+    assert notes.probe.waiting == QUERIES_AT_ONCE_MAX
+    notes.probe.gate.set()
+    assert await client.values() == dict.fromkeys(range(200), 0)
+
+
+# Callers' mistakes
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "error"),
+    [
+        ("notes:add", {"book": "a"}, "text"),
+        ("notes:add", {"book": "a", "text": 1}, "text"),
+        ("notes:add", {"book": "a", "text": {"$integer": "x"}}, "an argument of notes:add"),
+        ("notes:add", {"book": "a", "text": {"$" + "x" * 100_000: 1, "y": 2}}, "an argument of notes:add"),
+        ("notes:nothing", {}, "FunctionNotFound"),
+        ("os:system", {}, "FunctionNotFound"),
+        ("../notes:add", {}, "FunctionNotFound"),
+        ("x" * 1_000_000, {}, "FunctionNotFound"),
+        ("x" * 1_000_000, {"y": {"$integer": "x"}}, "an argument of"),
+        ("notes:count", {"book": "a"}, "WrongKind"),
+        ("notes:secret", {}, "FunctionNotFound"),
+        ("notes:crash", {}, "the tea is cold"),
+    ],
+)
+async def test_a_call_that_fails_is_answered_and_nothing_else_happens(
+    notes: Bench, path: str, args: dict[str, Any], error: str
+) -> None:
+    client, neighbour = notes.client(COUNT), notes.client(COUNT)
+    assert await client.values() == await neighbour.values() == {0: 0}
+    client.mutate(path, **args)
+    response = await client.response()
+    assert not response["success"]
+    assert error in response["result"]
+    assert len(response["result"]) < 2000
+    await client.hear("Transition")
+    client.act(path, **args)
+    assert not (await client.response("Action"))["success"]
+    neighbour.mutate("notes:add", book="a", text="x")
+    await neighbour.response()
+    assert await neighbour.values() == await client.values() == {0: 1}
+
+
+async def test_a_failed_query_is_a_result(notes: Bench) -> None:
+    client = notes.client(
+        (0, "notes:nothing", {}), (1, "notes:count", {"book": {"$float": "AAAAAAAA8D8="}}), (2, *COUNT[1:])
+    )
+    values = await client.values()
+    assert "FunctionNotFound" in values[0]
+    assert "an argument of notes:count" in values[1]
+    assert values[2] == 0
+
+
+async def test_the_data_of_an_error_reaches_the_client(notes: Bench) -> None:
+    client = notes.client()
+    client.mutate("notes:refuse", book="a")
+    assert (await client.response())["errorData"] == {"code": "full", "book": "a"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("{", 1008),
+        ("[]", 1008),
+        ('{"type": "Mutation"}', 1008),
+        ('{"type": "Mutation", "requestId": true, "udfPath": "notes:add", "args": [{}]}', 1008),
+        ("[" * 100_000, 1008),
+        ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [' + "[" * 900 + "]" * 900 + "]}", 1008),
+        ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [{"x": NaN}]}', 1008),
+        ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [{"x": "\\ud800"}]}', 1008),
+        ('{"type": "ModifyQuerySet", "baseVersion": 7, "newVersion": 8, "modifications": []}', 1008),
+        (b"\x00", 1003),
+    ],
+)
+async def test_what_no_client_sends_ends_only_its_connection(
+    notes: Bench, caplog: pytest.LogCaptureFixture, frame: str | bytes, code: int
+) -> None:
+    client, neighbour = notes.client(), notes.client(COUNT)
+    client.say_raw(frame)
+    if code == 1008:
+        assert len((await client.hear("FatalError"))["error"]) < 1000
+    assert (await client.is_closed())[0] == code
+    await notes.gone()
+    assert await neighbour.values() == {0: 0}
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_deep_arguments_are_an_error_of_the_call(notes: Bench) -> None:
+    client = notes.client()
+    deep: Any = 0
+    for _ in range(100):
+        deep = [deep]
+    client.mutate("notes:add", book="a", text=deep)
+    assert "nested" in (await client.response())["result"]
+
+
+async def test_messages_of_the_future_are_passed_over(notes: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    client = notes.client()
+    client.say({"type": "Hologram"})
+    client.mutate("notes:add", book="a", text="x")
+    await client.response()
+    client.leave()
+    await notes.gone()
+    assert "1 messages of unknown types" in caplog.text
+
+
+# Slow clients
+
+
+async def test_a_slow_client_gets_the_newest_and_nothing_between(notes: Bench) -> None:
+    client = notes.client(COUNT)
+    assert await client.values() == {0: 0}
+    client.reads.clear()
+    await change(notes.runtime, "notes:add", book="a", text="0")
+    await until_blocked()
+    sending = client.sending
+    for number in range(1, 50):
+        await change(notes.runtime, "notes:add", book="a", text=str(number))
+        await until_blocked()
+    assert client.sending == sending == 2
+    assert notes.probe.runs["notes:count"] == 2
+    client.reads.set()
+    assert await client.values() == {0: 1}
+    assert await client.values() == {0: 50}
+    assert client.unheard == 0
+
+
+async def test_who_does_not_read_is_not_listened_to(notes: Bench) -> None:
+    client = notes.client()
+    client.reads.clear()
+    for _ in range(900):
+        client.mutate("notes:add", book="a", text="x")
+    await until_blocked()
+    assert client.unread > 890
+    assert client.sending == 1
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+    client.reads.set()
+    for _ in range(900):
+        while await client.next_kind() == "Transition":
+            await client.hear("Transition")
+        assert (await client.response())["success"]
+    assert await ask(notes.runtime, "notes:count", book="a") == 900
+
+
+async def test_who_never_reads_is_cut_off(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    time = LoopTime(monkeypatch)
+    client = notes.client(COUNT)
+    await client.values()
+    client.reads.clear()
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    await until_blocked()
+    time.forward(SEND_SECONDS_MAX + 1)
+    await notes.gone()
+    assert notes.runtime.queries.statistics()["subscribed"] == 0
+    assert "has read nothing" in caplog.text
+
+
+# Time
+
+
+async def test_silence_is_broken_by_a_ping(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = LoopTime(monkeypatch)
+    client = notes.client()
+    await until_blocked()
+    for _ in range(3):
+        time.forward(PING_SECONDS + 0.1)
+        await client.hear("Ping")
+    assert client.unheard == 0
+
+
+async def test_a_ping_waits_for_silence(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = LoopTime(monkeypatch)
+    client = notes.client()
+    await until_blocked()
+    time.forward(PING_SECONDS - 1)
+    client.mutate("notes:add", book="a", text="x")
+    await client.response()
+    await client.hear("Transition")
+    time.forward(PING_SECONDS - 1)
+    await until_blocked()
+    assert client.unheard == 0
+    time.forward(1.1)
+    await client.hear("Ping")
+
+
+# Faults of ours
+
+
+@pytest.mark.parametrize("call", ["query", "mutation", "action"])
+@pytest.mark.parametrize(
+    ("error", "close", "level"),
+    [
+        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING),
+        (StorageError("disk on fire"), (1011, "InternalServerError"), logging.ERROR),
+        (ZeroDivisionError("a bug"), (1011, "InternalServerError"), logging.ERROR),
+    ],
+)
+async def test_a_fault_ends_the_connection_so_that_the_client_tries_again(
+    notes: Bench,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    error: Exception,
+    close: tuple[int, str],
+    level: int,
+) -> None:
+    neighbour = notes.client((0, "notes:count", {"book": "b"}))
+    assert await neighbour.values() == {0: 0}
+    notes.probe.error = error
+    match call:
+        case "query":
+            client = notes.client(COUNT, (1, "notes:count", {"book": "c"}))
+        case "mutation":
+            client = notes.client()
+            client.mutate("notes:add", book="a", text="x")
+        case _:
+            client = notes.client()
+            client.act("notes:post", book="a", text="x")
+    assert await client.is_closed() == close
+    await notes.gone(1)
+    assert client.unheard == 0
+    notes.probe.error = None
+    neighbour.mutate("notes:add", book="b", text="x")
+    await neighbour.response()
+    assert await neighbour.values() == {0: 1}
+    [record] = [record for record in caplog.records if record.levelno > logging.INFO]
+    assert record.levelno == level
+    assert bool(record.exc_info) == isinstance(error, ZeroDivisionError)
+    assert str(error) in caplog.text
+
+
+async def test_a_session_that_breaks_its_own_rules_ends_with_a_close(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(frame: object) -> None:
+        raise AssertionError("impossible")
+
+    client = notes.client()
+    await until_blocked()
+    monkeypatch.setattr(notes.connections[0]._session, "receive", broken)
+    for _ in range(2):
+        client.say({"type": "Event"})
+    assert await client.is_closed() == (1011, "InternalServerError")
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_a_runtime_that_closes_takes_its_connections_along(notes: Bench) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(COUNT)
+    await notes.probe.entered.wait()
+    await notes.runtime.queries.close()
+    assert await client.is_closed() == (1001, "ServerShuttingDown")
+
+
+# The end of a connection
+
+
+@pytest.mark.parametrize("call", ["query", "mutation", "action"])
+async def test_shutting_down_waits_for_nothing(notes: Bench, call: str) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(COUNT) if call == "query" else notes.client()
+    if call == "mutation":
+        client.mutate("notes:add", book="a", text="x")
+    if call == "action":
+        client.act("notes:post", book="a", text="x")
+    async with asyncio.timeout(5):
+        await notes.probe.entered.wait()
+    notes.connections[0].shut_down(1001, "ServerShuttingDown")
+    assert await client.is_closed() == (1001, "ServerShuttingDown")
+    await notes.gone()
+    assert client.unheard == 0
+    notes.probe.gate.set()
+    assert await ask(notes.runtime, "notes:count", book="a") == 0
+
+
+async def test_what_was_said_before_a_shutdown_is_delivered(notes: Bench) -> None:
+    client = notes.client(COUNT)
+    await client.values()
+    client.reads.clear()
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    await until_blocked()
+    notes.connections[0].shut_down(1001, "ServerShuttingDown")
+    client.reads.set()
+    assert await client.values() == {0: 1}
+    assert await client.is_closed() == (1001, "ServerShuttingDown")
+
+
+@pytest.mark.parametrize("call", ["mutation", "action"])
+async def test_a_client_that_leaves_does_not_take_back_its_calls(notes: Bench, call: str) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(COUNT)
+    if call == "mutation":
+        client.mutate("notes:add", book="a", text="x")
+    else:
+        client.act("notes:post", book="a", text="x")
+    async with asyncio.timeout(5):
+        await notes.probe.entered.wait()
+    client.leave()
+    await until_blocked()
+    assert not notes.connections[0].gone.done()
+    assert notes.runtime.queries.statistics()["subscribed"] == 0
+    notes.probe.gate.set()
+    await notes.gone()
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_a_client_that_leaves_while_it_is_written_to_is_gone(notes: Bench) -> None:
+    client = notes.client(COUNT)
+    client.reads.clear()
+    await until_blocked()
+    assert client.sending == 1
+    # The server reads nothing more from it, and learns from the socket that writing is in vain.
+    notes.connections[0].abort()
+    await notes.gone()
+    assert notes.runtime.queries.statistics()["subscribed"] == 0
+
+
+async def test_serving_can_be_cancelled(notes: Bench) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(COUNT)
+    client.mutate("notes:add", book="a", text="x")
+    await notes.probe.entered.wait()
+    notes.serving[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await notes.serving[0]
+    assert notes.connections[0].gone.done()
+
+
+# Callers
+
+
+async def test_the_admin_key_opens_internal_functions(notes: Bench) -> None:
+    client = notes.client((0, "notes:secret", {}))
+    assert "FunctionNotFound" in (await client.values())[0]
+    client.authenticate(tokenType="Admin", value=notes.admin_key.file.read_text().strip())
+    assert await client.values() == {0: "rosebud"}
+    client.authenticate(base=1, tokenType="None")
+    assert "FunctionNotFound" in (await client.values())[0]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"tokenType": "Admin", "value": "yugen|wrong"},
+        {"tokenType": "Admin", "value": ""},
+        {"tokenType": "Admin", "value": "ключ"},
+        {"tokenType": "User", "value": "eyJ"},
+    ],
+)
+async def test_a_bad_token_is_refused(notes: Bench, token: dict[str, Any]) -> None:
+    client = notes.client()
+    client.authenticate(**token)
+    client.mutate("notes:add", book="a", text="as somebody else")
+    refusal = await client.hear("AuthError")
+    assert refusal["authUpdateAttempted"] is True
+    assert refusal["baseVersion"] == 0
+    assert await client.is_closed() == (1000, "")
+    await notes.gone()
+    assert await ask(notes.runtime, "notes:count", book="a") == 0
+
+
+async def test_acting_as_somebody_takes_users(notes: Bench) -> None:
+    client = notes.client()
+    key = notes.admin_key.file.read_text().strip()
+    client.authenticate(tokenType="Admin", value=key, impersonating={"tokenIdentifier": "x|y"})
+    assert "act as" in (await client.hear("AuthError"))["error"]
+
+
+async def test_changing_the_token_for_ever_keeps_nothing(notes: Bench) -> None:
+    client = notes.client()
+    for base in range(300):
+        client.authenticate(base=base, tokenType="None")
+        await client.hear("Transition")
+    assert len(notes.connections[0]._callers) == 1

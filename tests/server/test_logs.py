@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from yugen.catalog import Catalog
+from yugen.functions.info import AppInfo
+from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.run import Run
+from yugen.runtime.runner import CallBack
+from yugen.server import logs
+from yugen.server.logs import FIELD_SIZE_MAX, LoggedRunner
+
+
+class Fixed:
+    """A runner whose every run gives the same."""
+
+    info = AppInfo({}, {})
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def start(self, catalog: Catalog) -> None: ...
+
+    async def transact(self, run: Run) -> Outcome:
+        return Outcome(self._answer, ((b"a", b"b"),))
+
+    async def act(self, run: Run, call: CallBack) -> Answer:
+        return self._answer
+
+    async def close(self) -> None: ...
+
+
+RUN = Run("query", "notes:count", b'{"password":"hunter2"}', True, 1, 0.0, b"", "0123456789abcdef")
+GOOD = Answer(b"1.0", log_lines=("[LOG] 'one'", "[LOG] 'two'"))
+BAD = Answer(failure=Failure("[Request ID: 01] Server Error\nUncaught ValueError: cold\n    at add (notes.py:3:1)"))
+
+
+async def nobody(kind: str, path: str, args: bytes) -> Answer:
+    raise AssertionError
+
+
+class Stream:
+    """What has been written to standard error so far."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def getvalue(self) -> str:
+        self._text += self._capsys.readouterr().err
+        return self._text
+
+
+@pytest.fixture
+def stream(capsys: pytest.CaptureFixture[str]) -> Iterator[Stream]:
+    """Standard error. What logging was set up to be is so again afterwards."""
+    root, own = logging.getLogger(), logging.getLogger("yugen")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
+    yield Stream(capsys)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    own.setLevel(own_level)
+
+
+def readable(stream: Stream) -> list[str]:
+    """The lines after their time of day."""
+    return [line[9:] if line[2:3] == ":" else line for line in stream.getvalue().splitlines()]
+
+
+async def test_a_run_is_one_line(stream: Stream) -> None:
+    logs.configure(readable=True)
+    await LoggedRunner(Fixed(Answer(b"1.0")), lines_to_callers=True).transact(RUN)
+    [line] = readable(stream)
+    assert line.startswith("INFO     query notes:count ran in ")
+    assert line.endswith(" ms")
+
+
+async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
+    logs.configure(readable=True)
+    await LoggedRunner(Fixed(GOOD), lines_to_callers=True).transact(RUN)
+    await LoggedRunner(Fixed(BAD), lines_to_callers=True).act(RUN, nobody)
+    lines = readable(stream)
+    assert lines[1:3] == ["    [LOG] 'one'", "    [LOG] 'two'"]
+    assert lines[3].startswith("WARNING  query notes:count failed in ")
+    assert lines[4:] == ["    Uncaught ValueError: cold", "        at add (notes.py:3:1)"]
+
+
+async def test_a_failure_without_a_cause_shows_its_request(stream: Stream) -> None:
+    logs.configure(readable=True)
+    answer = Answer(failure=Failure("[Request ID: 01] Server Error"))
+    await LoggedRunner(Fixed(answer), lines_to_callers=True).transact(RUN)
+    assert readable(stream)[1] == "    [Request ID: 01] Server Error"
+
+
+async def test_json_is_one_line_with_everything(stream: Stream) -> None:
+    logs.configure(readable=False)
+    await LoggedRunner(Fixed(GOOD), lines_to_callers=True).transact(RUN)
+    await LoggedRunner(Fixed(BAD), lines_to_callers=True).transact(RUN)
+    good, bad = map(json.loads, stream.getvalue().splitlines())
+    assert good["level"] == "info"
+    assert good["time"].endswith("+00:00")
+    assert good["kind"] == "query"
+    assert good["function"] == "notes:count"
+    assert good["request_id"] == "0123456789abcdef"
+    assert good["milliseconds"] >= 0
+    assert good["lines"] == ["[LOG] 'one'", "[LOG] 'two'"]
+    assert bad["level"] == "warning"
+    assert "cold" in bad["error"]
+    assert "hunter2" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("lines_to_callers", [True, False])
+async def test_lines_go_to_callers_in_development(stream: Stream, lines_to_callers: bool) -> None:
+    logs.configure(readable=False)
+    runner = LoggedRunner(Fixed(GOOD), lines_to_callers=lines_to_callers)
+    expected = GOOD.log_lines if lines_to_callers else ()
+    outcome = await runner.transact(RUN)
+    assert outcome.answer == Answer(b"1.0", log_lines=expected)
+    assert outcome.reads == ((b"a", b"b"),)
+    assert (await runner.act(RUN, nobody)).log_lines == expected
+    assert stream.getvalue().count("two") == 2
+
+
+HOSTILE = "\r\n12:00:00 ERROR forged\x1b[2J\u2028\u202e\x00"
+
+
+def test_text_cannot_forge_lines(stream: Stream) -> None:
+    logs.configure(readable=True)
+    fields: Any = {"fields": {"error": f"first\n{HOSTILE}", "lines": [HOSTILE]}}
+    logging.getLogger("yugen").error("client said %s", HOSTILE, extra=fields)
+    text = stream.getvalue()
+    assert text.count("\n    ") == text.count("\n") - 1, "every line but the first is indented"
+    assert len(text.splitlines()) == text.count("\n")
+    assert all(each.isprintable() for each in text.replace("\n", ""))
+
+
+def test_json_cannot_be_forged(stream: Stream) -> None:
+    logs.configure(readable=False)
+    logging.getLogger("yugen").error("client said %s", HOSTILE)
+    [line] = stream.getvalue().splitlines()
+    assert line.isascii()
+    assert json.loads(line)["message"] == f"client said {HOSTILE}"
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_long_fields_are_cut(stream: Stream, as_text: bool) -> None:
+    logs.configure(readable=as_text)
+    logging.getLogger("yugen").error("%s", "x" * 1_000_000, extra={"fields": {"lines": ["y" * 1_000_000]}})
+    assert len(stream.getvalue()) < 3 * FIELD_SIZE_MAX
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_traceback_is_there_to_its_end(stream: Stream, as_text: bool) -> None:
+    logs.configure(readable=as_text)
+    try:
+        raise ZeroDivisionError("the cause")
+    except ZeroDivisionError:
+        logging.getLogger("yugen").exception("it failed")
+    assert "ZeroDivisionError: the cause" in stream.getvalue()
+    if as_text:
+        assert all(line.startswith("    ") for line in readable(stream)[1:])
+    else:
+        assert json.loads(stream.getvalue())["message"] == "it failed"
+
+
+def test_libraries_log_warnings(stream: Stream) -> None:
+    logs.configure(readable=True)
+    logging.getLogger("uvicorn.error").info("started")
+    logging.getLogger("uvicorn.error").warning("odd")
+    logging.getLogger("yugen.server").info("reloaded")
+    assert [line.split() for line in readable(stream)] == [["WARNING", "odd"], ["INFO", "reloaded"]]
+
+
+def test_bad_text_from_a_client_leaves_no_traceback(stream: Stream) -> None:
+    logs.configure(readable=True)
+    try:
+        b"\xff".decode()
+    except UnicodeDecodeError:
+        logging.getLogger("uvicorn.error").exception("Invalid UTF-8 sequence received from client.")
+    assert stream.getvalue() == ""
+
+
+def test_colours_are_for_terminals(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    logs.configure(readable=True)
+    logging.getLogger("yugen").error("red")
+    assert "\x1b[31mERROR" in stream.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.configure(readable=True)
+    logging.getLogger("yugen").error("plain")
+    assert "\x1b" not in stream.getvalue().splitlines()[1]

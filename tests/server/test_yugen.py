@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from tests.apps import write_app
+from tests.engine import ask, change
+from tests.server.peers import NOTES, SECONDS_MAX, Client
+from yugen.errors import Refused
+from yugen.runtime.limits import RunLimits
+from yugen.server.yugen import NotServing, Yugen
+from yugen.storage.interface import StorageError
+
+BROKEN = "def"
+OTHER = NOTES.replace("return len(", "return 100 + len(")
+UNIQUE = NOTES.replace('Index("book")', 'Index("book", unique=True)')
+
+COUNT = {"path": "notes:count", "args": {"book": "a"}}
+
+
+@pytest.fixture
+async def yugen(tmp_path: Path) -> AsyncIterator[Yugen]:
+    """A backend with its processes, closed at the end."""
+    made = Yugen(write_app(tmp_path, notes=NOTES), development=True)
+    yield made
+    await made.close()
+
+
+async def connected(yugen: Yugen) -> tuple[Client, asyncio.Task[None]]:
+    client = Client()
+    serving = asyncio.create_task(yugen.serve_socket(client))
+    client.connect()
+    client.subscribe((0, "notes:count", {"book": "a"}))
+    await client.hear("Transition")
+    return client, serving
+
+
+async def test_data_outlives_the_backend(yugen: Yugen, tmp_path: Path) -> None:
+    async with yugen:
+        await change((await yugen.backend()).runtime, "notes:add", book="a", text="x")
+    assert yugen.data == tmp_path / ".yugen"
+    async with Yugen(yugen.app) as again:
+        assert await ask((await again.backend()).runtime, "notes:count", book="a") == 1
+
+
+async def test_starting_again_changes_nothing(yugen: Yugen) -> None:
+    await yugen.start()
+    backend = await yugen.backend()
+    await yugen.start()
+    assert await yugen.backend() is backend
+
+
+async def test_it_starts_for_the_first_who_asks(yugen: Yugen) -> None:
+    first, second = await asyncio.gather(yugen.backend(), yugen.backend())
+    assert first is second
+
+
+async def test_closing_says_goodbye_and_stays_closed(yugen: Yugen) -> None:
+    await yugen.start()
+    client, serving = await connected(yugen)
+    await yugen.close()
+    assert await client.is_closed() == (1001, "ServerShuttingDown")
+    await serving
+    with pytest.raises(NotServing):
+        await yugen.backend()
+    await yugen.start()
+    await yugen.backend()
+
+
+async def test_closing_cuts_off_what_still_runs(yugen: Yugen, tmp_path: Path) -> None:
+    endless = NOTES + (
+        "\n\n    @action\n    async def wait(ctx: ActionCtx) -> None:\n"
+        "        import asyncio\n        print('here')\n        await asyncio.Event().wait()\n"
+    )
+    app = write_app(tmp_path / "endless", notes=endless)
+    async with Yugen(app) as waiting:
+        client, serving = await connected(waiting)
+        client.act("notes:wait")
+        client.mutate("notes:add", book="a", text="after it")
+        await client.response()
+    assert await client.is_closed() == (1001, "ServerShuttingDown")
+    await serving
+
+
+@pytest.mark.parametrize("production", [True, False])
+async def test_an_app_that_does_not_load(tmp_path: Path, caplog: pytest.LogCaptureFixture, production: bool) -> None:
+    broken = Yugen(write_app(tmp_path, notes=BROKEN), development=not production)
+    with pytest.raises(Refused, match=r"notes\.py"):
+        await broken.start()
+    lazy = Yugen(broken.app, development=not production)
+    for _ in range(2):
+        with pytest.raises(NotServing) as refusal:
+            await lazy.backend()
+        assert ("notes.py" in str(refusal.value)) != production
+    assert caplog.text.count("cannot start") == 1
+    write_app(tmp_path, notes=NOTES)
+    await lazy.start()
+    await lazy.close()
+
+
+async def test_data_in_use_elsewhere(yugen: Yugen) -> None:
+    await yugen.start()
+    second = Yugen(yugen.app)
+    with pytest.raises(StorageError, match=str(yugen.data)):
+        await second.start()
+    assert await ask((await yugen.backend()).runtime, "notes:count", book="a") == 0
+
+
+async def test_reloading_takes_up_new_code(yugen: Yugen, tmp_path: Path) -> None:
+    await yugen.start()
+    client, serving = await connected(yugen)
+    write_app(tmp_path, notes=OTHER)
+    await yugen.reload()
+    assert await client.is_closed() == (1001, "NewCode")
+    await serving
+    assert await ask((await yugen.backend()).runtime, "notes:count", book="a") == 100
+
+
+async def test_a_reload_that_does_not_load_changes_nothing(yugen: Yugen, tmp_path: Path) -> None:
+    await yugen.start()
+    backend = await yugen.backend()
+    client, serving = await connected(yugen)
+    write_app(tmp_path, notes=BROKEN)
+    with pytest.raises(Refused, match=r"notes\.py.*1"):
+        await yugen.reload()
+    assert await yugen.backend() is backend
+    await change(backend.runtime, "notes:add", book="a", text="x")
+    assert await client.values() == {0: 1}
+    client.leave()
+    await serving
+
+
+async def test_a_reload_that_does_not_fit_the_data_can_be_mended(yugen: Yugen, tmp_path: Path) -> None:
+    await yugen.start()
+    for _ in range(2):
+        await change((await yugen.backend()).runtime, "notes:add", book="a", text="x")
+    write_app(tmp_path, notes=UNIQUE)
+    with pytest.raises(Refused, match="unique"):
+        await yugen.reload()
+    with pytest.raises(NotServing, match="unique"):
+        await yugen.backend()
+    write_app(tmp_path, notes=NOTES)
+    await yugen.reload()
+    assert await ask((await yugen.backend()).runtime, "notes:count", book="a") == 2
+
+
+async def test_starting_can_be_cancelled(yugen: Yugen) -> None:
+    starting = asyncio.create_task(yugen.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    async with asyncio.timeout(SECONDS_MAX):
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await yugen.start()
+
+
+async def test_mounted_without_a_lifespan_it_starts_by_itself(yugen: Yugen, caplog: pytest.LogCaptureFixture) -> None:
+    app = Starlette(routes=[Mount("/backend", yugen.asgi())])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://yugen") as client:
+        assert (await client.post("/backend/api/query", json=COUNT)).json()["value"] == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_with_a_lifespan_it_starts_and_closes_with_it(yugen: Yugen) -> None:
+    app = yugen.asgi()
+    sent: asyncio.Queue[str] = asyncio.Queue()
+    told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        sent.put_nowait(message["type"])
+
+    async def live() -> None:
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, told.get, send)
+
+    living = asyncio.create_task(live())
+    told.put_nowait({"type": "lifespan.startup"})
+    assert await sent.get() == "lifespan.startup.complete"
+    await yugen.backend()
+    told.put_nowait({"type": "lifespan.shutdown"})
+    assert await sent.get() == "lifespan.shutdown.complete"
+    await living
+    with pytest.raises(NotServing):
+        await yugen.backend()
+
+
+def test_limits_are_settings(tmp_path: Path) -> None:
+    limits = RunLimits(transaction_seconds=3.0)
+    assert Yugen(tmp_path, run_limits=limits)._run_limits is limits

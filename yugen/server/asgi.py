@@ -1,0 +1,113 @@
+"""The server as an ASGI app: the sync endpoint, the HTTP API, and the files beside the app."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from yugen import __version__
+from yugen.server.http import HttpApi
+from yugen.server.socket import StarletteSocket
+from yugen.server.yugen import NotServing, Yugen
+
+STATIC = Path(__file__).parent / "static"
+
+logger = logging.getLogger(__name__)
+
+
+def make_asgi(yugen: Yugen) -> ASGIApp:
+    """The ASGI app of a backend, to be mounted at the root of an origin or below."""
+
+    async def sync(websocket: WebSocket) -> None:
+        await websocket.accept()
+        socket = StarletteSocket(websocket)
+        try:
+            await yugen.serve_socket(socket)
+        except NotServing:
+            await socket.close(1013, "NotServing")
+        except Exception:
+            logger.exception("a connection failed")
+            await socket.close(1011, "InternalServerError")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with yugen:
+            yield
+
+    routes = [
+        WebSocketRoute("/api/sync", sync),
+        WebSocketRoute("/api/{version}/sync", sync),
+        WebSocketRoute("/{path:path}", _no_socket),
+        *HttpApi(yugen.backend).routes(),
+        Route("/client.js", _client_js, methods=["GET"]),
+        Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
+    ]
+    # Clients may come from any origin: no cookie is ever read, what they may do depends on the token they send.
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origin_regex=".*",
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+        allow_credentials=True,
+        max_age=86400,
+    )
+    return _OneSlash(Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+
+
+class _OneSlash:
+    """Makes `//api` into `/api`: the JavaScript client appends to an address that may end in a slash."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "//" in scope.get("path", ""):
+            scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
+        await self._app(scope, receive, send)
+
+
+class _Files(StaticFiles):
+    """Files that a browser asks about each time, and gets again when they have changed."""
+
+    async def check_config(self) -> None:
+        """Nothing: the folder may be made later."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        try:
+            return await super().get_response(path, scope)
+        except ValueError:  # a path that no file can have
+            raise HTTPException(404) from None
+        except HTTPException as error:
+            if path != "." or error.status_code != 404:
+                raise
+            return PlainTextResponse(f"Yugen {__version__} is running. Put a page into public/ beside the app.\n")
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+async def _client_js(request: Request) -> Response:
+    if not (STATIC / "client.js").exists():
+        return PlainTextResponse("The browser client is not built; run `make setup`.\n", 404)
+    return await _Files(directory=STATIC).get_response("client.js", request.scope)
+
+
+async def _no_socket(websocket: WebSocket) -> None:
+    await websocket.close()
