@@ -226,37 +226,34 @@ async def idle_kib(port: int, pid: int, *, sync: bool) -> float:
 async def measure() -> tuple[list[Figure], dict[str, float]]:
     """All figures. The two sides of each are measured one right after the other."""
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         with yugen_server(folder) as (port, pid, start_seconds), peer_server(folder) as (peer, peer_pid):
             at_rest = family_kib(pid) / 1024
             kib, raw_kib = await idle_kib(port, pid, sync=True), await idle_kib(peer, peer_pid, sync=False)
             figures.append(Figure("memory of an idle connection", "KiB", kib, raw_kib, "bare WebSocket"))
             await mutations(port, 8, 200)  # warm
             (one, _), (raw_one, _) = await mutations(port, 1, 1000), await raw_calls(peer, "/insert", 1, 1000)
-            figures.append(
-                Figure("durable mutation, one client, p50", "µs", one * 1e6, raw_one * 1e6, "insert inline")
-            )
+            figures.append(Figure("durable mutation, one client, p50", "µs", one * 1e6, raw_one * 1e6, "insert inline"))
             (_, many), (_, raw_many) = (
                 await mutations(port, CLIENTS, 150),
                 await raw_calls(peer, "/insert", CLIENTS, 150),
             )
             figures.append(Figure(f"durable mutations, {CLIENTS} clients", "1/s", many, raw_many, "insert inline"))
             last, raw_last = await fan_out(port, 30), await raw_fan_out(peer, 30)
-            figures.append(
-                Figure(f"write to last of {SUBSCRIBERS} subscribers, p50", "ms", last * 1e3, raw_last * 1e3, "broadcast")
-            )
+            name = f"write to last of {SUBSCRIBERS} subscribers, p50"
+            figures.append(Figure(name, "ms", last * 1e3, raw_last * 1e3, "broadcast"))
     return figures, {"start, s": round(start_seconds, 2), "memory at rest, all processes, MiB": round(at_rest, 1)}
 
 
 def table(figures: list[Figure], others: dict[str, float]) -> str:
     """The results as Markdown."""
     lines = ["| | Yugen | raw limit | what that is | ratio |", "| --- | ---: | ---: | --- | ---: |"]
-    for figure in figures:
-        lines.append(
-            f"| {figure.name} | {figure.yugen:,.1f} {figure.unit} | {figure.raw:,.1f} {figure.unit} | {figure.raw_is} "
-            f"| {figure.ratio:.2f} |"
-        )
+    lines += [
+        f"| {figure.name} | {figure.yugen:,.1f} {figure.unit} | {figure.raw:,.1f} {figure.unit} | {figure.raw_is} "
+        f"| {figure.ratio:.2f} |"
+        for figure in figures
+    ]
     lines += [f"| {name} | {value} | | | |" for name, value in others.items()]
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 Handler = Callable[[bytes], None]
 
@@ -32,7 +32,7 @@ class LoadSocket(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
+        self.transport = cast("asyncio.Transport", transport)
         key = base64.b64encode(os.urandom(16)).decode()
         self.transport.write(
             f"GET {self._path} HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -102,9 +102,7 @@ class SyncClient:
         self.socket = await connect(port, "/api/sync", self._received)
         session = base64.b16encode(os.urandom(16)).decode().lower()
         uuid = f"{session[:8]}-{session[8:12]}-{session[12:16]}-{session[16:20]}-{session[20:]}"
-        self._send(
-            {"type": "Connect", "sessionId": uuid, "connectionCount": 0, "lastCloseReason": "InitialConnect"}
-        )
+        self._send({"type": "Connect", "sessionId": uuid, "connectionCount": 0, "lastCloseReason": "InitialConnect"})
         return self
 
     def subscribe(self, *queries: tuple[str, dict[str, Any]]) -> None:

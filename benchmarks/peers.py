@@ -1,6 +1,6 @@
 """The raw limits: the same server stack doing the same input and output with nothing of Yugen in it.
 
-    python -m benchmarks.peers PORT FOLDER
+Run as `python -m benchmarks.peers PORT FOLDER`.
 """
 
 import sys

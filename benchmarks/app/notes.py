@@ -1,3 +1,5 @@
+"""What the benchmarks call: one insert, and one query that an insert touches."""
+
 from yugen import Document, Id, Index, MutationCtx, QueryCtx, mutation, query
 
 

@@ -1,10 +1,11 @@
 """Watches a channel of the chat from Python and posts what you type.
 
-    python examples/chat/watch.py --name Ada --channel general
+python examples/chat/watch.py --name Ada --channel general
 """
 
 import argparse
 import asyncio
+import contextlib
 import sys
 
 from yugen_client import AsyncClient, FunctionError
@@ -25,7 +26,8 @@ async def post(client: AsyncClient, channel: str, name: str) -> None:
         try:
             await client.mutation("messages:send", {"channel": channel, "author": me, "body": line})
         except FunctionError as error:
-            print(f"not sent: {error.data['message'] if error.has_data else error}", file=sys.stderr)
+            detail = error.data["message"] if isinstance(error.data, dict) else error
+            print(f"not sent: {detail}", file=sys.stderr)
 
 
 async def main() -> None:
@@ -44,7 +46,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())
-    except KeyboardInterrupt:
-        pass

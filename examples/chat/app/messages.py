@@ -28,7 +28,7 @@ async def list_messages(ctx: QueryCtx, channel: str) -> list[Shown]:
     if place is None:
         return []
     newest = await ctx.db.query(Message).with_index(Message.by_channel, channel=place.id).order("desc").take(SHOWN)
-    authors = {id: await ctx.db.get(id) for id in {message.author for message in newest}}
+    authors = {author: await ctx.db.get(author) for author in {message.author for message in newest}}
     return [
         Shown(
             _id=message.id,
