@@ -15,6 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.apps import write_app
+from tests.engine import ask, engine, interleaving, new_store
+from yugen.runtime.runtime import Runtime
+from yugen.server.caller import AdminKey
+from yugen.server.connection import Connection, Disconnected
 from yugen_client.messages import (
     AddQuery,
     ClientMessage,
@@ -28,12 +34,6 @@ from yugen_client.messages import (
 )
 from yugen_client.outcome import Success
 from yugen_client.session import RequestResolved, Session
-
-from tests.apps import write_app
-from tests.engine import ask, engine, interleaving, new_store
-from yugen.runtime.runtime import Runtime
-from yugen.server.caller import AdminKey
-from yugen.server.connection import Connection, Disconnected
 
 SHELVES: Final = ("a", "b")
 COUNTERS: Final = ("x", "y")
@@ -202,7 +202,7 @@ class Model:
             case "f:first":
                 notes = self._shelf(args["shelf"])
                 return [self._shown(note) for note in (notes[::-1] if args["order"] == "desc" else notes)][
-                    : args["count"]
+                    : int(args["count"])
                 ]
             case "f:filtered":
                 by_creation = sorted(self.notes, key=lambda note: (self.notes[note][2], note))

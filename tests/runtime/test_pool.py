@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -337,9 +338,12 @@ async def test_a_worker_that_is_killed_from_outside_costs_nobody_an_answer(tmp_p
                 assert await change(runtime, "f:count", name=name) == expected
                 answered += 1
 
+        def enough(count: int) -> bool:
+            return answered >= count
+
         clients = asyncio.gather(*(client(f"c{number}") for number in range(8)))
         for deaths in range(1, 6):
-            await until(lambda deaths=deaths: answered >= deaths * 30)
+            await until(partial(enough, deaths * 30))
             for worker in children(nursery()):
                 os.kill(worker, signal.SIGKILL)
         await clients
@@ -453,8 +457,8 @@ async def test_closing_leaves_no_process_no_file_and_nobody_waiting(tmp_path: Pa
                 await task
         with pytest.raises(Overloaded, match="closing"):
             await pool.transact(run)
-        for task in acting:
-            assert task.exception() is not None or failure_in(task.result())
+        for action in acting:
+            assert action.exception() is not None or failure_in(action.result())
         assert not any(is_there(process) for process in processes)
     assert open_files() == files
 

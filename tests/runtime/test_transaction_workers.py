@@ -98,7 +98,7 @@ async def test_one_that_is_begun_before_the_word_to_skip_it_arrives_is_answered_
         assert number == numbers[1]
         answer(slow, numbers[0], "a")
         answer(slow, numbers[1], "b")
-        assert await asyncio.gather(first, second) == [done("a"), done("b")]
+        assert [await first, await second] == [done("a"), done("b")]
         assert await slow.receive() == ("skip", (numbers[1],))
         slow.send("skipped", ())
         answer(other, number, "b")
@@ -113,7 +113,7 @@ async def test_one_that_was_to_be_skipped_and_never_ends_is_not_taken_for_the_ne
         other = await forks.next()
         assert await serve(other, 1) == ["b"]
         answer(slow, numbers[0], "a")
-        assert await asyncio.gather(first, second) == [done("a"), done("b")]
+        assert [await first, await second] == [done("a"), done("b")]
         # It has begun b before it read that it shall not, and is given c and d: b is what takes its time.
         others = [start(pool, path) for path in ("c", "d")]
         serving = asyncio.create_task(serve(other, 2))

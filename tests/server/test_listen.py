@@ -1,0 +1,336 @@
+"""The server on real sockets, at the level of bytes where clients are hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import resource
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2 as httpx
+import pytest
+import websockets
+
+from tests.engine import change
+from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench
+from yugen.server import listen
+from yugen.server.listen import Server
+from yugen.server.yugen import Backend, Yugen
+
+TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
+FIN, RSV1 = 0x80, 0x40
+
+
+@dataclass
+class Site:
+    """A server that runs, and the engine behind it."""
+
+    notes: Bench
+    yugen: Yugen
+    server: Server
+    serving: asyncio.Task[None]
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with bench(tmp_path) as notes:
+        yugen = Yugen(tmp_path / "app")
+        yugen._backend = Backend(notes.runtime, notes.admin_key)
+        ready = asyncio.Event()
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        server = Server(yugen, ready.set)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await ready.wait()
+        yield Site(notes, yugen, server, serving, *listener.getsockname())
+        server.should_exit = True
+        async with asyncio.timeout(SECONDS_MAX):
+            await serving
+
+
+class RawSocket:
+    """A WebSocket whose client masks, frames and measures as it pleases."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, site: Site, path: str = "/api/sync") -> Self:
+        reader, writer = await asyncio.open_connection(site.host, site.port)
+        key = base64.b64encode(os.urandom(16)).decode()
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: yugen\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 101"), answer
+        assert b"sec-websocket-protocol" not in answer.lower()
+        return cls(reader, writer)
+
+    def frame(self, head: int, payload: bytes = b"", *, masked: bool = True, claim: int | None = None) -> None:
+        """Sends a frame, which may claim to be of another length than it is."""
+        size = len(payload) if claim is None else claim
+        mask = 0x80 if masked else 0
+        if size < 126:
+            header = struct.pack("!BB", head, mask | size)
+        elif size < 65536:
+            header = struct.pack("!BBH", head, mask | 126, size)
+        else:
+            header = struct.pack("!BBQ", head, mask | 127, size)
+        self._writer.write(header + (b"\0\0\0\0" if masked else b"") + payload)
+
+    async def received(self) -> tuple[int, bytes]:
+        """The opcode and the payload of the next frame of the server."""
+        async with asyncio.timeout(SECONDS_MAX):
+            head, size = await self._reader.readexactly(2)
+            if size == 126:
+                (size,) = struct.unpack("!H", await self._reader.readexactly(2))
+            elif size == 127:
+                (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
+            return head & 0x0F, await self._reader.readexactly(size)
+
+    async def closed(self) -> int:
+        """The code of the server's close frame, after which the connection must end."""
+        async with asyncio.timeout(SECONDS_MAX):
+            while True:
+                opcode, payload = await self.received()
+                if opcode == CLOSE:
+                    self._writer.close()
+                    return int(struct.unpack("!H", payload[:2])[0])
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def canary(site: Site) -> AsyncIterator[Any]:
+    """A well-behaved client; leaving the block checks that it still hears of writes."""
+    async with websockets.connect(f"ws://{site.url}/api/1.48.0/sync") as client:
+        add = {"type": "Add", "queryId": 0, "udfPath": "notes:count", "args": [{"book": "canary"}]}
+        query_set = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]}
+        await client.send(json.dumps(query_set))
+        assert await _count(client) == 0
+        yield client
+        await change(site.notes.runtime, "notes:add", book="canary", text="x")
+        async with asyncio.timeout(SECONDS_MAX):
+            assert await _count(client) == 1
+
+
+async def _count(client: Any) -> Any:
+    return json.loads(await client.recv())["modifications"][0]["value"]
+
+
+def faults(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize("path", ["/api/sync", "/api/1.48.0/sync", "//api/sync", "/api/any%20thing/sync"])
+async def test_clients_find_the_endpoint(site: Site, path: str) -> None:
+    client = await RawSocket.open(site, path)
+    client.frame(FIN | TEXT, b'{"type": "Mutation", "requestId": 0, "udfPath": "notes:crash", "args": [{}]}')
+    opcode, payload = await client.received()
+    assert opcode == TEXT
+    assert json.loads(payload)["type"] == "MutationResponse"
+    client.abort()
+
+
+async def test_there_is_no_other_socket(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("/", "/api/query", "/sync", "/api/a/b/sync"):
+        with pytest.raises(websockets.InvalidStatus) as refusal:
+            await websockets.connect(f"ws://{site.url}{path}")
+        assert refusal.value.response.status_code == 403
+    assert not faults(caplog)
+
+
+@pytest.mark.parametrize(
+    ("head", "payload", "options", "code"),
+    [
+        (FIN | TEXT, b'{"type": "Event"}', {"masked": False}, {1002}),
+        (FIN | TEXT, b'{"a": "\xff"}', {}, {1007}),
+        (FIN | BINARY, b"\x00\x01", {}, {1003}),
+        (FIN | RSV1 | TEXT, b"{}", {}, {1002}),
+        (FIN | 0x3, b"", {}, {1002}),
+        (FIN | 0x0, b"{}", {}, {1002}),
+        (PING, b"", {}, {1002}),
+        (FIN | PING, b"", {"claim": 126}, {1002}),
+        (FIN | TEXT, b"", {"claim": 2**31}, {1009}),
+        (FIN | TEXT, b"", {"claim": 2**63 - 1}, {1009}),
+        (FIN | TEXT, b"", {"claim": 2**64 - 1}, {1002, 1009}),
+        (FIN | TEXT, b"", {"claim": listen.WS_SIZE_MAX + 1}, {1009}),
+        (FIN | TEXT, b"not json", {}, {1008}),
+    ],
+)
+async def test_a_bad_frame_ends_only_its_connection(
+    site: Site,
+    caplog: pytest.LogCaptureFixture,
+    head: int,
+    payload: bytes,
+    options: dict[str, Any],
+    code: set[int],
+) -> None:
+    async with canary(site):
+        client = await RawSocket.open(site)
+        client.frame(head, payload, **options)
+        assert await client.closed() in code
+    assert [text for text in faults(caplog) if "Invalid UTF-8" not in text] == []
+
+
+async def test_a_message_may_come_in_fragments(site: Site) -> None:
+    client = await RawSocket.open(site)
+    text = '{"type": "Mutation", "requestId": 0, "udfPath": "notes:é", "args": [{}]}'.encode()
+    client.frame(TEXT, text[:1])
+    for place in range(1, len(text)):
+        client.frame(0x0, text[place : place + 1])
+        if place % 10 == 0:
+            client.frame(FIN | PING, b"in between")
+    client.frame(FIN | 0x0)
+    opcodes = []
+    while True:
+        opcode, payload = await client.received()
+        opcodes.append(opcode)
+        if opcode == TEXT:
+            break
+    assert json.loads(payload)["success"] is False
+    assert 0xA in opcodes
+    client.abort()
+
+
+async def test_a_message_does_not_begin_within_another(site: Site) -> None:
+    client = await RawSocket.open(site)
+    client.frame(TEXT, b"{")
+    client.frame(FIN | TEXT, b"{}")
+    assert await client.closed() == 1002
+
+
+async def test_fragments_have_a_size_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await RawSocket.open(site)
+    client.frame(TEXT, b'"')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(ConnectionError):
+        for _ in range(65):
+            client.frame(0x0, b"x" * 1024 * 1024)
+            await client._writer.drain()
+    assert await client.closed() == 1009
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
+
+
+async def test_silent_sockets_keep_nobody_waiting(site: Site) -> None:
+    silent = [await RawSocket.open(site) for _ in range(150)]
+    halves = [await asyncio.open_connection(site.host, site.port) for _ in range(150)]
+    for number, (_, writer) in enumerate(halves):
+        writer.write([b"", b"GET /", b"POST /api/query HTTP/1.1\r\nContent-Length: 9\r\n"][number % 3])
+    for client in silent[::2]:
+        client._writer.write(b"\x81\xfe")
+    async with canary(site):
+        pass
+    for client in silent:
+        client.abort()
+    for _, writer in halves:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"GET / HT", b"POST /api/query HTTP/1.1\r\nHost: x\r\nX: ", b"GET /version HTTP/1.1\r\n\r\nGET /"]
+)
+async def test_half_a_request_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    time = LoopTime(monkeypatch)
+    reader, writer = await asyncio.open_connection(site.host, site.port)
+    writer.write(start)
+    if b"\r\n\r\n" in start:
+        await reader.readuntil(b"\r\n\r\n0.")
+    async with httpx.AsyncClient() as client:  # by its answer the server has seen the other connection too
+        await client.get(f"http://{site.url}/version")
+    time.forward(listen.HEADERS_SECONDS_MAX + 1)
+    async with asyncio.timeout(SECONDS_MAX):
+        with suppress(ConnectionError):
+            while await reader.read(1024):
+                pass
+    writer.close()
+
+
+async def test_who_reads_nothing_is_gone_in_the_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await RawSocket.open(site)
+    transports = [connection.transport for connection in site.server.server_state.connections]
+    client._writer.transport.pause_reading()  # type: ignore[attr-defined]
+    add = b'{"type": "Add", "queryId": 0, "udfPath": "notes:texts", "args": [{"book": "a"}]}'
+    client.frame(
+        FIN | TEXT,
+        b'{"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [' + add + b"]}",
+    )
+    [connection] = await _once(lambda: list(site.yugen._connections))
+    while connection._caught_up.is_set():
+        await change(site.notes.runtime, "notes:add", book="a", text="x" * 900_000)
+        await asyncio.sleep(0)
+    connection.abort()
+    await connection.gone
+    time = LoopTime(monkeypatch)
+    assert transports[0].is_closing()
+    time.forward(listen.CLOSE_SECONDS_MAX + 1)
+    await _once(lambda: not site.server.server_state.connections)
+    client.abort()
+
+
+async def _once(condition: Any) -> Any:
+    """Waits, a turn of the event loop at a time, until something holds; the loop must not be idle meanwhile."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while not (result := condition()):
+            await asyncio.sleep(0)
+    return result
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"POST /api/query HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST /api/query HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/query HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused(site: Site, request_: bytes) -> None:
+    reader, writer = await asyncio.open_connection(site.host, site.port)
+    writer.write(request_)
+    async with asyncio.timeout(SECONDS_MAX):
+        assert (await reader.read(12)) in (b"HTTP/1.1 400", b"HTTP/1.1 404")
+    writer.close()
+    async with canary(site):
+        pass
+
+
+async def test_a_body_that_is_too_large_is_answered(site: Site) -> None:
+    async with httpx.AsyncClient() as client:
+        headers = {"Content-Type": "application/json"}
+        response = await client.post(f"http://{site.url}/api/query", content=b" " * 18_000_000, headers=headers)
+    assert response.status_code == 413
+    assert response.json()["code"] == "RequestTooLarge"
+
+
+async def test_stopping_says_goodbye(site: Site) -> None:
+    clients = [await websockets.connect(f"ws://{site.url}/api/sync") for _ in range(10)]
+    site.server.should_exit = True
+    for client in clients:
+        with pytest.raises(websockets.ConnectionClosed) as end:
+            await asyncio.wait_for(client.recv(), SECONDS_MAX)
+        assert end.value.rcvd is not None
+        assert (end.value.rcvd.code, end.value.rcvd.reason) == (1001, "ServerShuttingDown")
+    await asyncio.wait_for(site.serving, SECONDS_MAX)
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection(site.host, site.port)

@@ -1,0 +1,97 @@
+"""An acknowledged mutation is there after `kill -9`, once, and clients find their way back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.apps import write_app
+from tests.serving import serving
+from yugen_client import AsyncClient
+
+APP = """
+    from yugen import Document, Index, MutationCtx, QueryCtx, mutation, query
+
+
+    class Entry(Document, table="entries"):
+        client: str
+        number: int
+
+        by_client = Index("client", "number")
+
+
+    @query
+    async def numbers(ctx: QueryCtx, client: str) -> list[int]:
+        entries = ctx.db.query(Entry).with_index(Entry.by_client, client=client)
+        return [entry.number async for entry in entries]
+
+
+    @query
+    async def total(ctx: QueryCtx) -> int:
+        return len(await ctx.db.query(Entry).collect())
+
+
+    @mutation
+    async def append(ctx: MutationCtx, client: str, number: int) -> int:
+        await ctx.db.insert(Entry(client=client, number=number))
+        return number
+"""
+
+CLIENTS = 4
+KILLS = 4
+PAUSE_MIN, PAUSE_MAX = 20, 120
+"""Acknowledgements between two kills: a random number of them."""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_acknowledged_mutations_survive_kills_exactly_once(seed: int, tmp_path: Path) -> None:
+    dice = random.Random(seed)
+    acknowledged: Counter[str] = Counter()
+    arrived = asyncio.Condition()
+    stopping = False
+
+    async with serving(write_app(tmp_path, f=APP), tmp_path / "data", development=False) as server:
+
+        async def write(name: str) -> None:
+            async with AsyncClient(server.url) as client:
+                number = 0
+                while not stopping:
+                    assert await client.mutation("f:append", {"client": name, "number": number}) == number
+                    number += 1
+                    async with arrived:
+                        acknowledged[name] += 1
+                        arrived.notify_all()
+
+        async def watch(client: AsyncClient, last: asyncio.Future[int]) -> None:
+            async for total in client.subscribe("f:total"):
+                if stopping and total == await last:
+                    return
+
+        last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        async with AsyncClient(server.url) as watcher:
+            watching = asyncio.create_task(watch(watcher, last))
+            writers = [asyncio.create_task(write(f"c{number}")) for number in range(CLIENTS)]
+            for _ in range(KILLS):
+                goal = acknowledged.total() + dice.randint(PAUSE_MIN, PAUSE_MAX)
+                async with arrived:
+                    await arrived.wait_for(lambda goal=goal: acknowledged.total() >= goal)  # type: ignore[misc]
+                await server.kill()
+                kept = dict(acknowledged)
+                await server.start()
+                async with AsyncClient(server.url) as reader:
+                    for name, count in kept.items():
+                        numbers = await reader.query("f:numbers", {"client": name})
+                        assert numbers[:count] == list(range(count))
+                        assert len(numbers) == len(set(numbers))
+            stopping = True
+            await asyncio.gather(*writers)
+            async with AsyncClient(server.url) as reader:
+                for name, count in acknowledged.items():
+                    assert await reader.query("f:numbers", {"client": name}) == list(range(count))
+                last.set_result(acknowledged.total())
+                # Each writer had a mutation under way when it was stopped, so one update at least was still to come.
+                await watching
