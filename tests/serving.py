@@ -147,8 +147,7 @@ class Server(Process):
 
     def errors(self) -> list[str]:
         """Lines that report a fault of the server. That a function failed is a warning, and not among them."""
-        pairs = zip(["", *self.lines], self.lines, strict=False)
-        return [line for before, line in pairs if _ERROR.search(line) and not _FUNCTION_FAILED.search(before)]
+        return [line for line in self.lines if _ERROR.search(line) and not _FUNCTION_FAILED.search(line)]
 
 
 @asynccontextmanager

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.apps import write_app
 from tests.engine import engine
 from yugen.catalog import Catalog
@@ -307,13 +305,13 @@ async def bench(folder: Path, pause: Pause | None = None) -> AsyncIterator[Bench
 
 
 class LoopTime:
-    """The clock of the running event loop, to be put forward."""
+    """The clock of the running event loop, to be put forward. It stays so, for the loop is the test's own."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self._seconds = 0.0
         loop = asyncio.get_running_loop()
         real = loop.time
-        monkeypatch.setattr(loop, "time", lambda: real() + self._seconds)
+        loop.time = lambda: real() + self._seconds  # type: ignore[method-assign]
 
     def forward(self, seconds: float) -> None:
         self._seconds += seconds

@@ -262,11 +262,9 @@ async def test_who_does_not_read_is_not_listened_to(notes: Bench) -> None:
     assert await ask(notes.runtime, "notes:count", book="a") == 900
 
 
-async def test_who_never_reads_is_cut_off(
-    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_who_never_reads_is_cut_off(notes: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    time = LoopTime(monkeypatch)
+    time = LoopTime()
     client = notes.client(COUNT)
     await client.values()
     client.reads.clear()
@@ -281,8 +279,8 @@ async def test_who_never_reads_is_cut_off(
 # Time
 
 
-async def test_silence_is_broken_by_a_ping(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    time = LoopTime(monkeypatch)
+async def test_silence_is_broken_by_a_ping(notes: Bench) -> None:
+    time = LoopTime()
     client = notes.client()
     await until_blocked()
     for _ in range(3):
@@ -291,8 +289,8 @@ async def test_silence_is_broken_by_a_ping(notes: Bench, monkeypatch: pytest.Mon
     assert client.unheard == 0
 
 
-async def test_a_ping_waits_for_silence(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    time = LoopTime(monkeypatch)
+async def test_a_ping_waits_for_silence(notes: Bench) -> None:
+    time = LoopTime()
     client = notes.client()
     await until_blocked()
     time.forward(PING_SECONDS - 1)

@@ -205,10 +205,8 @@ async def test_a_request_has_a_size(client: httpx.AsyncClient) -> None:
     assert taken < 20
 
 
-async def test_a_request_that_does_not_end_is_given_up(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    time = LoopTime(monkeypatch)
+async def test_a_request_that_does_not_end_is_given_up(client: httpx.AsyncClient) -> None:
+    time = LoopTime()
     rest = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:

@@ -21,7 +21,7 @@ import pytest
 import websockets
 
 from tests.engine import change
-from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench
+from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocked
 from yugen.server import listen
 from yugen.server.listen import Server
 from yugen.server.yugen import Backend, Yugen
@@ -48,6 +48,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    # monkeypatch: a clock that a test puts forward stays so until the server has ended
     async with bench(tmp_path) as notes:
         yugen = Yugen(tmp_path / "app")
         yugen._backend = Backend(notes.runtime, notes.admin_key)
@@ -113,6 +114,11 @@ class RawSocket:
                     self._writer.close()
                     return int(struct.unpack("!H", payload[:2])[0])
 
+    def pause(self) -> None:
+        """Reads nothing any more."""
+        assert isinstance(self._writer.transport, asyncio.Transport)
+        self._writer.transport.pause_reading()
+
     def abort(self) -> None:
         self._writer.transport.abort()
 
@@ -167,7 +173,7 @@ async def test_there_is_no_other_socket(site: Site, caplog: pytest.LogCaptureFix
         (FIN | 0x3, b"", {}, {1002}),
         (FIN | 0x0, b"{}", {}, {1002}),
         (PING, b"", {}, {1002}),
-        (FIN | PING, b"", {"claim": 126}, {1002}),
+        (FIN | PING, b"x" * 126, {}, {1002}),
         (FIN | TEXT, b"", {"claim": 2**31}, {1009}),
         (FIN | TEXT, b"", {"claim": 2**63 - 1}, {1009}),
         (FIN | TEXT, b"", {"claim": 2**64 - 1}, {1002, 1009}),
@@ -217,7 +223,7 @@ async def test_a_message_does_not_begin_within_another(site: Site) -> None:
     assert await client.closed() == 1002
 
 
-async def test_fragments_have_a_size_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fragments_have_a_size_together(site: Site) -> None:
     client = await RawSocket.open(site)
     client.frame(TEXT, b'"')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -247,8 +253,8 @@ async def test_silent_sockets_keep_nobody_waiting(site: Site) -> None:
 @pytest.mark.parametrize(
     "start", [b"", b"GET / HT", b"POST /api/query HTTP/1.1\r\nHost: x\r\nX: ", b"GET /version HTTP/1.1\r\n\r\nGET /"]
 )
-async def test_half_a_request_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
-    time = LoopTime(monkeypatch)
+async def test_half_a_request_is_given_up(site: Site, start: bytes) -> None:
+    time = LoopTime()
     reader, writer = await asyncio.open_connection(site.host, site.port)
     writer.write(start)
     if b"\r\n\r\n" in start:
@@ -264,33 +270,32 @@ async def test_half_a_request_is_given_up(site: Site, monkeypatch: pytest.Monkey
 
 
 async def test_who_reads_nothing_is_gone_in_the_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = asyncio.Event()
+    connection_lost = listen._WebSocketProtocol.connection_lost
+
+    def losing(self: listen._WebSocketProtocol, error: Exception | None) -> None:
+        connection_lost(self, error)
+        lost.set()
+
+    monkeypatch.setattr(listen._WebSocketProtocol, "connection_lost", losing)
     client = await RawSocket.open(site)
-    transports = [connection.transport for connection in site.server.server_state.connections]
-    client._writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.pause()
     add = b'{"type": "Add", "queryId": 0, "udfPath": "notes:texts", "args": [{"book": "a"}]}'
-    client.frame(
-        FIN | TEXT,
-        b'{"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [' + add + b"]}",
-    )
-    [connection] = await _once(lambda: list(site.yugen._connections))
-    while connection._caught_up.is_set():
+    modify = b'{"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [%b]}' % add
+    client.frame(FIN | TEXT, modify)
+    [connection] = site.yugen._connections
+    for _ in range(20):  # more than any socket buffers
         await change(site.notes.runtime, "notes:add", book="a", text="x" * 900_000)
-        await asyncio.sleep(0)
+    await until_blocked()
+    assert not connection._caught_up.is_set()
     connection.abort()
     await connection.gone
-    time = LoopTime(monkeypatch)
-    assert transports[0].is_closing()
+    await until_blocked()
+    assert not lost.is_set()
+    time = LoopTime()
     time.forward(listen.CLOSE_SECONDS_MAX + 1)
-    await _once(lambda: not site.server.server_state.connections)
+    await asyncio.wait_for(lost.wait(), SECONDS_MAX)
     client.abort()
-
-
-async def _once(condition: Any) -> Any:
-    """Waits, a turn of the event loop at a time, until something holds; the loop must not be idle meanwhile."""
-    async with asyncio.timeout(SECONDS_MAX):
-        while not (result := condition()):
-            await asyncio.sleep(0)
-    return result
 
 
 @pytest.mark.parametrize(

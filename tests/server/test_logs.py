@@ -10,11 +10,12 @@ import pytest
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.runtime.formats import FIELD_SIZE_MAX
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.server import logs
-from yugen.server.logs import FIELD_SIZE_MAX, LoggedRunner
+from yugen.server.logs import LoggedRunner
 
 
 class Fixed:

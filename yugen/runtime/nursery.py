@@ -19,6 +19,7 @@ from types import FrameType
 from yugen.errors import Refused
 from yugen.functions.registry import App, describe, load
 from yugen.runtime.channel import BlockingChannel
+from yugen.runtime.formats import Json, Readable
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
 
@@ -36,6 +37,9 @@ def main(control: BlockingChannel) -> None:
     if not (messages := control.receive()):
         return
     [(_, folder, database, development, limits)] = messages
+    if logging.lastResort is not None:
+        # What apps and workers log without having set anything up reads like the log of the server.
+        logging.lastResort.setFormatter(Readable(coloured=False) if development else Json())
     try:
         app = load(Path(folder))
     except Refused as error:

@@ -46,7 +46,8 @@ class Nursery:
         with theirs:
             self._control = BlockingChannel(ours)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "yugen.runtime.nursery", str(theirs.fileno())],
+                # -P: a module of the app must not stand in for one of the standard library.
+                [sys.executable, "-P", "-m", "yugen.runtime.nursery", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+import websockets
+
+from tests.apps import write_app
+from tests.server.peers import NOTES
+from tests.serving import YUGEN, Process, Server, serving
+from yugen_client import AsyncClient
+
+COUNT = {"path": "notes:count", "args": {"book": "a"}}
+CRASH = {"path": "notes:crash", "args": {}}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    return write_app(tmp_path, notes=NOTES)
+
+
+async def post(server: Server, place: str, body: object) -> dict[str, object]:
+    async with httpx.AsyncClient() as client:
+        answer: dict[str, object] = (await client.post(f"{server.url}/api/{place}", json=body)).json()
+    return answer
+
+
+async def refused(*arguments: str | Path) -> list[str]:
+    """What a server that cannot start prints; it must end with status 1, and leave nothing behind."""
+    async with Process(YUGEN, *arguments) as process:
+        assert await process.ended() == 1
+        return process.lines
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("development", [True, False])
+async def test_signals_end_it_cleanly(app: Path, tmp_path: Path, number: signal.Signals, development: bool) -> None:
+    async with serving(app, tmp_path / "data", development=development) as server:
+        async with websockets.connect(f"{server.url.replace('http', 'ws')}/api/sync") as client:
+            server.send(number)
+            with pytest.raises(websockets.ConnectionClosed):
+                await client.recv()
+            assert (client.close_code, client.close_reason) == (1001, "ServerShuttingDown")
+        assert await server.ended() == 0
+        assert not [line for line in server.lines if "Traceback" in line]
+
+
+async def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+    app = write_app(tmp_path, slow="import sys\nprint('loading', file=sys.stderr)\nimport time\ntime.sleep(0.5)\n")
+    async with Process(YUGEN, "serve", app, "--port", "0", "--data", tmp_path / "data") as process:
+        await process.printed("loading")
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert not [line for line in process.lines if "Traceback" in line]
+
+
+async def test_the_admin_key_stays_in_its_file(app: Path, tmp_path: Path) -> None:
+    async with serving(app, tmp_path / "data") as server:
+        file = tmp_path / "data" / "admin_key"
+        await server.printed(str(file))
+        assert file.read_text().strip() not in "\n".join(server.lines)
+
+
+async def test_development_logs_are_for_people(app: Path, tmp_path: Path) -> None:
+    async with serving(app, tmp_path / "data") as server:
+        await post(server, "query", COUNT)
+        await server.printed(r"^\d\d:\d\d:\d\d INFO     query notes:count ran in [0-9.]+ ms$")
+        answer = await post(server, "mutation", CRASH)
+        assert "the tea is cold" in str(answer["errorMessage"])
+        failed = await server.printed(r"^\d\d:\d\d:\d\d WARNING  mutation notes:crash failed in [0-9.]+ ms$")
+        below = server.lines[server.lines.index(failed.string) + 1 :]
+        assert below[0] == "    Uncaught ValueError: the tea is cold"
+        assert below[1].startswith("        at crash (notes.py:")
+
+
+async def test_production_logs_are_for_machines(app: Path, tmp_path: Path) -> None:
+    async with serving(app, tmp_path / "data", development=False) as server:
+        answer = await post(server, "mutation", CRASH)
+        assert "tea" not in str(answer)
+        assert "logLines" not in answer
+        found = await server.printed('"function": "notes:crash"')
+        line = json.loads(found.string)
+        assert line["level"] == "warning"
+        assert line["lines"] == ["[LOG] 'about to'"]
+        assert line["request_id"] in str(answer["errorMessage"])
+
+
+async def test_saving_reloads_and_clients_come_back(app: Path, tmp_path: Path) -> None:
+    async with serving(app, tmp_path / "data", expected_errors=["Not reloaded"]) as server:
+        async with AsyncClient(server.url) as client:
+            counts = client.subscribe("notes:count", {"book": "a"})
+            assert await anext(counts) == 0
+
+            write_app(tmp_path, notes=NOTES.replace("return len(", "return 100 + len("))
+            await server.printed("Reloaded")
+            assert await anext(counts) == 100
+
+            since = len(server.lines)
+            write_app(tmp_path, notes="import yugen\n\ndef broken(:\n")
+            await server.printed("Not reloaded: .*notes.py", since=since)
+            assert "3" in "".join(server.lines[since:])
+            await client.mutation("notes:add", {"book": "a", "text": "x"})
+            assert await anext(counts) == 101
+
+            since = len(server.lines)
+            write_app(tmp_path, notes=NOTES)
+            await server.printed("Reloaded", since=since)
+            assert await anext(counts) == 1
+
+
+async def test_a_port_that_is_taken(app: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        [line] = await refused("dev", app, "--port", str(port), "--data", tmp_path / "data")
+    assert f"127.0.0.1:{port}" in line
+    assert "--port" in line
+
+
+async def test_a_host_that_is_not_here(app: Path) -> None:
+    [line] = await refused("serve", app, "--host", "192.0.2.1")
+    assert "192.0.2.1:3210" in line
+
+
+async def test_an_app_that_is_not_there(tmp_path: Path) -> None:
+    [line] = await refused("serve", tmp_path / "nowhere", "--port", "0")
+    assert str(tmp_path / "nowhere") in line
+
+
+async def test_an_app_that_does_not_load(tmp_path: Path) -> None:
+    lines = await refused("serve", write_app(tmp_path, notes="import yugen\nx = 1 / 0\n"), "--port", "0")
+    assert "notes.py" in "\n".join(lines)
+    assert "division by zero" in "\n".join(lines)
+
+
+async def test_data_that_is_in_use(app: Path, tmp_path: Path) -> None:
+    async with serving(app, tmp_path / "data") as server:
+        [line] = await refused("serve", app, "--port", "0", "--data", tmp_path / "data")
+        assert str(tmp_path / "data") in line
+        assert (await post(server, "query", COUNT))["value"] == 0
+
+
+async def test_a_stock_uvicorn_serves_it_too(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "site.py").write_text(f"from yugen import Yugen\n\napp = Yugen({str(app)!r}).asgi()\n")
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "--port", "0", "site:app"]
+    (tmp_path / "site.py").rename(tmp_path / "shop.py")
+    command[-1] = "shop:app"
+    async with Process(*command) as process:
+        running = await process.printed(r"running on (http://127.0.0.1:\d+)")
+        async with AsyncClient(running[1]) as client:
+            counts = client.subscribe("notes:count", {"book": "a"})
+            assert await anext(counts) == 0
+            await client.mutation("notes:add", {"book": "a", "text": "x"})
+            assert await anext(counts) == 1
+        process.send(signal.SIGINT)
+        await process.ended()
+        assert not [line for line in process.lines if "Traceback" in line]
