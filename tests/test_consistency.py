@@ -17,10 +17,11 @@ from typing import Any, Final
 import pytest
 
 from tests.apps import write_app
-from tests.engine import ask, engine, interleaving, new_store
+from tests.engine import ask, engine, new_store
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import AdminKey
 from yugen.server.connection import Connection, Disconnected
+from yugen.storage.memory import Pause
 from yugen_client.messages import (
     AddQuery,
     ClientMessage,
@@ -231,6 +232,7 @@ class Wire:
         self._to_server: asyncio.Queue[str | None] = asyncio.Queue()
         self._to_client: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._is_cut = False
+        self._closed = ""  # by the server, and how
 
     def cut(self) -> None:
         self._is_cut = True
@@ -244,6 +246,7 @@ class Wire:
     async def hear(self) -> bytes | None:
         """What the client receives next; None when the connection is gone."""
         text = await self._to_client.get()
+        assert self._is_cut or text is not None, f"the server closed a connection: {self._closed}"
         return None if self._is_cut else text
 
     async def receive(self) -> str | bytes:
@@ -258,8 +261,8 @@ class Wire:
         self._to_client.put_nowait(text)
 
     async def close(self, code: int, reason: str) -> None:
-        assert self._is_cut, f"the server closed a connection with {code} {reason}"
-        raise Disconnected
+        self._closed = f"{code} {reason}"
+        self._to_client.put_nowait(None)
 
 
 @dataclass
@@ -489,9 +492,20 @@ class Client:
         return self._dice.choice(queries)
 
 
+def stragglers(seed: int) -> Pause:
+    """Pauses after which most reads go on soon, and some when many commits have passed them."""
+    dice = random.Random(seed)
+
+    async def pause() -> None:
+        for _ in range(dice.choice((0, 1, 2, 50))):
+            await asyncio.sleep(0)
+
+    return pause
+
+
 async def run(folder: Path, store: str, seed: int, mutations: int) -> None:
     history = History()
-    async with engine(new_store(store, folder, interleaving(seed)), write_app(folder, f=APP)) as runtime:
+    async with engine(new_store(store, folder, stragglers(seed)), write_app(folder, f=APP)) as runtime:
         admin_key = AdminKey(folder / "admin_key")
         together = asyncio.Barrier(3)
 

@@ -115,7 +115,7 @@ async def test_watching_prints_each_result_until_interrupted(server: Server) -> 
         await watch.printed(r"^\[\]$")
         await run(server, "notes:add", '{"book": "a", "text": "é"}')
         await watch.printed('^  "é"$')
-        watch.send(signal.SIGINT)
+        watch._process.send_signal(signal.SIGINT)
         assert await watch.ended() == 130
         assert watch.lines == ["[]", "[", '  "é"', "]"]
 

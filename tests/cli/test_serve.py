@@ -42,7 +42,7 @@ async def refused(*arguments: str | Path) -> list[str]:
 async def test_signals_end_it_cleanly(app: Path, tmp_path: Path, number: signal.Signals, development: bool) -> None:
     async with serving(app, tmp_path / "data", development=development) as server:
         async with websockets.connect(f"{server.url.replace('http', 'ws')}/api/sync") as client:
-            server.send(number)
+            server._process.send_signal(number)
             with pytest.raises(websockets.ConnectionClosed):
                 await client.recv()
             assert (client.close_code, client.close_reason) == (1001, "ServerShuttingDown")
@@ -54,7 +54,7 @@ async def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
     app = write_app(tmp_path, slow="import sys\nprint('loading', file=sys.stderr)\nimport time\ntime.sleep(0.5)\n")
     async with Process(YUGEN, "serve", app, "--port", "0", "--data", tmp_path / "data") as process:
         await process.printed("loading")
-        process.send(signal.SIGTERM)
+        process._process.send_signal(signal.SIGTERM)
         assert await process.ended() == 0
         assert not [line for line in process.lines if "Traceback" in line]
 
@@ -91,26 +91,28 @@ async def test_production_logs_are_for_machines(app: Path, tmp_path: Path) -> No
 
 
 async def test_saving_reloads_and_clients_come_back(app: Path, tmp_path: Path) -> None:
-    async with serving(app, tmp_path / "data", expected_errors=["Not reloaded"]) as server:
-        async with AsyncClient(server.url) as client:
-            counts = client.subscribe("notes:count", {"book": "a"})
-            assert await anext(counts) == 0
+    async with (
+        serving(app, tmp_path / "data", expected_errors=["Not reloaded"]) as server,
+        AsyncClient(server.url) as client,
+    ):
+        counts = client.subscribe("notes:count", {"book": "a"})
+        assert await anext(counts) == 0
 
-            write_app(tmp_path, notes=NOTES.replace("return len(", "return 100 + len("))
-            await server.printed("Reloaded")
-            assert await anext(counts) == 100
+        write_app(tmp_path, notes=NOTES.replace("return len(", "return 100 + len("))
+        await server.printed("Reloaded")
+        assert await anext(counts) == 100
 
-            since = len(server.lines)
-            write_app(tmp_path, notes="import yugen\n\ndef broken(:\n")
-            await server.printed("Not reloaded: .*notes.py", since=since)
-            assert "3" in "".join(server.lines[since:])
-            await client.mutation("notes:add", {"book": "a", "text": "x"})
-            assert await anext(counts) == 101
+        since = len(server.lines)
+        write_app(tmp_path, notes="import yugen\n\ndef broken(:\n")
+        await server.printed("Not reloaded: .*notes.py", since=since)
+        assert "3" in "".join(server.lines[since:])
+        await client.mutation("notes:add", {"book": "a", "text": "x"})
+        assert await anext(counts) == 101
 
-            since = len(server.lines)
-            write_app(tmp_path, notes=NOTES)
-            await server.printed("Reloaded", since=since)
-            assert await anext(counts) == 1
+        since = len(server.lines)
+        write_app(tmp_path, notes=NOTES)
+        await server.printed("Reloaded", since=since)
+        assert await anext(counts) == 1
 
 
 async def test_a_port_that_is_taken(app: Path, tmp_path: Path) -> None:
@@ -145,10 +147,8 @@ async def test_data_that_is_in_use(app: Path, tmp_path: Path) -> None:
 
 
 async def test_a_stock_uvicorn_serves_it_too(app: Path, tmp_path: Path) -> None:
-    (tmp_path / "site.py").write_text(f"from yugen import Yugen\n\napp = Yugen({str(app)!r}).asgi()\n")
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "--port", "0", "site:app"]
-    (tmp_path / "site.py").rename(tmp_path / "shop.py")
-    command[-1] = "shop:app"
+    (tmp_path / "shop.py").write_text(f"from yugen import Yugen\n\napp = Yugen({str(app)!r}).asgi()\n")
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "--port", "0", "shop:app"]
     async with Process(*command) as process:
         running = await process.printed(r"running on (http://127.0.0.1:\d+)")
         async with AsyncClient(running[1]) as client:
@@ -156,6 +156,6 @@ async def test_a_stock_uvicorn_serves_it_too(app: Path, tmp_path: Path) -> None:
             assert await anext(counts) == 0
             await client.mutation("notes:add", {"book": "a", "text": "x"})
             assert await anext(counts) == 1
-        process.send(signal.SIGINT)
+        process._process.send_signal(signal.SIGINT)
         await process.ended()
         assert not [line for line in process.lines if "Traceback" in line]

@@ -7,10 +7,11 @@ import json
 import os
 import sys
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
+from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen_client import AsyncClient, ClientError, FunctionError
 from yugen_client.values import encode
 
@@ -29,13 +30,16 @@ def run_function(function: str, args: str, *, watch: bool, url: str) -> None:
         _fail(f"""The arguments are not JSON: {error}. Write them like '{{"channel": "general"}}'.""")
     if not isinstance(given, dict):
         _fail(f"""The arguments are one JSON object, not {args[:100]}. Write them like '{{"channel": "general"}}'.""")
+    if not _is_address(url):
+        _fail(f"{url} is not an address of a server; write --url like http://127.0.0.1:3210.")
     try:
+        function = canonical_path(function)
         asyncio.run(_watch(url, function, given) if watch else _call(url, function, given))
     except httpx.ConnectError:
         _fail(f"There is no server at {url}; start one with `yugen dev`, or name another with --url.")
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except httpx.TransportError as error:
         _fail(f"{url} does not answer ({type(error).__name__} {error}); name another server with --url.")
-    except ClientError as error:
+    except (ClientError, FunctionNotFound) as error:
         _fail(str(error))
     except BrokenPipeError:
         # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
@@ -47,9 +51,8 @@ def run_function(function: str, args: str, *, watch: bool, url: str) -> None:
 
 async def _call(url: str, function: str, args: dict[str, Any]) -> None:
     async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
-        place = "/".join(quote(part, safe="/") for part in function.rsplit(":", 1))
         request = {"args": args, "format": "convex_encoded_json"}
-        response = await client.post(f"{url.rstrip('/')}/api/run/{place}", json=request)
+        response = await client.post(f"{url.rstrip('/')}/api/run/{function.replace(':', '/')}", json=request)
     match _parsed(response.text):
         case {"status": "success", "value": value, **rest}:
             _show_lines(rest)
@@ -76,6 +79,14 @@ async def _watch(url: str, function: str, args: dict[str, Any]) -> None:
                     _show(encode(value))
             except FunctionError as error:
                 print(error, file=sys.stderr, flush=True)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _parsed(text: str) -> Any:
