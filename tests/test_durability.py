@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.apps import write_app
-from tests.serving import serving
+from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 APP = """
@@ -47,8 +48,10 @@ PAUSE_MIN, PAUSE_MAX = 20, 120
 """Acknowledgements between two kills: a random number of them."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_acknowledged_mutations_survive_kills_exactly_once(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kill", "seed"), [(Server.kill, 1), (Server.destroy, 2)], ids=["server", "all-processes"])
+async def test_acknowledged_mutations_survive_kills_exactly_once(
+    kill: Callable[[Server], Awaitable[None]], seed: int, tmp_path: Path
+) -> None:
     dice = random.Random(seed)
     acknowledged: Counter[str] = Counter()
     arrived = asyncio.Condition()
@@ -79,7 +82,7 @@ async def test_acknowledged_mutations_survive_kills_exactly_once(seed: int, tmp_
                 goal = acknowledged.total() + dice.randint(PAUSE_MIN, PAUSE_MAX)
                 async with arrived:
                     await arrived.wait_for(lambda goal=goal: acknowledged.total() >= goal)  # type: ignore[misc]
-                await server.kill()
+                await kill(server)
                 kept = dict(acknowledged)
                 await server.start()
                 async with AsyncClient(server.url) as reader:

@@ -1,0 +1,252 @@
+"""A worker process as its server sees it: messages in, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.apps import write_app
+from tests.engine import encoded, value_of
+from tests.runtime.nurseries import fork, nursery
+from yugen.catalog import TableSpec
+from yugen.functions.info import Kind
+from yugen.keys import table_of
+from yugen.runtime.channel import (
+    BlockingChannel,
+    Message,
+    answer_from_data,
+    answer_to_data,
+    outcome_from_data,
+    pack,
+    run_to_data,
+    table_to_data,
+)
+from yugen.runtime.limits import RunLimits
+from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.processes import Role
+from yugen.runtime.run import Run
+from yugen.storage.sqlite import SqliteStore
+
+APP = """
+    import asyncio, time
+    from contextvars import ContextVar
+    from typing import Any
+    from yugen import ActionCtx, MutationCtx, QueryCtx, action, mutation, query
+
+    @query
+    async def echo(ctx: QueryCtx, what: Any) -> Any:
+        return what
+
+    @mutation
+    async def add(ctx: MutationCtx) -> None:
+        await ctx.db.insert("notes", {"text": "hi"})
+
+    @query
+    async def sleep(ctx: QueryCtx) -> None:
+        await ctx.db.query("notes").collect()
+        time.sleep(60)
+
+    @query
+    async def swallows(ctx: QueryCtx) -> str:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+        return "done"
+
+    @query
+    async def catches(ctx: QueryCtx) -> str:
+        caught = []
+        for wait in (asyncio.sleep(0), asyncio.sleep(1)):
+            try:
+                await wait
+            except Exception as error:
+                caught.append(type(error).__name__)
+        return " ".join(caught)
+
+    @query
+    async def almost(ctx: QueryCtx) -> str:
+        time.sleep(0.12)
+        return "in time"
+
+    variable = ContextVar("variable", default="nothing")
+
+    @query
+    async def remembers(ctx: QueryCtx) -> str:
+        before = variable.get()
+        variable.set("something")
+        return before
+
+    @action
+    async def calls(ctx: ActionCtx) -> Any:
+        return [await ctx.run_query(echo, 1), await ctx.run_query("f:echo", what=2)]
+"""
+
+LIMITS = RunLimits(transaction_seconds=0.2, action_seconds=0.2)
+
+
+class Worker:
+    """A worker process, and what it has said so far."""
+
+    def __init__(self, channel: BlockingChannel) -> None:
+        self.channel = channel
+        self._said: list[Message] = []
+
+    def tell(self, *messages: Message) -> None:
+        """Sends messages so that they arrive together."""
+        self.channel.socket.sendall(b"".join(map(pack, messages)))
+
+    def says(self) -> Message:
+        """Its next message; empty when it has ended."""
+        if not self._said:
+            self._said = self.channel.receive()
+        return self._said.pop(0) if self._said else ()
+
+    def outcome(self, number: int) -> Outcome:
+        what, of, data = self.says()
+        assert (what, of) == ("outcome", number)
+        return outcome_from_data(data)
+
+    def failure(self, number: int) -> str:
+        failure = self.outcome(number).answer.failure
+        assert failure is not None
+        return failure.message.split("Uncaught ")[1]
+
+
+Start = Callable[[Role], Worker]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    store = SqliteStore(tmp_path / "app.db")
+    await store.open()
+    await store.close()
+    with ExitStack() as open_until_the_end:
+        channel, _ = open_until_the_end.enter_context(nursery(write_app(tmp_path, f=APP), LIMITS))
+        channel.receive()
+
+        def start(role: Role) -> Worker:
+            worker = Worker(fork(channel, role)[1])
+            open_until_the_end.enter_context(worker.channel.socket)
+            assert worker.says() == ("ready",)
+            return worker
+
+        yield start
+
+
+def a_run(path: str, kind: Kind = "query", **args: object) -> Message:
+    return run_to_data(Run(kind, path, encoded(**args), True, 0, 0.0, b"", "0" * 16))
+
+
+async def test_runs_are_answered_in_order_and_skipped_where_they_have_not_begun(start: Start) -> None:
+    worker = start("transactions")
+    runs = [("run", number, a_run("f:echo", what=number)) for number in range(1, 5)]
+    worker.tell(*runs, ("skip", (2, 4, 9)))
+    assert worker.says() == ("skipped", (2, 4))
+    assert [value_of(worker.outcome(number).answer) for number in (1, 3)] == [1, 3]
+    worker.tell(("skip", (1,)), runs[1])
+    assert worker.says() == ("skipped", ())
+    assert value_of(worker.outcome(2).answer) == 2
+
+
+async def test_what_a_mutation_wants_to_write_comes_with_its_answer(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("run", 1, a_run("f:add", "mutation")))
+    outcome = worker.outcome(1)
+    assert outcome.answer == Answer(b"null")
+    assert len(outcome.changes) == 2
+    assert outcome.reads
+    # A table that it is told of it neither looks for nor creates.
+    worker.tell(("table", table_to_data(TableSpec("notes", 10_001))), ("run", 2, a_run("f:add", "mutation")))
+    assert len(worker.outcome(2).changes) == 1
+
+
+async def test_one_that_is_interrupted_is_named_and_the_process_ends(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(
+        ("table", table_to_data(TableSpec("notes", 10_001))),
+        ("run", 1, a_run("f:sleep")),
+        ("run", 2, a_run("f:echo", what=2)),
+    )
+    assert worker.says() == ("leaving",)
+    line = next(number for number, text in enumerate(APP.lstrip().splitlines(), 1) if "time.sleep" in text)
+    outcome = worker.outcome(1)
+    assert outcome.answer.failure is not None
+    assert f"f:sleep ran for more than 0.2 s and was stopped in f.py:{line};" in outcome.answer.failure.message
+    # What it had read by then, so that it runs again when that changes.
+    assert [table_of(start) for start, _ in outcome.reads] == [10_001]
+    assert worker.says() == ()
+
+
+async def test_an_interruption_that_is_swallowed_still_ends_the_process(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("run", 1, a_run("f:swallows")))
+    assert worker.says() == ("leaving",)
+    assert worker.says()[0] == "outcome"
+    assert worker.says() == ()
+
+
+async def test_an_answer_that_comes_in_time_is_not_interrupted_later(start: Start) -> None:
+    worker = start("transactions")
+    for number in range(1, 6):
+        worker.tell(("run", number, a_run("f:almost")))
+        assert value_of(worker.outcome(number).answer) == "in time"
+
+
+async def test_a_foreign_await_can_be_caught_and_is_an_error_again(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("run", 1, a_run("f:catches")))
+    assert value_of(worker.outcome(1).answer) == "ForeignAwait ForeignAwait"
+
+
+async def test_context_variables_end_with_their_run(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("run", 1, a_run("f:remembers")), ("run", 2, a_run("f:remembers")))
+    assert [value_of(worker.outcome(number).answer) for number in (1, 2)] == ["nothing", "nothing"]
+
+
+async def test_what_the_store_cannot_show_is_not_the_functions_failure(start: Start, tmp_path: Path) -> None:
+    worker = start("transactions")
+    with apsw.Connection(str(tmp_path / "app.db")) as connection:
+        connection.execute("UPDATE horizon SET ts = 5")
+    worker.tell(("run", 1, a_run("f:echo", what=1)))
+    what, number, text = worker.says()
+    assert (what, number) == ("unreadable", 1)
+    assert "the log reaches back to 5 only" in text
+
+
+async def test_an_action_waits_for_the_word_and_calls_back(start: Start) -> None:
+    worker = start("actions")
+    worker.tell(("act", 1, a_run("f:calls", "action")), ("act", 2, a_run("f:calls", "action")))
+    assert worker.says() == ("free", 1)
+    worker.tell(("start", 1))
+    asked = [worker.says(), worker.says()]
+    assert ("free", 2) in asked
+    what, call, number, kind, path, args = next(message for message in asked if message[0] == "call")
+    assert (what, number, kind, path, args) == ("call", 1, "query", "f:echo", b'{"what":1.0}')
+    worker.tell(("withdraw", 2), ("answer", call, answer_to_data(Answer(b'"a"'))))
+    what, call, *_ = worker.says()
+    assert what == "call"
+    worker.tell(("answer", call, answer_to_data(Answer(b'"b"'))))
+    what, number, answer = worker.says()
+    assert (what, number) == ("acted", 1)
+    assert value_of(answer_from_data(answer)) == ["a", "b"]
+
+
+async def test_an_answer_that_comes_after_its_action_has_ended_hurts_nobody(start: Start) -> None:
+    worker = start("actions")
+    worker.tell(("act", 1, a_run("f:calls", "action")))
+    assert worker.says() == ("free", 1)
+    worker.tell(("start", 1))
+    what, call, *_ = worker.says()
+    assert what == "call"
+    what, _, answer = worker.says()
+    failure = answer_from_data(answer).failure
+    assert failure is not None
+    assert "f:calls ran for more than 0.2 s" in failure.message
+    worker.tell(("answer", call, answer_to_data(Answer(b"1.0"))), ("act", 2, a_run("f:calls", "action")))
+    assert worker.says() == ("free", 2)
