@@ -56,6 +56,7 @@ async def test_acknowledged_mutations_survive_kills_exactly_once(
     acknowledged: Counter[str] = Counter()
     arrived = asyncio.Condition()
     stopping = False
+    shown = 0  # to a client that has been there from the beginning
 
     async with serving(write_app(tmp_path, f=APP), tmp_path / "data", development=False) as server:
 
@@ -69,14 +70,15 @@ async def test_acknowledged_mutations_survive_kills_exactly_once(
                         acknowledged[name] += 1
                         arrived.notify_all()
 
-        async def watch(client: AsyncClient, last: asyncio.Future[int]) -> None:
+        async def watch(client: AsyncClient) -> None:
+            nonlocal shown
             async for total in client.subscribe("f:total"):
-                if stopping and total == await last:
-                    return
+                async with arrived:
+                    shown = total
+                    arrived.notify_all()
 
-        last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         async with AsyncClient(server.url) as watcher:
-            watching = asyncio.create_task(watch(watcher, last))
+            watching = asyncio.create_task(watch(watcher))
             writers = [asyncio.create_task(write(f"c{number}")) for number in range(CLIENTS)]
             for _ in range(KILLS):
                 goal = acknowledged.total() + dice.randint(PAUSE_MIN, PAUSE_MAX)
@@ -95,6 +97,6 @@ async def test_acknowledged_mutations_survive_kills_exactly_once(
             async with AsyncClient(server.url) as reader:
                 for name, count in acknowledged.items():
                     assert await reader.query("f:numbers", {"client": name}) == list(range(count))
-                last.set_result(acknowledged.total())
-                # Each writer had a mutation under way when it was stopped, so one update at least was still to come.
-                await watching
+            async with arrived:
+                await arrived.wait_for(lambda: shown == acknowledged.total())
+            watching.cancel()
