@@ -112,7 +112,7 @@ class BlockingChannel:
 def run_to_data(run: Run) -> Message:
     """A run as plain data."""
     who = run.identity
-    identity = (who.token_identifier, who.subject, who.issuer) if who else None
+    identity = (who.token_identifier, who.subject, who.issuer, who.claims_json) if who else None
     return (run.kind, run.path, run.args, run.public, run.ts, run.now, run.seed, run.request_id, identity)
 
 
