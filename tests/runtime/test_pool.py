@@ -223,7 +223,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_counted(runtime: Runtime, name: str) -> None:
     told = asyncio.Event()
-    stop = runtime.queries.subscribe(runtime.query_key("f:counted", encoded(name=name), None), told.set)
+    stop = runtime.queries.subscribe(runtime.query_key("f:counted", encoded(name=name)), None, told.set)
     while await ask(runtime, "f:counted", name=name) == 0:
         await told.wait()
         told.clear()
@@ -292,7 +292,7 @@ async def test_a_query_that_was_stopped_is_answered_when_its_data_has_changed(na
     async with running(tmp_path) as (runtime, _):
         await change(runtime, "f:count", name="bad")
         told = asyncio.Event()
-        stop = runtime.queries.subscribe(runtime.query_key(f"f:{name}", encoded(name="bad"), None), told.set)
+        stop = runtime.queries.subscribe(runtime.query_key(f"f:{name}", encoded(name="bad")), None, told.set)
         assert (await failure_of(runtime, name, name="bad")).startswith("TimeLimitExceeded")
         await change(runtime, "f:reset", name="bad")
         await told.wait()
@@ -425,7 +425,7 @@ async def test_an_action_that_cancels_itself_or_stops_waiting_leaves_its_process
         ended = failure_in(await runtime.act("f:ends_itself", encoded()))
         assert ended.startswith("CancelledError")
         assert await act(runtime, "f:loses_interest") == 1
-        await until(lambda: not any(live.running for live in runtime.queries._live.values()))
+        await until(lambda: not runtime.queries.statistics()["running"])
         assert await act(runtime, "f:counts", name="x") == 1
         assert pool.statistics()["actions"] == 0
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from yugen.identity import Identity
 from yugen.intervals import Interval, point
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.storage.interface import Change, Commit
 
 A, B = QueryKey("a:a", b"{}"), QueryKey("b:b", b"{}")
+ADA, BOB = Identity.of("issuer", "ada"), Identity.of("issuer", "bob")
 
 
 class Bench:
@@ -19,30 +21,35 @@ class Bench:
     def __init__(self, cached_bytes_max: int = 1 << 20) -> None:
         self.queries = Queries(self._execute, 10, cached_bytes_max=cached_bytes_max)
         self.ran: list[tuple[str, int]] = []
+        self.callers: list[Identity | None] = []
         self.told: list[str] = []
+        self.personal = False
+        self.journal: str | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
         self.reads: Callable[[QueryKey], Sequence[Interval]] = lambda key: [point(key.path.encode())]
 
-    async def _execute(self, key: QueryKey, ts: int) -> Outcome:
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
         self.ran.append((key.path, ts))
+        self.callers.append(caller)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return Outcome(Answer(str(ts).encode()), tuple(self.reads(key)))
+        answer = Answer(str(ts).encode(), journal=key.journal or self.journal)
+        return Outcome(answer, tuple(self.reads(key)), reads_identity=self.personal)
 
     def write(self, ts: int, *keys: QueryKey) -> None:
         self.queries.publish(Commit(ts, tuple(Change(key.path.encode(), None, b"{}") for key in keys)))
 
-    def subscribe(self, key: QueryKey, name: str = "") -> Callable[[], None]:
-        return self.queries.subscribe(key, lambda: self.told.append(name or key.path))
+    def subscribe(self, key: QueryKey, name: str = "", caller: Identity | None = None) -> Callable[[], None]:
+        return self.queries.subscribe(key, caller, lambda: self.told.append(name or key.path))
 
-    async def at(self, key: QueryKey, ts: int) -> int:
-        return int((await self.queries.at(key, ts)).value or b"")
+    async def at(self, key: QueryKey, ts: int, caller: Identity | None = None) -> int:
+        return int((await self.queries.at(key, caller, ts)).value or b"")
 
-    def ask(self, key: QueryKey, ts: int) -> asyncio.Task[int]:
-        return asyncio.create_task(self.at(key, ts))
+    def ask(self, key: QueryKey, ts: int, caller: Identity | None = None) -> asyncio.Task[int]:
+        return asyncio.create_task(self.at(key, ts, caller))
 
 
 async def settled() -> None:
@@ -57,7 +64,7 @@ async def test_an_answer_is_computed_once_for_all_who_ask() -> None:
     assert bench.ran == [("a:a", 10)]
 
 
-async def test_another_identity_is_another_question() -> None:
+async def test_an_administrator_asks_another_question() -> None:
     bench = Bench()
     await bench.at(QueryKey("a:a", b"{}", public=False), 10)
     await bench.at(A, 10)
@@ -273,7 +280,7 @@ async def test_listeners_may_unsubscribe_themselves_and_others() -> None:
         for stop in stops:
             stop()
 
-    stops += [bench.queries.subscribe(A, leave), bench.queries.subscribe(B, leave)]
+    stops += [bench.queries.subscribe(A, None, leave), bench.queries.subscribe(B, None, leave)]
     await asyncio.gather(bench.at(A, 10), bench.at(B, 10))
     bench.write(20, A, B)
     assert bench.told == ["left"]
@@ -282,7 +289,7 @@ async def test_listeners_may_unsubscribe_themselves_and_others() -> None:
 
 async def test_one_callable_may_subscribe_twice() -> None:
     bench = Bench()
-    stops = [bench.queries.subscribe(A, bench.gate.set) for _ in range(2)]
+    stops = [bench.queries.subscribe(A, None, bench.gate.set) for _ in range(2)]
     await bench.at(A, 10)
     stops[0]()
     bench.gate.clear()
@@ -296,7 +303,7 @@ async def test_a_listener_that_fails_does_not_keep_others_from_hearing(caplog: p
     def broken() -> None:
         raise ValueError("no ears")
 
-    bench.queries.subscribe(A, broken)
+    bench.queries.subscribe(A, None, broken)
     bench.subscribe(A)
     await bench.at(A, 10)
     bench.write(20, A)
@@ -312,3 +319,95 @@ async def test_closing_stops_what_runs() -> None:
     await bench.queries.close()
     await asyncio.wait([asking])
     assert asking.cancelled()
+
+
+async def test_an_answer_that_does_not_look_at_who_asks_is_shared_by_all() -> None:
+    bench = Bench()
+    assert await asyncio.gather(*(bench.at(A, 10, caller) for caller in (ADA, BOB, None))) == [10] * 3
+    assert await bench.at(A, 10, BOB) == 10
+    assert bench.callers == [ADA]
+
+
+async def test_an_answer_that_looks_at_who_asks_is_for_them_alone() -> None:
+    bench = Bench()
+    bench.personal = True
+    assert await asyncio.gather(*(bench.at(A, 10, caller) for caller in (ADA, BOB, ADA))) == [10] * 3
+    assert await bench.at(A, 10, BOB) == 10
+    assert bench.callers == [ADA, BOB]
+
+
+async def test_personal_answers_run_side_by_side_once_they_are_known_to_be() -> None:
+    bench = Bench()
+    bench.personal = True
+    await bench.at(A, 10, ADA)
+    bench.gate.clear()
+    asked = [bench.ask(A, 10, caller) for caller in (BOB, None)]
+    await settled()
+    assert bench.callers == [ADA, BOB, None]
+    bench.gate.set()
+    assert await asyncio.gather(*asked) == [10, 10]
+
+
+async def test_whoever_subscribes_is_told_when_a_shared_answer_ends() -> None:
+    bench = Bench()
+    stops = [bench.subscribe(A, caller.subject, caller) for caller in (ADA, BOB)]
+    await asyncio.gather(*(bench.at(A, 10, each) for each in (ADA, BOB)))
+    bench.write(20, A)
+    assert bench.told == ["ada", "bob"]
+    await bench.at(A, 20, BOB)
+    assert bench.callers == [ADA, BOB]
+    for stop in stops:
+        stop()
+    assert bench.queries.statistics()["subscribed"] == 0
+
+
+async def test_only_its_owner_is_told_when_a_personal_answer_ends() -> None:
+    bench = Bench()
+    bench.personal = True
+    bench.subscribe(A, "ada", ADA)
+    bench.subscribe(A, "bob", BOB)
+    await bench.at(A, 10, ADA)
+    bench.reads = lambda key: [point(b"elsewhere")]
+    await bench.at(A, 10, BOB)
+    bench.write(20, A)
+    assert bench.told == ["ada"]
+    bench.write(30, QueryKey("elsewhere", b""))
+    assert bench.told == ["ada", "bob"]
+
+
+@pytest.mark.parametrize("personal", [True, False])
+async def test_a_query_may_begin_and_cease_to_look_at_who_asks(personal: bool) -> None:
+    bench = Bench()
+    bench.personal = personal
+    await asyncio.gather(*(bench.at(A, 10, each) for each in (ADA, BOB)))
+    bench.write(20, A)
+    bench.personal = not personal
+    assert await asyncio.gather(*(bench.at(A, 20, caller) for caller in (ADA, BOB))) == [20, 20]
+    ran = len(bench.ran)
+    assert await asyncio.gather(*(bench.at(A, 20, caller) for caller in (ADA, BOB))) == [20, 20]
+    assert len(bench.ran) == ran
+
+
+async def test_personal_answers_that_nobody_subscribes_to_give_way_to_newer_ones() -> None:
+    bench = Bench(cached_bytes_max=5000)
+    bench.personal = True
+    bench.subscribe(A, "nobody")
+    for n in range(100):
+        await bench.at(A, 10, Identity.of("issuer", str(n)))
+    await bench.at(A, 10, Identity.of("issuer", "99"))
+    assert len(bench.ran) == 100
+    await bench.at(A, 10, Identity.of("issuer", "0"))
+    assert len(bench.ran) == 101
+
+
+async def test_an_answer_with_a_journal_is_known_under_its_journal_too() -> None:
+    bench = Bench()
+    bench.journal = "up to 7"
+    page = QueryKey("a:a", b"{}", journal="up to 7")
+    await bench.at(A, 10)
+    bench.subscribe(page, "page")
+    assert (await bench.queries.at(page, None, 10)).journal == "up to 7"
+    assert len(bench.ran) == 1
+    bench.write(20, A)
+    assert bench.told == ["page"]
+    assert await bench.at(page, 20) == 20

@@ -162,7 +162,7 @@ def content(answer: Answer) -> Any:
 
 
 async def fresh(runtime: Runtime, key: QueryKey, ts: int) -> Any:
-    return content((await runtime._execute(key, ts)).answer)
+    return content((await runtime._execute(key, None, ts)).answer)
 
 
 @dataclass
@@ -182,7 +182,7 @@ class Subscriber:
     def __post_init__(self) -> None:
         self.ts = self.runtime.ts
         self.stale |= set(self.keys)
-        self.stops = [self.runtime.queries.subscribe(key, self._listener(key)) for key in self.keys]
+        self.stops = [self.runtime.queries.subscribe(key, None, self._listener(key)) for key in self.keys]
         self.wake.set()
 
     def _listener(self, key: QueryKey) -> Callable[[], None]:
@@ -197,7 +197,7 @@ class Subscriber:
         self.ts, stale = self.runtime.ts, sorted(self.stale, key=self.keys.index)
         self.stale.clear()
         with self.runtime.queries.holding(self.ts):
-            answers = await asyncio.gather(*(self.runtime.queries.at(key, self.ts) for key in stale))
+            answers = await asyncio.gather(*(self.runtime.queries.at(key, None, self.ts) for key in stale))
             for key, answer in zip(stale, answers, strict=True):
                 self.held[key] = content(answer)
             # Those not asked again count as right at this timestamp too.
@@ -215,7 +215,7 @@ class Subscriber:
 
 
 def keys_of(runtime: Runtime, dice: random.Random) -> list[QueryKey]:
-    keys = [runtime.query_key(path, encoded(**args), None) for path, args in queries(dice)]
+    keys = [runtime.query_key(path, encoded(**args)) for path, args in queries(dice)]
     return list(dict.fromkeys(keys))
 
 

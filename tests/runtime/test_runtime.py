@@ -100,7 +100,7 @@ async def test_50_concurrent_increments_come_to_50(kind: str, tmp_path: Path, co
 async def test_a_table_made_on_the_fly_wakes_those_who_missed_it(counters: Path) -> None:
     async with engine(MemoryStore(interleaving(2)), counters) as runtime:
         told: list[str] = []
-        runtime.queries.subscribe(runtime.query_key("counters:notes", b"{}", None), lambda: told.append("notes"))
+        runtime.queries.subscribe(runtime.query_key("counters:notes", b"{}"), None, lambda: told.append("notes"))
         assert await ask(runtime, "counters:notes") == 0
         await asyncio.gather(*(change(runtime, "counters:note", text=f"{n}") for n in range(10)))
         assert told
@@ -274,9 +274,9 @@ async def test_a_request_that_failed_runs_again(counters: Path) -> None:
 async def test_the_answer_precedes_all_word_of_the_change(counters: Path) -> None:
     async with engine(MemoryStore(), counters) as runtime:
         heard: list[str] = []
-        key = runtime.query_key("counters:value", encoded(name="a"), None)
-        runtime.queries.subscribe(key, lambda: heard.append("changed"))
-        await runtime.queries.at(key, runtime.ts)
+        key = runtime.query_key("counters:value", encoded(name="a"))
+        runtime.queries.subscribe(key, None, lambda: heard.append("changed"))
+        await runtime.queries.at(key, None, runtime.ts)
 
         def answered(answer: MutationAnswer) -> None:
             assert answer.ts is not None

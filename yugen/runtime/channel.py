@@ -113,25 +113,26 @@ def run_to_data(run: Run) -> Message:
     """A run as plain data."""
     who = run.identity
     identity = (who.token_identifier, who.subject, who.issuer, who.claims_json) if who else None
-    return (run.kind, run.path, run.args, run.public, run.ts, run.now, run.seed, run.request_id, identity)
+    return (run.kind, run.path, run.args, run.public, run.ts, run.now, run.seed, run.request_id, identity, run.journal)
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity = data
-    return Run(kind, path, args, public, ts, now, seed, request_id, Identity(*identity) if identity else None)
+    kind, path, args, public, ts, now, seed, request_id, identity, journal = data
+    who = Identity(*identity) if identity else None
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal)
 
 
 def answer_to_data(answer: Answer) -> Message:
     """An answer as plain data."""
     failure = (answer.failure.message, answer.failure.data) if answer.failure else None
-    return (answer.value, failure, answer.log_lines)
+    return (answer.value, failure, answer.log_lines, answer.journal)
 
 
 def answer_from_data(data: Message) -> Answer:
     """The answer that `answer_to_data` was given."""
-    value, failure, log_lines = data
-    return Answer(value, Failure(*failure) if failure else None, log_lines)
+    value, failure, log_lines, journal = data
+    return Answer(value, Failure(*failure) if failure else None, log_lines, journal)
 
 
 def outcome_to_data(outcome: Outcome) -> Message:

@@ -22,11 +22,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller learns: the encoded JSON of the value, or the failure; and the lines the function logged."""
+    """What a caller learns: the encoded JSON of the value, or the failure; and the lines the function logged.
+
+    `journal` is what a paginated query asks to be given when it runs again.
+    """
 
     value: bytes | None = None
     failure: Failure | None = None
     log_lines: tuple[str, ...] = ()
+    journal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

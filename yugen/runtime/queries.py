@@ -7,11 +7,13 @@ that span it is given to everyone; after it the query runs again, once, however 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 
 from yugen.identity import Identity
 from yugen.intervals import Interval
@@ -33,19 +35,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueryKey:
-    """What is asked: a function by its canonical path, its arguments as canonical JSON, and who asks."""
+    """What is asked: a function by its canonical path, its arguments as canonical JSON, and where its page ends.
+
+    Attributes:
+        public: whether internal functions look missing.
+        journal: what an earlier run of the query asked to remember, see `yugen.functions.pagination`.
+    """
 
     path: str
     args: bytes
-    identity: Identity | None = None
     public: bool = True
+    journal: str | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _Result:
     """An answer and its span: right at ts when start <= ts, and ts < end once there is an end.
 
-    A result without an end stands in the index under what it read. `size` is what keeping it takes, in bytes.
+    A result without an end that is kept stands in the index under what it read. `size` is what keeping it takes, in
+    bytes. It is for everyone, or for the one caller who is in it.
     """
 
     answer: Answer
@@ -53,51 +61,91 @@ class _Result:
     start: Timestamp
     end: Timestamp | None
     size: int
+    personal: bool
+    caller: Identity | None
 
     def holds_at(self, ts: Timestamp) -> bool:
         return self.start <= ts and (self.end is None or ts < self.end)
 
+    def is_for(self, caller: Identity | None) -> bool:
+        return not self.personal or self.caller == caller
+
 
 @dataclass(slots=True, eq=False)
-class _Live:
-    """One query that somebody asks or has asked.
+class _Slot:
+    """The place of one answer: of a caller's own, or of the one that everyone gets.
 
     `result` starts as None, becomes the newest answer, and stays when a commit ends its span. `running` is the
-    execution under way, if any.
+    execution under way, if any. `listeners` are the caller's; everyone's slot has none of its own and tells them all.
     """
 
-    key: QueryKey
-    listeners: dict[object, Listener]
+    query: _Query
+    caller: Identity | None = None
+    listeners: dict[object, Listener] = field(default_factory=dict)
     result: _Result | None = None
     running: asyncio.Task[_Result] | None = None
+
+
+class _Query:
+    """One query that somebody asks or has asked.
+
+    Up to the moment at which a function looks at who asks, it runs the same for everyone. So either all its answers at
+    a timestamp are personal or none is, and one that was not is good for everyone.
+
+    Attributes:
+        everyone: the answer for all callers.
+        callers: the slots of those who subscribe, or who got an answer of their own.
+        personal: whether the newest run looked at who asked; the next one probably will.
+        listening: how many subscribe.
+    """
+
+    __slots__ = ("callers", "everyone", "key", "listening", "personal")
+
+    def __init__(self, key: QueryKey) -> None:
+        self.key = key
+        self.everyone = _Slot(self)
+        self.callers: dict[Identity | None, _Slot] = {}
+        self.personal = False
+        self.listening = 0
+
+    def of(self, caller: Identity | None) -> _Slot:
+        """The caller's own slot."""
+        slot = self.callers.get(caller)
+        if slot is None:
+            slot = self.callers[caller] = _Slot(self, caller)
+        return slot
+
+    def slots(self) -> Iterator[_Slot]:
+        yield self.everyone
+        yield from self.callers.values()
 
 
 class Queries:
     """The query cache and the subscriptions of one node.
 
     Args:
-        execute: runs a query at a timestamp.
+        execute: runs a query for a caller at a timestamp.
         newest: the newest published timestamp.
         cached_bytes_max: size of the answers kept for queries that nobody subscribes to.
     """
 
     def __init__(
         self,
-        execute: Callable[[QueryKey, Timestamp], Awaitable[Outcome]],
+        execute: Callable[[QueryKey, Identity | None, Timestamp], Awaitable[Outcome]],
         newest: Timestamp,
         *,
         cached_bytes_max: int = CACHED_BYTES_MAX,
     ) -> None:
         self._execute = execute
         self._cached_bytes_max = cached_bytes_max
-        self._live: dict[QueryKey, _Live] = {}
-        self._idle: OrderedDict[QueryKey, int] = OrderedDict()  # to their sizes, the longest unasked first
+        self._queries: dict[QueryKey, _Query] = {}
+        self._idle: OrderedDict[_Slot, int] = OrderedDict()  # to their sizes, the longest unasked first
         self._idle_bytes = 0
-        self._index: IntervalIndex[_Live] = IntervalIndex()
+        self._index: IntervalIndex[_Slot] = IntervalIndex()
         self._window = RecentWrites(newest)
 
-    async def at(self, key: QueryKey, ts: Timestamp) -> Answer:
-        """The answer at a timestamp that has been published, and is the newest or is being held.
+    async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
+        """The answer for a caller at a timestamp that has been published, and is the newest or is being held.
 
         Raises:
             LookupError: nobody holds `ts` and newer commits have been published.
@@ -106,39 +154,46 @@ class Queries:
         """
         with self.holding(ts):
             while True:
-                live = self._live_for(key)
-                result = live.result
-                if result is not None and result.holds_at(ts):
-                    self._settle(live)
-                    if result.end is not None:
-                        # It ended before some who get it now subscribed; nothing else would tell them.
-                        self._tell(live)
-                    return result.answer
-                if live.running is None:
-                    live.running = asyncio.get_running_loop().create_task(self._run(live, ts))
-                    live.running.add_done_callback(_seen)
+                query = self._query(key)
+                for slot in (query.everyone, query.callers.get(caller)):
+                    if slot is not None and slot.result is not None and slot.result.holds_at(ts):
+                        result = slot.result
+                        self._settle(slot)
+                        if result.end is not None:
+                            # It ended before some who get it now subscribed; nothing else would tell them.
+                            self._tell(slot)
+                        return result.answer
+                slot = query.of(caller) if query.personal else query.everyone
+                if slot.running is None:
+                    slot.running = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
+                    slot.running.add_done_callback(_seen)
                 # Whoever stops waiting must not take the answer from the others.
-                result = await asyncio.shield(live.running)
-                if result.holds_at(ts):
+                result = await asyncio.shield(slot.running)
+                if result.is_for(caller) and result.holds_at(ts):
                     return result.answer
 
     def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
         """Keeps what is needed to answer at `ts`, which is published, while newer commits arrive."""
         return self._window.holding(ts)
 
-    def subscribe(self, key: QueryKey, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` when an answer that was given has ended by a commit; returns what stops it.
+    def subscribe(self, key: QueryKey, caller: Identity | None, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` when an answer that was given to a caller has ended by a commit; returns what stops it.
 
         It may be called when nothing has changed, but never misses a change. It must not ask queries itself.
         """
-        live = self._live_for(key)
+        query = self._query(key)
+        slot = query.of(caller)
         token = object()
-        live.listeners[token] = listener
-        self._settle(live)
+        slot.listeners[token] = listener
+        query.listening += 1
+        self._settle(slot)
+        self._settle(query.everyone)
 
         def unsubscribe() -> None:
-            if live.listeners.pop(token, None) is not None:
-                self._settle(live)
+            if slot.listeners.pop(token, None) is not None:
+                query.listening -= 1
+                self._settle(slot)
+                self._settle(query.everyone)
 
         return unsubscribe
 
@@ -146,89 +201,102 @@ class Queries:
         """Takes in a commit: ends the answers it overlaps and tells their listeners."""
         ended = self._index.readers(self._window.add(commit))
         # First all of them, then word of it: a listener finds everything in order, whatever it does.
-        for live in ended:
-            assert live.result is not None
-            self._index.remove(live, live.result.reads)
-            live.result.end = commit.ts
-        for live in ended:
-            self._tell(live)
-            self._settle(live)
+        for slot in ended:
+            assert slot.result is not None
+            self._index.remove(slot, slot.result.reads)
+            slot.result.end = commit.ts
+        for slot in ended:
+            self._tell(slot)
+            self._settle(slot)
 
     def statistics(self) -> dict[str, int]:
         """How many queries are kept, subscribed to and running, and over how many intervals."""
+        queries = self._queries.values()
         return {
-            "kept": len(self._live),
-            "subscribed": sum(1 for live in self._live.values() if live.listeners),
-            "running": sum(1 for live in self._live.values() if live.running),
+            "kept": len(queries),
+            "subscribed": sum(1 for query in queries if query.listening),
+            "running": sum(1 for query in queries for slot in query.slots() if slot.running),
             "intervals": len(self._index),
         }
 
     async def close(self) -> None:
         """Stops what is running; who waits for it is cancelled."""
-        running = [live.running for live in self._live.values() if live.running is not None]
+        running = [slot.running for query in self._queries.values() for slot in query.slots() if slot.running]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _run(self, live: _Live, ts: Timestamp) -> _Result:
+    async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
+        query = slot.query
         with self.holding(ts):
             try:
-                outcome = await self._execute(live.key, ts)
+                outcome = await self._execute(query.key, caller, ts)
                 end = self._window.first_overlap(outcome.reads, ts)
-                result = _Result(outcome.answer, outcome.reads, ts, end, _size(outcome))
-                self._keep(live, result)
+                result = _Result(outcome.answer, outcome.reads, ts, end, _size(outcome), outcome.reads_identity, caller)
+                self._keep(query, result)
+                journal = outcome.answer.journal
+                if journal != query.key.journal and end is None:
+                    # Whoever gets this answer asks with its journal from here on, and is to find it there.
+                    self._keep(self._query(dataclasses.replace(query.key, journal=journal)), copy(result))
             finally:
-                live.running = None
-                self._settle(live)
-        if end is not None:
-            self._tell(live)
+                slot.running = None
+                self._settle(slot)
         return result
 
-    def _keep(self, live: _Live, result: _Result) -> None:
-        kept = live.result
-        if kept is not None:
-            if kept.start > result.start:
-                return
-            assert kept.end is not None, "a query does not run where its answer is known"
-        live.result = result
-        if result.end is None:
-            self._index.add(live, result.reads)
+    def _keep(self, query: _Query, result: _Result) -> None:
+        query.personal = result.personal
+        slot = query.of(result.caller) if result.personal else query.everyone
+        kept = slot.result
+        # Another run may have been faster: callers whose runs turn out not to be personal run side by side.
+        newer = kept is None or (kept.end is not None and kept.start <= result.start)
+        if newer:
+            slot.result = result
+        if newer and result.end is None:
+            self._index.add(slot, result.reads)
+        else:
+            self._tell(slot)  # who gets it holds an answer that nothing will end any more
+        self._settle(slot)
 
-    @staticmethod
-    def _tell(live: _Live) -> None:
-        for listener in tuple(live.listeners.values()):
+    def _tell(self, slot: _Slot) -> None:
+        told = slot.query.callers.values() if slot is slot.query.everyone else (slot,)
+        for listener in [listener for each in told for listener in each.listeners.values()]:
             try:
                 listener()
             except Exception:
-                logger.exception("a listener of %s failed", live.key.path)
+                logger.exception("a listener of %s failed", slot.query.key.path)
 
-    def _live_for(self, key: QueryKey) -> _Live:
-        live = self._live.get(key)
-        if live is None:
-            live = self._live[key] = _Live(key, {})
-        return live
+    def _query(self, key: QueryKey) -> _Query:
+        query = self._queries.get(key)
+        if query is None:
+            query = self._queries[key] = _Query(key)
+        return query
 
-    def _settle(self, live: _Live) -> None:
-        """Keeps a query that nobody subscribes to for as long as its answer holds and there is room."""
-        if self._live.get(live.key) is not live:
+    def _settle(self, slot: _Slot) -> None:
+        """Keeps an answer that nobody subscribes to for as long as it holds and there is room."""
+        query = slot.query
+        self._idle_bytes -= self._idle.pop(slot, 0)
+        if slot.running or slot.listeners or (slot is query.everyone and query.listening):
             return
-        self._idle_bytes -= self._idle.pop(live.key, 0)
-        if live.listeners or live.running:
+        if slot.result is None or slot.result.end is not None:
+            self._drop(slot)
             return
-        if live.result is None or live.result.end is not None:
-            self._drop(live)
-            return
-        self._idle[live.key] = live.result.size
-        self._idle_bytes += self._idle[live.key]
+        self._idle[slot] = slot.result.size
+        self._idle_bytes += slot.result.size
         while self._idle_bytes > self._cached_bytes_max:
             oldest, size = self._idle.popitem(last=False)
             self._idle_bytes -= size
-            self._drop(self._live[oldest])
+            self._drop(oldest)
 
-    def _drop(self, live: _Live) -> None:
-        del self._live[live.key]
-        if live.result is not None and live.result.end is None:
-            self._index.remove(live, live.result.reads)
+    def _drop(self, slot: _Slot) -> None:
+        query = slot.query
+        if slot.result is not None and slot.result.end is None:
+            self._index.remove(slot, slot.result.reads)
+        slot.result = None
+        if slot is not query.everyone:
+            query.callers.pop(slot.caller, None)
+        everyone = query.everyone
+        if not query.callers and everyone.result is None and not everyone.running and query.key in self._queries:
+            del self._queries[query.key]
 
 
 def _size(outcome: Outcome) -> int:

@@ -22,6 +22,8 @@ class Run:
         now: what `ctx.now` says, in milliseconds since the epoch.
         seed: what `ctx.random` starts from.
         request_id: 16 hex digits that stand before the text of an error.
+        identity: who calls, if they are signed in.
+        journal: where an earlier run of this query ended its page.
     """
 
     kind: Kind
@@ -33,3 +35,4 @@ class Run:
     seed: bytes
     request_id: str
     identity: Identity | None = None
+    journal: str | None = None

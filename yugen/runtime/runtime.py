@@ -128,13 +128,13 @@ class Runtime:
         await self._runner.close()
         await self._store.close()
 
-    def query_key(self, path: str, args: bytes, identity: Identity | None, *, public: bool = True) -> QueryKey:
+    def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
         """What a query is cached and subscribed to under. `args` is canonical JSON in the encoded form."""
         try:
             path = canonical_path(path)
         except FunctionNotFound:
             path = path[:1024]
-        return QueryKey(path, args, identity, public)
+        return QueryKey(path, args, public, journal)
 
     async def query(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:
         """The answer of a query at the newest timestamp.
@@ -143,7 +143,7 @@ class Runtime:
             Overloaded: too much is waiting already.
             StorageError: the store could not be read.
         """
-        return await self.queries.at(self.query_key(path, args, identity, public=public), self.ts)
+        return await self.queries.at(self.query_key(path, args, public=public), identity, self.ts)
 
     async def mutate(
         self,
@@ -213,8 +213,8 @@ class Runtime:
         run = self._run("action", path, args, identity, public, self.ts)
         return run if isinstance(run, Answer) else await self._runner.act(run, call)
 
-    async def _execute(self, key: QueryKey, ts: Timestamp) -> Outcome:
-        run = self._run("query", key.path, key.args, key.identity, key.public, ts)
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
+        run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
         return Outcome(run) if isinstance(run, Answer) else await self._runner.transact(run)
 
     def _run(
@@ -226,6 +226,7 @@ class Runtime:
         public: bool,
         ts: Timestamp,
         request_id: str | None = None,
+        journal: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         try:
@@ -233,7 +234,7 @@ class Runtime:
         except FunctionNotFound as error:
             return _refused(error, request_id)
         now = self._clock() / 1_000_000
-        return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity)
+        return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity, journal)
 
     async def _attempt(self, call: _Call) -> MutationAnswer | None:
         """One run and its commit; None when it conflicts."""

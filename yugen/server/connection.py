@@ -282,7 +282,7 @@ class Connection:
                 key = self._subscribed(query, caller)
             except values.InvalidValue as error:
                 return _invalid(query.path, error)
-            return await self._runtime.queries.at(key, ts)
+            return await self._runtime.queries.at(key, caller.identity, ts)
 
     def _subscribed(self, query: AddQuery, caller: Caller) -> QueryKey:
         """Sees to it that the connection hears of changes of a query, and gives what to ask it by."""
@@ -290,8 +290,8 @@ class Connection:
         if before is not None and before.caller == caller:
             return before.key
         args = values.canonical(values.decode(query.args))
-        key = self._runtime.query_key(query.path, args, caller.identity, public=not caller.admin)
-        end = self._runtime.queries.subscribe(key, lambda: self._invalidated(query.query_id))
+        key = self._runtime.query_key(query.path, args, public=not caller.admin)
+        end = self._runtime.queries.subscribe(key, caller.identity, lambda: self._invalidated(query.query_id))
         self._unsubscribe(query.query_id)
         self._subscriptions[query.query_id] = _Subscription(key, caller, end)
         return key
