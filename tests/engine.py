@@ -20,6 +20,9 @@ from yugen.storage.interface import Store
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.storage.sqlite import SqliteStore
 
+SECRET = bytes(32)
+"""Seals the cursors of tests, which hide nothing."""
+
 
 @asynccontextmanager
 async def engine(
@@ -39,7 +42,7 @@ async def engine(
         clock: nanoseconds since the epoch.
         wrap: makes the runner to use out of the inline one.
     """
-    runtime = Runtime(store, wrap(InlineRunner(load(app), store, development=development)), clock=clock)
+    runtime = Runtime(store, wrap(InlineRunner(load(app), store, secret=SECRET, development=development)), clock=clock)
     try:
         await runtime.start()
         yield runtime

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from yugen.errors import YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
+    from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.identity import Identity
     from yugen.schema import UNSET, Document, Id, Index
     from yugen.server.yugen import Yugen
@@ -30,6 +31,7 @@ _HOMES = {
         "mutation",
         "query",
     ),
+    "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.identity": ("Identity",),
     "yugen.schema": ("UNSET", "Document", "Id", "Index"),
     "yugen.server.yugen": ("Yugen",),
@@ -48,6 +50,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "MutationCtx",
     "ActionCtx",
     "Identity",
+    "PaginationOptions",
+    "PaginationResult",
     "Document",
     "Id",
     "Index",

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from tests.engine import SECRET
 from yugen import ids, keys, values
 from yugen.bounds import Bound, InvalidRange, between, gt, gte, lt, lte
 from yugen.catalog import TABLES, Catalog, IndexSpec, TableSpec
+from yugen.functions.cursors import Cursors
 from yugen.functions.database import (
     DatabaseReader,
     DatabaseWriter,
@@ -25,6 +27,7 @@ from yugen.functions.database import (
     TableNotFound,
     Tables,
 )
+from yugen.functions.pagination import Pages
 from yugen.ids import InvalidId
 from yugen.intervals import Interval
 from yugen.runtime.transaction import Transaction
@@ -76,6 +79,10 @@ def spec(number: int, cls: type[Document]) -> TableSpec:
     return TableSpec(cls.__table__, number, (IndexSpec("by_creation_time", 1, ()), *indexes))
 
 
+def pages(journal: str | None = None) -> Pages:
+    return Pages(Cursors(SECRET), remembers=True, journal=journal)
+
+
 class Desk:
     """A database of two tables, with one transaction after another."""
 
@@ -83,6 +90,7 @@ class Desk:
         self.store = MemoryStore()
         self.catalog = Catalog([spec(10_001, User), spec(10_002, Message)])
         self.tables = Tables(DOCUMENTS)
+        self.pages = pages()
         self.dice = random.Random(7)
         self.ts = 0
         self.now = 1_000.0
@@ -95,7 +103,7 @@ class Desk:
         self.transaction = Transaction(
             await self.store.snapshot(self.ts), self.catalog, now=self.now, random_bytes=self.dice.randbytes
         )
-        return DatabaseWriter(self.transaction, self.tables)
+        return DatabaseWriter(self.transaction, self.tables, self.pages)
 
     async def _enter_tables(self) -> None:
         transaction = Transaction(await self.store.snapshot(0), self.catalog, now=1.0, random_bytes=self.dice.randbytes)
@@ -347,7 +355,7 @@ async def test_an_id_of_another_table_or_none(db: DatabaseWriter) -> None:
 
 
 async def test_a_stored_document_that_fits_no_more_says_so(desk: Desk, db: DatabaseWriter) -> None:
-    plain = DatabaseWriter(desk.transaction, Tables({}))
+    plain = DatabaseWriter(desk.transaction, Tables({}), desk.pages)
     wrong = await plain.insert("users", {"name": 3})
     with pytest.raises(
         DocumentInvalid,
@@ -501,7 +509,7 @@ async def test_a_query_equals_filtering_and_sorting_all_documents(
     store = MemoryStore(pause=_at_once)
     catalog = Catalog([spec(10_001, Item)])
     transaction = Transaction(await store.snapshot(0), catalog, now=1.0, random_bytes=random.Random(1).randbytes)
-    db = DatabaseWriter(transaction, Tables({"items": Item}))
+    db = DatabaseWriter(transaction, Tables({"items": Item}), pages())
     placed: list[Any] = []
     for fields in given_items:
         one = await db.insert(Item, fields)
@@ -540,7 +548,9 @@ async def test_what_is_not_asked_for_does_not_count_as_read(desk: Desk, five: Da
     await five.query(User).take(2)
     entries = [
         keys.entry_key(10_001, 1, [user.creation_time], ids.decode_id(user.id)[1])
-        for user in await DatabaseReader((await desk.begin())._transaction, desk.tables).query(User).collect()
+        for user in await DatabaseReader((await desk.begin())._transaction, desk.tables, desk.pages)
+        .query(User)
+        .collect()
     ]
     db = await desk.begin()
     await db.query(User).take(2)

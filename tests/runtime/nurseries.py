@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 
+from tests.engine import SECRET
 from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.limits import RunLimits
+from yugen.runtime.setup import Setup
 
 
 @contextmanager
@@ -23,7 +24,8 @@ def nursery(app: Path, limits: RunLimits | None = None) -> Iterator[tuple[Blocki
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
     theirs.close()
     channel = BlockingChannel(ours)
-    channel.send(("load", str(app), str(app.parent / "app.db"), True, astuple(limits or RunLimits())))
+    setup = Setup(app, app.parent / "app.db", SECRET, True, limits or RunLimits())
+    channel.send(("load", setup.to_data()))
     try:
         yield channel, process
     finally:

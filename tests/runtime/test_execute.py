@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.apps import write_app
-from tests.engine import encoded, value_of
+from tests.engine import SECRET, encoded, value_of
 from yugen import values
 from yugen.catalog import Catalog
 from yugen.functions.info import Kind
@@ -118,7 +118,7 @@ APP = {
 class Bench:
     def __init__(self, app: Path, *, development: bool = True) -> None:
         self.store = MemoryStore()
-        self.executor = Executor(load(app), Catalog(), development=development)
+        self.executor = Executor(load(app), Catalog(), secret=SECRET, development=development)
 
     def run(
         self, kind: Kind, name: str, /, *, public: bool = True, identity: Identity | None = None, **args: Any

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.engine import encoded, value_of
+from tests.engine import SECRET, encoded, value_of
 from yugen.catalog import Catalog
 from yugen.functions.info import Kind
 from yugen.functions.registry import load
@@ -30,7 +30,7 @@ def run_of(kind: Kind, path: str, **args: object) -> Run:
 
 
 async def test_it_knows_its_app_before_it_starts(counters: Path) -> None:
-    runner: Runner = InlineRunner(load(counters), MemoryStore())
+    runner: Runner = InlineRunner(load(counters), MemoryStore(), secret=SECRET)
     assert runner.info.functions["counters:add"].kind == "mutation"
     assert not runner.info.functions["counters:reset"].public
     assert runner.info.tables["counters"]["by_name"].unique
@@ -38,7 +38,7 @@ async def test_it_knows_its_app_before_it_starts(counters: Path) -> None:
 
 async def test_snapshots_are_closed_whatever_happens(counters: Path) -> None:
     store = CountingStore()
-    runner = InlineRunner(load(counters), store)
+    runner = InlineRunner(load(counters), store, secret=SECRET)
     await runner.start(Catalog())
     for path in ("counters:notes", "counters:nope"):
         await runner.transact(run_of("query", path))
@@ -46,7 +46,7 @@ async def test_snapshots_are_closed_whatever_happens(counters: Path) -> None:
 
 
 async def test_calls_of_an_action_go_out_and_come_back(counters: Path) -> None:
-    runner = InlineRunner(load(counters), MemoryStore())
+    runner = InlineRunner(load(counters), MemoryStore(), secret=SECRET)
     await runner.start(Catalog())
     calls: list[tuple[Kind, str, bytes]] = []
 

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from tests.apps import write_app
-from tests.engine import act, ask, change, encoded, value_of
+from tests.engine import SECRET, act, ask, change, encoded, value_of
 from yugen.catalog import TABLES
 from yugen.keys import table_of
 from yugen.runtime import processes
@@ -26,6 +26,7 @@ from yugen.runtime.pool import AppFailed, WorkerPool
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.setup import Setup
 from yugen.storage.sqlite import SqliteStore
 
 LIMITS = RunLimits(transaction_seconds=0.5, grace_seconds=0.2, action_seconds=0.5)
@@ -172,7 +173,7 @@ async def running(
     folder: Path, limits: RunLimits = LIMITS, text: str = APP
 ) -> AsyncIterator[tuple[Runtime, WorkerPool]]:
     database = folder / "app.db"
-    pool = await WorkerPool.launch(write_app(folder, f=text), database, development=True, limits=limits)
+    pool = await WorkerPool.launch(Setup(write_app(folder, f=text), database, SECRET, True, limits))
     runtime = Runtime(SqliteStore(database), pool)
     try:
         await runtime.start()
@@ -477,7 +478,7 @@ async def test_an_app_that_never_finishes_loading_can_be_closed(
 ) -> None:
     monkeypatch.setattr(processes, "GOODBYE_SECONDS_MAX", 0.01)
     app = write_app(tmp_path, f="import threading\nthreading.Event().wait()")
-    launching = asyncio.create_task(WorkerPool.launch(app, tmp_path / "app.db", development=True))
+    launching = asyncio.create_task(WorkerPool.launch(Setup(app, tmp_path / "app.db", SECRET)))
     await until(lambda: children(os.getpid()))
     process = nursery()
     launching.cancel()
@@ -487,7 +488,7 @@ async def test_an_app_that_never_finishes_loading_can_be_closed(
 
 
 async def test_a_worker_that_cannot_read_the_database_says_so_at_the_start(tmp_path: Path) -> None:
-    pool = await WorkerPool.launch(write_app(tmp_path, f=APP), tmp_path / "none.db", development=True)
+    pool = await WorkerPool.launch(Setup(write_app(tmp_path, f=APP), tmp_path / "none.db", SECRET))
     try:
         with pytest.raises(Overloaded, match=r"none\.db"):
             await pool.start(Runtime(SqliteStore(tmp_path / "app.db"), pool).catalog)

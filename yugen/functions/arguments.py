@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 
@@ -84,7 +84,10 @@ class Signature:
                         f"{self.path}: arguments come by name; `{parameter.name}` must be an ordinary parameter."
                     )
             default = dataclasses.MISSING if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (hints.get(parameter.name, Any), default)
+            annotation = hints.get(parameter.name, Any)
+            if (wire_name := getattr(annotation, "__argument__", None)) and _alias(annotation, default) is None:
+                annotation = Annotated[annotation, Field(alias=wire_name)]
+            fields[parameter.name] = (annotation, default)
         return fields
 
     def bind(self, args: Mapping[str, Any], catalog: Catalog | None) -> dict[str, Any]:

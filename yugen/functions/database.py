@@ -13,6 +13,7 @@ from yugen import bounds, ids, keys, values
 from yugen.bounds import Bound, InvalidRange
 from yugen.catalog import BY_CREATION_TIME, CREATION_TIME, FIRST_USER_TABLE, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
+from yugen.functions.pagination import Pages, PaginationOptions, PaginationResult
 from yugen.intervals import Interval
 from yugen.schema import UNSET, Document, Id, Index, as_wire, check_name, stored_names
 from yugen.storage.interface import Row
@@ -25,6 +26,9 @@ Order = Literal["asc", "desc"]
 
 _PAGE = 1000
 """Rows asked of the store at a time when all are wanted."""
+
+_PAGE_BATCH = 100
+"""Rows asked of the store at a time for a page, whose bytes are counted in between."""
 
 
 class DocumentNotFound(Refused):
@@ -203,9 +207,10 @@ def table_name(table: type[Document] | str) -> str:
 class DatabaseReader:
     """Reads of one transaction."""
 
-    def __init__(self, transaction: Transaction, tables: Tables) -> None:
+    def __init__(self, transaction: Transaction, tables: Tables, pages: Pages) -> None:
         self._transaction = transaction
         self._tables = tables
+        self._pages = pages
 
     @overload
     async def get(self, id: Id[D], /) -> D | None: ...
@@ -416,6 +421,41 @@ class TableQuery(Generic[D]):
         if len(found) > 1:
             raise NotUnique(f"unique: the range holds more than one document of {self._table}; narrow it or use first.")
         return found[0] if found else None
+
+    async def paginate(self, options: PaginationOptions, /) -> PaginationResult[D]:
+        """One page of the range, which stays gapless while documents come and go; see `PaginationOptions`.
+
+        A query may do this once.
+
+        Raises:
+            InvalidCursor: a cursor is not one of this query.
+        """
+        table = await self._db._transaction.table(self._table)
+        if table is None:
+            # As long as nothing was ever inserted: a page of no documents, of the query as it will be then.
+            table = TableSpec(self._table, 0)
+        spec = self._spec(table)
+        interval = self._interval(table, spec)
+        reverse = self._order == "desc"
+        page = self._db._pages.begin(options, interval, query=self._fingerprint(spec, interval), reverse=reverse)
+        rows = self._db._transaction.rows(*page.rest, reverse=reverse)
+        documents: list[D] = []
+        exhausted = False
+        while not exhausted and (wanted := page.wants(len(documents))):
+            batch = min(wanted, _PAGE_BATCH)
+            taken = await rows.take(batch)
+            exhausted = len(taken) < batch
+            for row in taken:
+                page.read(row.key, len(row.value))
+            documents += self._kept(taken)
+        return page.result(documents, exhausted=exhausted)
+
+    def _fingerprint(self, spec: IndexSpec, interval: Interval) -> bytes:
+        """What tells the range of this query from any other, in every deployment that has this table."""
+        (start, end), prefix_size = interval, len(keys.index_prefix(0, 0))
+        bounded = end.startswith(start[:prefix_size])
+        parts = self._table, spec.name, spec.fields, self._order, start[prefix_size:], end[prefix_size:] * bounded
+        return repr(parts).encode()
 
     async def count(self) -> int:
         """How many documents the range has. Reads all of them."""

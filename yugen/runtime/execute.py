@@ -10,6 +10,7 @@ import logging
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import Refused, YugenError
 from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
+from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, Tables
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.names import canonical_path
+from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
 from yugen.runtime import logs
 from yugen.runtime.outcome import Answer, Failure, Outcome
@@ -45,12 +48,14 @@ class Executor:
     Args:
         app: the loaded app.
         catalog: the tables of the deployment.
+        secret: seals cursors.
         development: whether the text of errors goes to clients.
     """
 
-    def __init__(self, app: App, catalog: Catalog, *, development: bool) -> None:
+    def __init__(self, app: App, catalog: Catalog, *, secret: bytes, development: bool) -> None:
         self.app = app
         self.catalog = catalog
+        self._cursors = Cursors(secret)
         self._tables = Tables(app.documents)
         self._development = development
 
@@ -59,7 +64,8 @@ class Executor:
         dice = random.Random(run.seed)
         auth = Auth(run.identity)
         transaction = Transaction(snapshot, self.catalog, now=run.now, random_bytes=dice.randbytes)
-        nested = _Nested(self, transaction, auth, run.now, dice)
+        pages = Pages(self._cursors, remembers=run.kind == "query", journal=run.journal)
+        nested = _Nested(self, transaction, auth, pages, run.now, dice)
 
         async def body() -> bytes:
             registered = self.app.find(run.path, public=run.public)
@@ -68,6 +74,9 @@ class Executor:
             return registered.signature.encode_result(result)
 
         answer = await self._answer(run, body)
+        # A run that fails before it comes to its page leaves the journal as it was.
+        journal = pages.journal or (run.journal if answer.failure else None)
+        answer = replace(answer, journal=journal) if journal else answer
         changes = () if answer.failure else transaction.changes
         return Outcome(answer, tuple(transaction.reads), changes, auth.was_read)
 
@@ -147,11 +156,18 @@ class _Nested:
     """The functions of one transaction, calling one another."""
 
     def __init__(
-        self, executor: Executor, transaction: Transaction, auth: Auth, now: float, dice: random.Random
+        self,
+        executor: Executor,
+        transaction: Transaction,
+        auth: Auth,
+        pages: Pages,
+        now: float,
+        dice: random.Random,
     ) -> None:
         self._executor = executor
         self._transaction = transaction
         self._auth = auth
+        self._pages = pages
         self._now = now
         self._dice = dice
 
@@ -171,11 +187,11 @@ class _Nested:
 
         ctx: Any
         if registered.kind == "query":
-            reader = DatabaseReader(self._transaction, tables)
+            reader = DatabaseReader(self._transaction, tables, self._pages)
             ctx = QueryCtx(reader, self._auth, self._now, self._dice, call)
             result = await registered.function.handler(ctx, **kwargs)
         else:
-            writer = DatabaseWriter(self._transaction, tables)
+            writer = DatabaseWriter(self._transaction, tables, self._pages)
             ctx = MutationCtx(writer, self._auth, self._now, self._dice, call)
             with self._transaction.savepoint():
                 result = await registered.function.handler(ctx, **kwargs)

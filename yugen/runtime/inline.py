@@ -22,17 +22,19 @@ class InlineRunner:
     Args:
         app: the loaded app.
         store: what it reads; whoever opens it runs the functions.
+        secret: seals cursors.
         development: whether the text of errors goes to callers.
     """
 
-    def __init__(self, app: App, store: Store, *, development: bool = True) -> None:
+    def __init__(self, app: App, store: Store, *, secret: bytes, development: bool = True) -> None:
         self.info = describe(app)
         self._app = app
         self._store = store
+        self._secret = secret
         self._development = development
 
     async def start(self, catalog: Catalog) -> None:
-        self._executor = Executor(self._app, catalog, development=self._development)
+        self._executor = Executor(self._app, catalog, secret=self._secret, development=self._development)
 
     async def transact(self, run: Run) -> Outcome:
         snapshot = await self._store.snapshot(run.ts)

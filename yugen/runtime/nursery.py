@@ -13,14 +13,13 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
 from yugen.errors import Refused
 from yugen.functions.registry import App, describe, load
 from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.formats import Json, Readable
-from yugen.runtime.limits import RunLimits
+from yugen.runtime.setup import Setup
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
 
 GOODBYE_SECONDS = 1
@@ -36,12 +35,13 @@ def main(control: BlockingChannel) -> None:
         signal.signal(stop, _leave_it)
     if not (messages := control.receive()):
         return
-    [(_, folder, database, development, limits)] = messages
+    [(_, data)] = messages
+    setup = Setup.from_data(data)
     if logging.lastResort is not None:
         # What apps and workers log without having set anything up reads like the log of the server.
-        logging.lastResort.setFormatter(Readable(coloured=False) if development else Json())
+        logging.lastResort.setFormatter(Readable(coloured=False) if setup.development else Json())
     try:
-        app = load(Path(folder))
+        app = load(setup.app)
     except Refused as error:
         control.send(("failed", str(error)))
         return
@@ -51,7 +51,7 @@ def main(control: BlockingChannel) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker ended
     while messages := control.receive():
         for _, role in messages:
-            _fork(control, role, app, Path(database), development=development, limits=RunLimits(*limits))
+            _fork(control, role, app, setup)
     # Those that cannot be bothered to end by themselves die with this process, which the alarm ends.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(GOODBYE_SECONDS)
@@ -63,9 +63,7 @@ def _leave_it(signal_number: int, frame: FrameType | None) -> None:
     pass
 
 
-def _fork(
-    control: BlockingChannel, role: str, app: App, database: Path, *, development: bool, limits: RunLimits
-) -> None:
+def _fork(control: BlockingChannel, role: str, app: App, setup: Setup) -> None:
     parent = os.getpid()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -84,9 +82,9 @@ def _fork(
             theirs.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if role == "actions":
-                serve_actions(ours, app, development=development, limits=limits)
+                serve_actions(ours, app, setup)
             else:
-                serve_transactions(ours, app, database, development=development, limits=limits)
+                serve_transactions(ours, app, setup)
             status = 0
         except ConnectionError:
             status = 0  # the server is gone, or has no more use for this worker

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from pathlib import Path
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
@@ -19,6 +18,7 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.processes import AppFailed, Nursery, Role
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
+from yugen.runtime.setup import Setup
 from yugen.runtime.transaction_workers import TransactionWorkers
 
 __all__ = ["AppFailed", "Nursery", "WorkerPool"]
@@ -43,18 +43,15 @@ class WorkerPool:
         self._actions = ActionWorkers(self._fork, limits)
 
     @classmethod
-    async def launch(
-        cls, app: Path, database: Path, *, development: bool, limits: RunLimits | None = None
-    ) -> WorkerPool:
-        """A pool for the app in a folder.
+    async def launch(cls, setup: Setup) -> WorkerPool:
+        """A pool for the app of a deployment.
 
         Raises:
             AppFailed: the app does not load.
         """
-        limits = limits or RunLimits()
-        nursery = Nursery(app, database, development=development, limits=limits)
+        nursery = Nursery(setup)
         try:
-            return cls(nursery, await nursery.load(), limits=limits)
+            return cls(nursery, await nursery.load(), limits=setup.limits)
         except BaseException:
             await nursery.close()
             raise

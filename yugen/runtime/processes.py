@@ -6,15 +6,13 @@ import asyncio
 import socket
 import subprocess
 import sys
-from dataclasses import astuple
-from pathlib import Path
 from typing import Literal
 
 from yugen.errors import Refused
 from yugen.functions.info import AppInfo
 from yugen.runtime.channel import BlockingChannel, Message
-from yugen.runtime.limits import RunLimits
 from yugen.runtime.runner import Overloaded
+from yugen.runtime.setup import Setup
 
 Role = Literal["transactions", "actions"]
 
@@ -36,11 +34,8 @@ class Nursery:
     What it and its workers print goes to standard error, since standard output is the server's own.
     """
 
-    def __init__(self, app: Path, database: Path, *, development: bool, limits: RunLimits) -> None:
-        self._app = app
-        self._database = database
-        self._development = development
-        self._limits = limits
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._turn = asyncio.Lock()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -52,7 +47,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
             )
-        self._control.send(("load", str(app), str(database), development, astuple(limits)))
+        self._control.send(("load", setup.to_data()))
 
     async def load(self) -> AppInfo:
         """Waits until the app is loaded.
@@ -90,7 +85,7 @@ class Nursery:
 
     def again(self) -> Nursery:
         """A new one like this."""
-        return Nursery(self._app, self._database, development=self._development, limits=self._limits)
+        return Nursery(self._setup)
 
     async def close(self) -> None:
         """Ends the process and with it its workers."""

@@ -39,9 +39,10 @@ from yugen.runtime.channel import (
     table_from_data,
 )
 from yugen.runtime.execute import Executor
-from yugen.runtime.limits import RunLimits, TimeLimitExceeded
+from yugen.runtime.limits import TimeLimitExceeded
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
+from yugen.runtime.setup import Setup
 from yugen.storage.interface import Row, Snapshot, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.sqlite import SqliteReader
 
@@ -71,11 +72,11 @@ class _NoLoop:
         raise self._worker.foreign_await(_outward(sys._getframe(1)))
 
 
-def serve_transactions(sock: socket.socket, app: App, database: Path, *, development: bool, limits: RunLimits) -> None:
+def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
     """Runs queries and mutations until the server closes the socket."""
     channel = BlockingChannel(sock)
     try:
-        worker = _Transactions(channel, app, SqliteReader(database), development, limits)
+        worker = _Transactions(channel, app, SqliteReader(setup.database), setup)
     except StorageError as error:
         channel.send(("unable", str(error)))
         return
@@ -90,14 +91,12 @@ class _Transactions:
     anything: it answers, and ends.
     """
 
-    def __init__(
-        self, channel: BlockingChannel, app: App, reader: SqliteReader, development: bool, limits: RunLimits
-    ) -> None:
+    def __init__(self, channel: BlockingChannel, app: App, reader: SqliteReader, setup: Setup) -> None:
         self._channel = channel
         self._app = app
         self._reader = reader
-        self._limits = limits
-        self._executor = Executor(app, Catalog(), development=development)
+        self._limits = setup.limits
+        self._executor = Executor(app, Catalog(), secret=setup.secret, development=setup.development)
         self._waiting: deque[tuple[int, Run]] = deque()
         self._running: Run | None = None
         self._interrupted = False
@@ -258,9 +257,9 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def serve_actions(sock: socket.socket, app: App, *, development: bool, limits: RunLimits) -> None:
+def serve_actions(sock: socket.socket, app: App, setup: Setup) -> None:
     """Runs actions, any number at once on one event loop, until the server closes the socket."""
-    asyncio.run(_Actions(app, development, limits).serve(sock))
+    asyncio.run(_Actions(app, setup).serve(sock))
 
 
 class _Actions(asyncio.Protocol):
@@ -270,9 +269,9 @@ class _Actions(asyncio.Protocol):
     given to another worker without ever running twice.
     """
 
-    def __init__(self, app: App, development: bool, limits: RunLimits) -> None:
-        self._executor = Executor(app, Catalog(), development=development)
-        self._limits = limits
+    def __init__(self, app: App, setup: Setup) -> None:
+        self._executor = Executor(app, Catalog(), secret=setup.secret, development=setup.development)
+        self._limits = setup.limits
         self._unpacker = Unpacker()
         self._offered: dict[int, Run] = {}
         self._asking: int | None = None

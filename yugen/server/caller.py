@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class AdminKey:
     def opens(self, key: str) -> bool:
         """Whether this is the key. Takes as long for any wrong one."""
         return secrets.compare_digest(key.encode(errors="surrogatepass"), self._key)
+
+    def derive(self, purpose: str) -> bytes:
+        """32 secret bytes that stay the same as long as the key does, others for each purpose (1 to 16 letters)."""
+        return hashlib.blake2b(self._key, digest_size=32, person=purpose.encode()).digest()
 
 
 def _write_secret(file: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from yugen.errors import Refused
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.setup import Setup
 from yugen.server.caller import AdminKey
 from yugen.server.connection import Connection, Socket
 from yugen.server.logs import LoggedRunner
@@ -82,7 +83,8 @@ class Yugen:
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
-            self._nursery = Nursery(self.app, self._database, development=self._development, limits=self._run_limits)
+            secret = AdminKey(self.data / "admin_key").derive("cursors")
+            self._nursery = Nursery(Setup(self.app, self._database, secret, self._development, self._run_limits))
 
     async def start(self) -> None:
         """Loads the app and opens its data. Does nothing when it has started.
