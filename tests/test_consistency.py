@@ -19,7 +19,7 @@ import pytest
 from tests.apps import write_app
 from tests.engine import ask, engine, new_store
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import AdminKey
+from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Disconnected
 from yugen.storage.memory import Pause
 from yugen_client.messages import (
@@ -346,13 +346,13 @@ class Client:
         self,
         tasks: asyncio.TaskGroup,
         runtime: Runtime,
-        admin_key: AdminKey,
+        callers: Callers,
         history: History,
         dice: random.Random,
     ) -> None:
         self._tasks = tasks
         self._runtime = runtime
-        self._admin_key = admin_key
+        self._callers = callers
         self._history = history
         self._dice = dice
         self._session = Session(str(uuid.UUID(int=dice.getrandbits(128))))
@@ -366,7 +366,7 @@ class Client:
     def _connect(self) -> None:
         self._wire = Wire()
         self._view = View(self._observed)
-        connection = Connection(self._wire, self._runtime, self._admin_key)
+        connection = Connection(self._wire, self._runtime, self._callers)
         self._talking = (self._tasks.create_task(connection.serve()), self._tasks.create_task(self._listen()))
         self._say(self._session.open(now_ms=0))
 
@@ -506,7 +506,7 @@ def stragglers(seed: int) -> Pause:
 async def run(folder: Path, store: str, seed: int, mutations: int) -> None:
     history = History()
     async with engine(new_store(store, folder, stragglers(seed)), write_app(folder, f=APP)) as runtime:
-        admin_key = AdminKey(folder / "admin_key")
+        callers = Callers(AdminKey(folder / "admin_key"))
         together = asyncio.Barrier(3)
 
         async def use(client: Client, share: int) -> None:
@@ -516,7 +516,7 @@ async def run(folder: Path, store: str, seed: int, mutations: int) -> None:
 
         async with asyncio.TaskGroup() as tasks:
             for number, name in enumerate(("one", "two", "page")):
-                client = Client(tasks, runtime, admin_key, history, random.Random(f"{seed} {name}"))
+                client = Client(tasks, runtime, callers, history, random.Random(f"{seed} {name}"))
                 tasks.create_task(use(client, mutations // 3 + (number < mutations % 3)))
         model = history.check()
         # What no client watched in the end is there once, too.

@@ -21,7 +21,7 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import AdminKey
+from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.storage.memory import MemoryStore, Pause
 
@@ -251,17 +251,18 @@ class Client:
 class Bench:
     """An engine with clients, each on a connection that a task of `serving` serves."""
 
-    def __init__(self, runtime: Runtime, probe: Probe, admin_key: AdminKey) -> None:
+    def __init__(self, runtime: Runtime, probe: Probe, admin_key: AdminKey, verifier: Verifier | None = None) -> None:
         self.runtime = runtime
         self.probe = probe
         self.admin_key = admin_key
+        self.callers = Callers(admin_key, verifier)
         self.connections: list[Connection] = []
         self.serving: list[asyncio.Task[None]] = []
 
     def client(self, *queries: tuple[int, str, dict[str, Any]], connect: bool = True) -> Client:
         """A client that has connected, and subscribed."""
         client = Client()
-        connection = Connection(client, self.runtime, self.admin_key)
+        connection = Connection(client, self.runtime, self.callers)
         self.connections.append(connection)
         self.serving.append(asyncio.create_task(connection.serve()))
         if connect:
@@ -284,7 +285,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, pause: Pause | None = None) -> AsyncIterator[Bench]:
+async def bench(folder: Path, pause: Pause | None = None, *, verifier: Verifier | None = None) -> AsyncIterator[Bench]:
     """An engine over a store in memory, that runs the notes; checks that nothing of any connection is left behind."""
     probes: list[Probe] = []
 
@@ -295,11 +296,12 @@ async def bench(folder: Path, pause: Pause | None = None) -> AsyncIterator[Bench
     store = MemoryStore(pause) if pause else MemoryStore()
     before = asyncio.all_tasks()
     async with engine(store, write_app(folder, notes=NOTES), wrap=wrap) as runtime:
-        made = Bench(runtime, probes[0], AdminKey(folder / "admin_key"))
+        made = Bench(runtime, probes[0], AdminKey(folder / "admin_key"), verifier)
         try:
             yield made
         finally:
             await made.finish()
+            await made.callers.close()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, left
 

@@ -25,7 +25,7 @@ async def notes(tmp_path: Path) -> AsyncIterator[Bench]:
 def yugen(notes: Bench, tmp_path: Path) -> Yugen:
     """A backend over an engine in memory."""
     made = Yugen(tmp_path / "app")
-    made._backend = Backend(notes.runtime, notes.admin_key)
+    made._backend = Backend(notes.runtime, notes.callers)
     return made
 
 

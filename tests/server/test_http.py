@@ -30,7 +30,7 @@ async def notes(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.fixture
 async def client(notes: Bench) -> AsyncIterator[httpx.AsyncClient]:
     async def backend() -> Backend:
-        return Backend(notes.runtime, notes.admin_key)
+        return Backend(notes.runtime, notes.callers)
 
     transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as made:

@@ -51,7 +51,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     # monkeypatch: a clock that a test puts forward stays so until the server has ended
     async with bench(tmp_path) as notes:
         yugen = Yugen(tmp_path / "app")
-        yugen._backend = Backend(notes.runtime, notes.admin_key)
+        yugen._backend = Backend(notes.runtime, notes.callers)
         ready = asyncio.Event()
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         server = Server(yugen, ready.set)

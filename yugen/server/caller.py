@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+from yugen.errors import Refused
 from yugen.identity import Identity
+from yugen.server.attributes import identity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,119 @@ ANYONE = Caller()
 ADMIN = Caller(admin=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A caller whose credentials are good.
+
+    Attributes:
+        caller: who it is.
+        expires_at: until when, in seconds since the epoch; None for ever.
+    """
+
+    caller: Caller
+    expires_at: float | None = None
+
+
+class TokenRejected(Refused):
+    """Credentials that are no good; the text is for the client and holds nothing of them."""
+
+    code = "InvalidAuthHeader"
+
+
+class NoAuthProvider(TokenRejected):
+    """A token that no provider of this deployment vouches for."""
+
+    code = "NoAuthProvider"
+
+
+class BadAdminKey(TokenRejected):
+    """Not the admin key."""
+
+    code = "BadDeployKey"
+
+
+class ProviderUnavailable(Exception):
+    """Whether a token is good cannot be told now, since its provider's keys cannot be had. Clients should try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a good token says.
+
+    Attributes:
+        identity: the user.
+        expires_at: until when it is good, in seconds since the epoch.
+    """
+
+    identity: Identity
+    expires_at: float
+
+
+class Verifier(Protocol):
+    """Tells who a token belongs to."""
+
+    async def verify(self, token: str) -> Verified:
+        """Who the token belongs to.
+
+        Raises:
+            TokenRejected: it is not good.
+            ProviderUnavailable: that cannot be told now.
+        """
+
+    async def close(self) -> None:
+        """Gives up what it still waits for."""
+
+
+class Callers:
+    """The one check of credentials, whichever way they come in.
+
+    Args:
+        admin_key: the key of the deployment.
+        verifier: for the tokens of users; None if nobody issues any.
+    """
+
+    def __init__(self, admin_key: AdminKey, verifier: Verifier | None = None) -> None:
+        self._admin_key = admin_key
+        self._verifier = verifier
+
+    async def user(self, token: str) -> Admitted:
+        """The user a token belongs to.
+
+        Raises:
+            TokenRejected: it is not good.
+            ProviderUnavailable: that cannot be told now.
+        """
+        if self._verifier is None:
+            raise NoAuthProvider("This deployment has no auth providers; call it without a token.")
+        verified = await self._verifier.verify(token)
+        return Admitted(Caller(verified.identity), verified.expires_at)
+
+    def admin(self, key: str, acting_as: Mapping[str, Any] | None = None) -> Admitted:
+        """The holder of the admin key.
+
+        Args:
+            key: the key, also with the type of its deployment before it: `prod:name|...`.
+            acting_as: the user to be while keeping the rights of an administrator: `tokenIdentifier`, or `issuer` and
+                `subject`, and other attributes by the names clients know, or claims.
+
+        Raises:
+            TokenRejected: it is not the key, or there is no such user to be.
+        """
+        if not self._admin_key.opens(key):
+            raise BadAdminKey("The admin key is not the one of this deployment; see its data folder.")
+        if acting_as is None:
+            return Admitted(ADMIN)
+        identity = identity_of(acting_as)
+        if identity is None:
+            raise TokenRejected("A user to act as has a tokenIdentifier, or an issuer and a subject, which are text.")
+        return Admitted(Caller(identity, admin=True))
+
+    async def close(self) -> None:
+        """Gives up what it still waits for."""
+        if self._verifier is not None:
+            await self._verifier.close()
+
+
 class AdminKey:
     """The key that opens everything, kept in a file that only its owner can read.
 
@@ -42,12 +159,22 @@ class AdminKey:
         self._key = file.read_text().strip().encode()
 
     def opens(self, key: str) -> bool:
-        """Whether this is the key. Takes as long for any wrong one."""
-        return secrets.compare_digest(key.encode(errors="surrogatepass"), self._key)
+        """Whether this is the key. Takes as long for any wrong one.
+
+        Args:
+            key: tools of Convex write the type of the deployment before it, `prod:name|...`, which does not count.
+        """
+        return secrets.compare_digest(_without_type(key.encode(errors="surrogatepass")), _without_type(self._key))
 
     def derive(self, purpose: str) -> bytes:
         """32 secret bytes that stay the same as long as the key does, others for each purpose (1 to 16 letters)."""
         return hashlib.blake2b(self._key, digest_size=32, person=purpose.encode()).digest()
+
+
+def _without_type(key: bytes) -> bytes:
+    """`name|secret` of `prod:name|secret`, `preview:team:name|secret` and the like."""
+    name, bar, secret = key.partition(b"|")
+    return name.rpartition(b":")[2] + bar + secret if bar else key
 
 
 def _write_secret(file: Path, text: str) -> None:

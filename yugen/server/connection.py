@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, assert_never
 
 from yugen import values
@@ -18,14 +19,26 @@ from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Request, Runtime
-from yugen.server.caller import ADMIN, ANYONE, AdminKey, Caller
+from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
 from yugen.sync.messages import AddQuery, NoToken, QueryId, UserToken
-from yugen.sync.session import CheckToken, RunAction, RunMutation, ServerSession, SessionLimits, Update, Work
+from yugen.sync.session import (
+    CheckTimestamp,
+    CheckToken,
+    RunAction,
+    RunMutation,
+    ServerSession,
+    SessionLimits,
+    Update,
+    Work,
+)
 
 SEND_SECONDS_MAX = 60.0
 """How long a client may take to read one message before it counts as gone."""
+
+CATCH_UP_SECONDS_MAX = 10.0
+"""How far this node may be behind what a client has seen elsewhere and still be expected to get there."""
 
 QUERIES_AT_ONCE_MAX = 32
 """Queries of one connection that are run at once; the others of its update wait, so that other clients need not."""
@@ -80,28 +93,28 @@ class Connection:
     Args:
         socket: the accepted transport.
         runtime: does the work.
-        admin_key: tells administrators.
+        callers: checks who the client says it is.
         limits: what the client may ask for at once.
 
     Attributes:
         gone: done when the connection has ended, and all it has started.
     """
 
-    def __init__(
-        self, socket: Socket, runtime: Runtime, admin_key: AdminKey, limits: SessionLimits | None = None
-    ) -> None:
+    def __init__(self, socket: Socket, runtime: Runtime, callers: Callers, limits: SessionLimits | None = None) -> None:
         self._socket = socket
         self._runtime = runtime
-        self._admin_key = admin_key
+        self._credentials = callers
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession(now=self._loop.time(), limits=limits)
         self._subscriptions: dict[QueryId, _Subscription] = {}
         # The callers so far, each from an identity version on.
         self._callers: list[tuple[int, Caller]] = [(0, ANYONE)]
 
-        # `_wake` is set when the session may have something to say or to do, `_caught_up` when it has not.
+        # `_wake` is set when the session may have something to say or to do, `_caught_up` when it has not, and
+        # `_has_room` when it may be given more.
         self._wake = asyncio.Event()
         self._caught_up = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._update_due = asyncio.Event()
         self._query_slots = asyncio.Semaphore(QUERIES_AT_ONCE_MAX)
         self._timer: asyncio.TimerHandle | None = None
@@ -162,9 +175,10 @@ class Connection:
 
     async def _read(self) -> None:
         while True:
-            self._session.receive(await self._socket.receive())
+            self._session.receive(await self._socket.receive(), wall_ns=time.time_ns())
             self._turn()
             await self._caught_up.wait()
+            await self._has_room.wait()
 
     async def _write(self) -> None:
         while True:
@@ -178,6 +192,10 @@ class Connection:
                 return
             self._wake.clear()
             self._caught_up.set()
+            if self._session.is_full:
+                self._has_room.clear()
+            else:
+                self._has_room.set()
             for work in self._session.take_work():
                 self._work.add(self._start(self._do(work)))
 
@@ -196,7 +214,9 @@ class Connection:
             case RunAction():
                 await self._act(work)
             case CheckToken():
-                self._check_token(work)
+                await self._check_token(work)
+            case CheckTimestamp():
+                self._check_timestamp(work.ts)
             case _:
                 assert_never(work)
         self._turn()
@@ -228,26 +248,39 @@ class Connection:
             answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
         self._session.action_finished(work.request_id, answer)
 
-    def _check_token(self, work: CheckToken) -> None:
-        match work.token:
-            case NoToken():
-                caller = ANYONE
-            case messages.AdminKey(key=key, acting_as=None) if self._admin_key.opens(key):
-                caller = ADMIN
-            case messages.AdminKey(acting_as=None):
-                self._session.token_rejected("The admin key is not the one of this deployment; see its data folder.")
-                return
-            case messages.AdminKey():
-                self._session.token_rejected("This deployment has no users to act as; leave out acting_as.")
-                return
-            case UserToken():
-                self._session.token_rejected("This deployment has no auth providers; call it without a token.")
-                return
-            case _:
-                assert_never(work.token)
+    async def _check_token(self, work: CheckToken) -> None:
+        caller = ANYONE
+        try:
+            match work.token:
+                case NoToken():
+                    pass
+                case messages.AdminKey(key, acting_as):
+                    caller = self._credentials.admin(key, acting_as).caller
+                case UserToken(token):
+                    caller = (await self._credentials.user(token)).caller
+                case _:
+                    assert_never(work.token)
+        except TokenRejected as error:
+            self._session.token_rejected(str(error))
+            return
         if caller != self._callers[-1][1]:
             self._callers.append((work.identity, caller))
         self._session.token_accepted()
+
+    def _check_timestamp(self, ts: Timestamp) -> None:
+        """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.
+
+        What is longer ago will not come any more: the data is not what it was, and the client begins anew with it.
+        """
+        if ts <= self._runtime.ts:
+            return
+        if ts > time.time_ns() - CATCH_UP_SECONDS_MAX * 1_000_000_000:
+            logger.warning(
+                "a client has seen commit %d and this node is at %d; it is to come again", ts, self._runtime.ts
+            )
+            self._session.close(1011, "InternalServerError")
+        else:
+            logger.error("a client has seen commit %d, which is lost: the newest is %d", ts, self._runtime.ts)
 
     def _caller(self, identity: int) -> Caller:
         """The caller of an identity version."""
@@ -260,7 +293,8 @@ class Connection:
             await self._caught_up.wait()
             update = self._session.begin_update(self._runtime.ts)
             if update is not None:
-                self._session.finish_update(update, await self._answers(update))
+                answers = await self._answers(update)
+                self._session.finish_update(update, answers, wall_ns=time.time_ns())
                 self._turn()
 
     async def _answers(self, update: Update) -> dict[QueryId, Answer]:
@@ -279,22 +313,33 @@ class Connection:
     async def _answer(self, query: AddQuery, caller: Caller, ts: Timestamp) -> Answer:
         async with self._query_slots:
             try:
-                key = self._subscribed(query, caller)
+                key = self._key(query, caller)
             except values.InvalidValue as error:
                 return _invalid(query.path, error)
-            return await self._runtime.queries.at(key, caller.identity, ts)
+            while True:
+                self._subscribe(query.query_id, key, caller)
+                answer = await self._runtime.queries.at(key, caller.identity, ts)
+                if answer.journal == key.journal:
+                    return answer
+                # From here on the query is asked with its journal: its page keeps its end.
+                key = replace(key, journal=answer.journal)
 
-    def _subscribed(self, query: AddQuery, caller: Caller) -> QueryKey:
-        """Sees to it that the connection hears of changes of a query, and gives what to ask it by."""
+    def _key(self, query: AddQuery, caller: Caller) -> QueryKey:
+        """What to ask a query by."""
         before = self._subscriptions.get(query.query_id)
-        if before is not None and before.caller == caller:
-            return before.key
-        args = values.canonical(values.decode(query.args))
-        key = self._runtime.query_key(query.path, args, public=not caller.admin)
-        end = self._runtime.queries.subscribe(key, caller.identity, lambda: self._invalidated(query.query_id))
-        self._unsubscribe(query.query_id)
-        self._subscriptions[query.query_id] = _Subscription(key, caller, end)
-        return key
+        if before is None:
+            args = values.canonical(values.decode(query.args))
+            return self._runtime.query_key(query.path, args, public=not caller.admin, journal=query.journal)
+        return replace(before.key, public=not caller.admin) if before.caller != caller else before.key
+
+    def _subscribe(self, query_id: QueryId, key: QueryKey, caller: Caller) -> None:
+        """Sees to it that the connection hears of changes of a query."""
+        before = self._subscriptions.get(query_id)
+        if before is not None and before.caller == caller and before.key is key:
+            return
+        end = self._runtime.queries.subscribe(key, caller.identity, lambda: self._invalidated(query_id))
+        self._unsubscribe(query_id)
+        self._subscriptions[query_id] = _Subscription(key, caller, end)
 
     def _invalidated(self, query_id: QueryId) -> None:
         self._session.invalidate(query_id)
@@ -306,6 +351,8 @@ class Connection:
             subscription.end()
 
     def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         deadline = self._session.deadline()
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._tick)
@@ -336,6 +383,10 @@ class Connection:
             case Overloaded():
                 logger.warning("a client is sent away for now: %s", error)
                 self._session.close(1013, "TooManyConcurrentRequests")
+            case ProviderUnavailable():
+                # Not for the token: the client is to come back with it, and nobody is to be logged out.
+                logger.warning("a client is sent away for now: %s", error)
+                self._session.close(1011, "InternalServerError")
             case StorageError():
                 logger.error("the store failed: %s", error)
                 self._session.close(1011, "InternalServerError")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.runtime.outcome import Answer
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import ADMIN, ANYONE, AdminKey, Caller
+from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
@@ -87,7 +88,7 @@ class HttpApi:
             if request.method not in methods:
                 raise HttpError(405, "MethodNotAllowed", f"Use {' or '.join(methods)}, not {request.method}.")
             backend = await self._backend()
-            caller = _caller(request, backend.admin_key)
+            caller = await _caller(request, backend.callers)
             if admin_only and not caller.admin:
                 raise HttpError(403, "BadDeployKey", "This takes the admin key: `Authorization: Convex <key>`.")
             path, args, form = await (_from_url(request) if request.method == "GET" else _from_body(request))
@@ -150,20 +151,38 @@ async def _call(runtime: Runtime, kind: Kind, path: str, args: bytes, caller: Ca
             return await runtime.act(path, args, caller.identity, public=public)
 
 
-def _caller(request: Request, admin_key: AdminKey) -> Caller:
+async def _caller(request: Request, callers: Callers) -> Caller:
     header = request.headers.get("authorization")
     if header is None:
         return ANYONE
     scheme, _, credentials = header.partition(" ")
-    match scheme.lower():
-        case "convex" if admin_key.opens(credentials.strip()):
-            return ADMIN
-        case "convex":
-            raise HttpError(401, "BadDeployKey", "The admin key is not the one of this deployment.")
-        case "bearer":
-            raise HttpError(401, "NoAuthProvider", "This deployment has no auth providers; call it without a token.")
-        case _:
-            raise HttpError(400, "BadAuthorizationHeader", "Authorization is `Bearer <token>` or `Convex <key>`.")
+    try:
+        match scheme.lower():
+            case "convex":
+                return callers.admin(*_key_and_user(credentials.strip())).caller
+            case "bearer":
+                return (await callers.user(credentials.strip())).caller
+            case _:
+                raise HttpError(400, "BadAuthorizationHeader", "Authorization is `Bearer <token>` or `Convex <key>`.")
+    except TokenRejected as error:
+        raise HttpError(401, error.code, str(error)) from None
+    except ProviderUnavailable as error:
+        raise HttpError(503, "AuthProviderUnavailable", str(error)) from None
+
+
+def _key_and_user(credentials: str) -> tuple[str, dict[str, Any] | None]:
+    """The admin key and the user to act as, of `<key>:<B64(JSON user)>`. A `:` before the `|` is one of the key."""
+    name, bar, rest = credentials.partition("|")
+    secret, colon, user = rest.partition(":")
+    if not colon:
+        return credentials, None
+    try:
+        attributes = values.parse_json(base64.b64decode(user, validate=True))
+    except (ValueError, values.InvalidValue):
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise HttpError(400, "BadAuthorizationHeader", "After the admin key and `:` comes a user as JSON in base 64.")
+    return f"{name}{bar}{secret}", attributes
 
 
 async def _from_url(request: Request) -> tuple[str, bytes, Format]:

@@ -13,7 +13,7 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import Setup
-from yugen.server.caller import AdminKey
+from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.logs import LoggedRunner
 from yugen.storage.interface import StorageError
@@ -39,11 +39,11 @@ class Backend:
 
     Attributes:
         runtime: the engine.
-        admin_key: the key of the deployment.
+        callers: checks who a client says it is.
     """
 
     runtime: Runtime
-    admin_key: AdminKey
+    callers: Callers
 
 
 class Yugen:
@@ -138,7 +138,7 @@ class Yugen:
             NotServing: there is no backend.
         """
         backend = await self.backend()
-        connection = Connection(socket, backend.runtime, backend.admin_key, limits=self._session_limits)
+        connection = Connection(socket, backend.runtime, backend.callers, limits=self._session_limits)
         self._connections.add(connection)
         try:
             await connection.serve()
@@ -192,7 +192,7 @@ class Yugen:
         runtime = Runtime(SqliteStore(self._database), LoggedRunner(pool, lines_to_callers=self._development))
         try:
             await runtime.start()
-            self._backend = Backend(runtime, AdminKey(self.data / "admin_key"))
+            self._backend = Backend(runtime, Callers(AdminKey(self.data / "admin_key")))
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
@@ -203,6 +203,7 @@ class Yugen:
         backend, self._backend = self._backend, None
         await self.disconnect_all(reason)
         if backend is not None:
+            await backend.callers.close()
             await backend.runtime.close()
 
     def _cannot(self, error: BaseException) -> None:
