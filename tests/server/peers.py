@@ -8,7 +8,7 @@ import itertools
 import json
 import uuid
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from yugen.runtime.runtime import Runtime
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.storage.memory import MemoryStore, Pause
+from yugen.sync.session import SessionLimits
 
 SECONDS_MAX = 20.0
 """How long a test waits for anything. What is right comes within milliseconds."""
 
 NOTES = """
     from yugen import (
-        ActionCtx, Document, Index, Int64, MutationCtx, QueryCtx, YugenError,
+        ActionCtx, Document, Index, Int64, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, YugenError,
         action, internal_query, mutation, query,
     )
 
@@ -50,6 +51,26 @@ NOTES = """
     @query
     async def count(ctx: QueryCtx, book: str) -> int:
         return len(await ctx.db.query(Note).with_index(Note.by_book, book=book).collect())
+
+
+    @query
+    async def pages(ctx: QueryCtx, book: str, opts: PaginationOptions) -> PaginationResult[Note]:
+        return await ctx.db.query(Note).with_index(Note.by_book, book=book).paginate(opts)
+
+
+    @query
+    async def mine(ctx: QueryCtx) -> dict[str, object]:
+        identity = await ctx.auth.get_user_identity()
+        name = identity.subject if identity else "nobody"
+        return {"name": name, "texts": await texts(ctx, book=name)}
+
+
+    @mutation
+    async def add_mine(ctx: MutationCtx, text: str) -> str:
+        identity = await ctx.auth.get_user_identity()
+        name = identity.subject if identity else "nobody"
+        await ctx.db.insert(Note(book=name, text=text))
+        return name
 
 
     @internal_query
@@ -186,11 +207,17 @@ class Client:
         """Messages of this client that the server has not taken yet."""
         return self._to_server.qsize()
 
-    def connect(self) -> None:
-        self.say({"type": "Connect", "sessionId": str(uuid.uuid4()), "connectionCount": 0, "lastCloseReason": None})
+    def connect(self, **more: Any) -> None:
+        connect = {"type": "Connect", "sessionId": str(uuid.uuid4()), "connectionCount": 0, "lastCloseReason": None}
+        self.say(connect | more)
 
-    def subscribe(self, *queries: tuple[int, str, dict[str, Any]], base: int = 0) -> None:
-        adds = [{"type": "Add", "queryId": number, "udfPath": path, "args": [args]} for number, path, args in queries]
+    def subscribe(
+        self, *queries: tuple[int, str, dict[str, Any]], base: int = 0, journals: Mapping[int, str] | None = None
+    ) -> None:
+        adds = [
+            {"type": "Add", "queryId": number, "udfPath": path, "args": [args], "journal": (journals or {}).get(number)}
+            for number, path, args in queries
+        ]
         self.say({"type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": adds})
 
     def unsubscribe(self, query_id: int, base: int) -> None:
@@ -259,10 +286,15 @@ class Bench:
         self.connections: list[Connection] = []
         self.serving: list[asyncio.Task[None]] = []
 
-    def client(self, *queries: tuple[int, str, dict[str, Any]], connect: bool = True) -> Client:
+    def client(
+        self,
+        *queries: tuple[int, str, dict[str, Any]],
+        connect: bool = True,
+        limits: SessionLimits | None = None,
+    ) -> Client:
         """A client that has connected, and subscribed."""
         client = Client()
-        connection = Connection(client, self.runtime, self.callers)
+        connection = Connection(client, self.runtime, self.callers, limits=limits)
         self.connections.append(connection)
         self.serving.append(asyncio.create_task(connection.serve()))
         if connect:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from tests.engine import ask, change, interleaving
 from tests.server.peers import Bench, LoopTime, bench, ts, until_blocked
 from yugen.runtime.runner import Overloaded
+from yugen.server import connection
 from yugen.server.connection import QUERIES_AT_ONCE_MAX, SEND_SECONDS_MAX
 from yugen.storage.interface import StorageError
-from yugen.sync.session import PING_SECONDS
+from yugen.sync.session import PING_SECONDS, SessionLimits
 
 COUNT = (0, "notes:count", {"book": "a"})
 
@@ -487,9 +489,107 @@ async def test_an_administrator_who_acts_as_somebody_still_is_one(notes: Bench) 
     assert await client.values() == {0: "rosebud"}
 
 
-async def test_changing_the_token_for_ever_keeps_nothing(notes: Bench) -> None:
+# Pages
+
+
+def page(size: int, cursor: str | None = None) -> tuple[int, str, dict[str, Any]]:
+    return 0 if cursor is None else 1, "notes:pages", {"book": "a", "opts": {"numItems": size, "cursor": cursor}}
+
+
+async def test_trap_42_a_page_keeps_its_end_while_it_is_subscribed_to(notes: Bench) -> None:
+    for text in "bd":
+        await change(notes.runtime, "notes:add", book="a", text=text)
+    client, other = notes.client(page(1)), notes.client(page(1))
+    first = (await client.hear("Transition"))["modifications"][0]
+    assert first["journal"] == first["value"]["continueCursor"]
+    client.subscribe(page(1, first["journal"]), base=1)
+    second = (await client.hear("Transition"))["modifications"][0]
+    await other.hear("Transition")
+    assert notes.probe.runs["notes:pages"] == 2
+    await change(notes.runtime, "notes:add", book="a", text="e")
+    # The second page ended at its only document, before the one that came.
+    assert client.unheard == 0
+    client.subscribe((2, *page(5, second["journal"])[1:]), base=2)
+    third = (await client.hear("Transition"))["modifications"][0]
+    assert [note["text"] for note in third["value"]["page"]] == ["e"]
+    assert third["value"]["isDone"]
+    await change(notes.runtime, "notes:add", book="a", text="f")
+    again = (await client.hear("Transition"))["modifications"]
+    assert [(each["queryId"], each["journal"]) for each in again] == [(2, third["journal"])]
+    assert [note["text"] for note in again[0]["value"]["page"]] == ["e", "f"]
+
+
+async def test_a_journal_that_comes_back_after_a_reconnect_is_honoured(notes: Bench) -> None:
+    for text in "bd":
+        await change(notes.runtime, "notes:add", book="a", text=text)
+    before = notes.client(page(1))
+    journal = (await before.hear("Transition"))["modifications"][0]["journal"]
+    before.leave()
+    await notes.gone()
+    after = notes.client()
+    after.subscribe(page(5), journals={0: journal})
+    result = (await after.hear("Transition"))["modifications"][0]
+    assert [note["text"] for note in result["value"]["page"]] == ["b"]
+    assert result["journal"] == journal
+
+
+async def test_trap_41_a_journal_of_another_deployment_is_a_bad_cursor(notes: Bench) -> None:
     client = notes.client()
-    for base in range(300):
-        client.authenticate(base=base, tokenType="None")
+    client.subscribe(page(1), journals={0: "made elsewhere"})
+    failed = (await client.hear("Transition"))["modifications"][0]
+    assert failed["errorData"] == {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
+    client.subscribe((1, *page(1)[1:]), base=1)
+    assert (await client.hear("Transition"))["modifications"][0]["type"] == "QueryUpdated"
+
+
+# What the client has seen
+
+
+def seen(notes: Bench, ahead_ns: int) -> dict[str, str]:
+    ts = notes.runtime.ts + ahead_ns
+    return {"maxObservedTimestamp": base64.b64encode(ts.to_bytes(8, "little")).decode()}
+
+
+async def test_trap_31_who_has_seen_more_than_this_node_is_to_come_again(notes: Bench) -> None:
+    client = notes.client(connect=False)
+    client.connect(**seen(notes, 1))
+    assert await client.is_closed() == (1011, "InternalServerError")
+
+
+@pytest.mark.parametrize("ahead_ns", [0, -(10**9)])
+async def test_who_has_seen_no_more_is_served(notes: Bench, ahead_ns: int) -> None:
+    client = notes.client(connect=False)
+    client.connect(**seen(notes, ahead_ns))
+    client.subscribe(COUNT)
+    assert await client.values() == {0: 0}
+
+
+async def test_trap_31_what_is_lost_is_not_waited_for(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CATCH_UP_SECONDS_MAX", -10.0)
+    client = notes.client(connect=False)
+    client.connect(**seen(notes, 1))
+    client.subscribe(COUNT)
+    assert await client.values() == {0: 0}
+
+
+# Too much at once
+
+
+async def test_nothing_more_is_read_while_too_much_waits_for_its_response(notes: Bench) -> None:
+    client = notes.client(limits=SessionLimits(request_bytes=1000))
+    notes.probe.gate.clear()
+    for _ in range(5):
+        client.mutate("notes:add", book="a", text="x" * 600)
+    await until_blocked()
+    assert client.unread == 3
+    notes.probe.gate.set()
+    for _ in range(5):
+        assert (await client.response())["success"]
         await client.hear("Transition")
-    assert len(notes.connections[0]._callers) == 1
+    assert await ask(notes.runtime, "notes:count", book="a") == 5
+
+
+async def test_subscriptions_that_take_too_much_end_the_connection(notes: Bench) -> None:
+    client = notes.client(limits=SessionLimits(subscription_bytes=1000))
+    client.subscribe((0, "notes:count", {"book": "x" * 1000}))
+    assert await client.is_closed() == (1013, "QuerySetTooLarge")

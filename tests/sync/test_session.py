@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
+from yugen.sync.client import ClientInfo
 from yugen.sync.messages import Connect, NoToken, UserToken
 from yugen.sync.session import (
+    CHUNK_BYTES,
+    EXPIRY_GRACE_SECONDS,
     PING_SECONDS,
+    CheckTimestamp,
     CheckToken,
     Close,
     RunAction,
@@ -21,6 +25,7 @@ from yugen.sync.session import (
     ServerSession,
     SessionLimits,
     Update,
+    Work,
 )
 
 SESSION = "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11"
@@ -75,8 +80,8 @@ def number(ts: str) -> int:
 class Driver:
     """A session with short names for what a test does to it; time stands still unless a test moves it."""
 
-    def __init__(self, limits: SessionLimits | None = None) -> None:
-        self.session = ServerSession(now=0.0, limits=limits)
+    def __init__(self, limits: SessionLimits | None = None, client: ClientInfo | None = None) -> None:
+        self.session = ServerSession(now=0.0, limits=limits, client=client)
 
     def send(self, *messages: dict[str, Any]) -> None:
         for message in messages:
@@ -359,7 +364,7 @@ class TestTrapsOfMutations:
         driver.send(mutation(0), mutation(0))
         for _ in range(2):
             (work,) = driver.session.take_work()
-            assert work == RunMutation(0, "cells:set", {}, 0)
+            assert work == RunMutation(0, "cells:set", {}, None)
             assert driver.session.take_work() == []
             driver.session.mutation_finished(0, committed(11))
         assert driver.types() == ["MutationResponse", "MutationResponse"]
@@ -414,7 +419,7 @@ class TestTrapsOfMutations:
     def test_trap_19_mutations_run_one_at_a_time_in_order(self, driver: Driver) -> None:
         driver.send(*(mutation(request_id, n=request_id) for request_id in range(3)))
         for request_id in range(3):
-            assert driver.session.take_work() == [RunMutation(request_id, "cells:set", {"n": request_id}, 0)]
+            assert driver.session.take_work() == [RunMutation(request_id, "cells:set", {"n": request_id}, None)]
             assert driver.session.take_work() == []
             driver.session.mutation_finished(request_id, committed(11 + request_id))
         assert driver.session.take_work() == []
@@ -422,9 +427,9 @@ class TestTrapsOfMutations:
     def test_actions_run_at_once_and_owe_no_transition(self, driver: Driver) -> None:
         driver.send(mutation(0), action(1), action(2))
         assert driver.session.take_work() == [
-            RunAction(1, "mail:deliver", {}, 0),
-            RunAction(2, "mail:deliver", {}, 0),
-            RunMutation(0, "cells:set", {}, 0),
+            RunAction(1, "mail:deliver", {}, None),
+            RunAction(2, "mail:deliver", {}, None),
+            RunMutation(0, "cells:set", {}, None),
         ]
         driver.session.action_finished(2, value("2.0"))
         driver.session.action_finished(1, Answer(failure=Failure("no")))
@@ -435,16 +440,16 @@ class TestTrapsOfMutations:
 class TestTrapsOfAuth:
     def test_trap_20_a_transition_after_authenticate_without_queries(self, driver: Driver) -> None:
         driver.send(CONNECT, authenticate(0))
-        assert driver.session.take_work() == [CheckToken(UserToken("eyJ"), identity=1)]
-        driver.session.token_accepted()
+        assert driver.session.take_work() == [CheckToken(UserToken("eyJ"))]
+        driver.session.token_accepted("ada")
         (transition,) = driver.update(10)
         assert versions(transition) == ((0, 0, 0), (0, 1, 10))
 
     def test_trap_20_also_when_no_result_changes(self, driver: Driver) -> None:
         driver.subscribed(q0="0.0")
         driver.send(NOBODY)
-        assert driver.session.take_work() == [CheckToken(NoToken(), identity=1)]
-        driver.session.token_accepted()
+        assert driver.session.take_work() == [CheckToken(NoToken())]
+        driver.session.token_accepted("ada")
         (transition,) = driver.update(10, {0: value("0.0")})
         assert versions(transition) == ((1, 0, 10), (1, 1, 10))
         assert transition["modifications"] == []
@@ -452,7 +457,7 @@ class TestTrapsOfAuth:
     def test_every_query_runs_again_for_another_caller(self, driver: Driver) -> None:
         driver.subscribed(q0="0.0", q1="1.0")
         driver.send(authenticate(0))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         update = driver.begin(11)
         assert update.identity == 1
         assert [query.query_id for query in update.run] == [0, 1]
@@ -461,7 +466,7 @@ class TestTrapsOfAuth:
         driver.send(modify(0, add(0)))
         update = driver.begin(10)
         driver.send(authenticate(0))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         driver.session.finish_update(update, {0: value('"nobody"')})
         first, second = *driver.received(), *driver.update(11, {0: value('"somebody"')})
         assert (versions(first)[1], changes(first)) == ((1, 0, 10), {0: "nobody"})
@@ -469,22 +474,22 @@ class TestTrapsOfAuth:
 
     def test_requests_run_as_the_caller_who_sent_them(self, driver: Driver) -> None:
         driver.send(mutation(0), mutation(1), authenticate(0))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         driver.send(mutation(2), action(3))
         identities = {}
         for request_id in range(3):
             for work in driver.session.take_work():
                 if isinstance(work, RunMutation | RunAction):
-                    identities[work.request_id] = work.identity
+                    identities[work.request_id] = work.caller
             driver.session.mutation_finished(request_id, FAILED)
-        assert identities == {0: 0, 1: 0, 2: 1, 3: 1}
+        assert identities == {0: None, 1: None, 2: "ada", 3: "ada"}
 
     def test_trap_21_auth_error_names_the_identity_sent_last(self, driver: Driver) -> None:
         driver.send(authenticate(0))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         driver.update(10)
         driver.send(authenticate(1))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         driver.send(authenticate(2, "expired"))
         driver.session.token_rejected("The token has expired.")
         assert driver.received() == [
@@ -502,29 +507,162 @@ class TestTrapsOfAuth:
 
     def test_trap_23_what_follows_authenticate_waits_for_it(self, driver: Driver) -> None:
         driver.send(CONNECT, authenticate(0), modify(0, add(0)), mutation(0), authenticate(1, "second"), action(1))
-        assert driver.session.take_work() == [CheckToken(UserToken("eyJ"), identity=1)]
+        assert driver.session.take_work() == [CheckToken(UserToken("eyJ"))]
         assert driver.session.begin_update(9) is None
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         assert driver.session.take_work() == [
-            CheckToken(UserToken("second"), identity=2),
-            RunMutation(0, "cells:set", {}, identity=1),
+            CheckToken(UserToken("second")),
+            RunMutation(0, "cells:set", {}, "ada"),
         ]
-        assert driver.begin(10).identity == 1
-        driver.session.token_accepted()
-        assert driver.session.take_work() == [RunAction(1, "mail:deliver", {}, identity=2)]
+        assert driver.begin(10).caller == "ada"
+        driver.session.token_accepted("bob")
+        assert driver.session.take_work() == [RunAction(1, "mail:deliver", {}, "bob")]
 
     def test_trap_23_a_bad_message_waits_too(self, driver: Driver) -> None:
         driver.send(authenticate(0))
         driver.session.receive("nonsense")
         assert driver.received() == []
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         assert driver.types() == ["FatalError"]
 
     def test_only_a_token_being_checked_has_a_verdict(self, driver: Driver) -> None:
         with pytest.raises(AssertionError):
-            driver.session.token_accepted()
+            driver.session.token_accepted("ada")
         with pytest.raises(AssertionError):
             driver.session.token_rejected("No.")
+
+    def test_nothing_runs_again_for_a_new_token_that_says_the_same(self, driver: Driver) -> None:
+        driver.subscribed(q0="0.0")
+        driver.send(authenticate(0))
+        driver.session.token_accepted("ada")
+        driver.update(11, {0: value("1.0")})
+        driver.send(authenticate(1, "another"))
+        driver.session.token_accepted("ada")
+        assert driver.begin(12).run == ()
+
+    def test_trap_22_an_expired_token_ends_the_connection(self, driver: Driver) -> None:
+        driver.send(authenticate(0))
+        driver.session.token_accepted("ada", expires=3.0)
+        driver.update(10)
+        assert driver.session.deadline() == 3.0 + EXPIRY_GRACE_SECONDS
+        driver.session.handle_deadline(now=7.9)
+        assert driver.received() == []
+        driver.send(mutation(0))
+        driver.session.handle_deadline(now=8.0)
+        (error,) = driver.received()
+        assert error == {
+            "type": "AuthError",
+            "error": "The token has expired; sign in again.",
+            "baseVersion": 1,
+            "authUpdateAttempted": False,
+        }
+        assert driver.session.close_requested() == Close(1000, "")
+        assert driver.session.take_work() == []
+        assert driver.session.begin_update(11) is None
+
+    def test_a_token_being_checked_keeps_the_old_one_from_expiring(self, driver: Driver) -> None:
+        driver.send(authenticate(0))
+        driver.session.token_accepted("ada", expires=1.0)
+        driver.send(authenticate(1))
+        driver.session.handle_deadline(now=10.0)
+        assert driver.session.deadline() == PING_SECONDS
+        driver.session.token_accepted("ada", expires=2.0)
+        assert driver.session.deadline() == 2.0 + EXPIRY_GRACE_SECONDS
+        driver.send({"type": "Authenticate", "baseVersion": 2, "tokenType": "None"})
+        driver.session.token_accepted(None)
+        assert driver.session.deadline() == PING_SECONDS
+
+
+NPM, RUST = ClientInfo("npm", (1, 48)), ClientInfo("rust", (0, 10))
+
+
+class TestLargeMessages:
+    def big(self, driver: Driver, *sizes: int) -> list[dict[str, Any]]:
+        driver.send(modify(0, *(add(query_id) for query_id in range(len(sizes)))))
+        answers = {
+            query_id: value(json.dumps("é" * (size // 2), ensure_ascii=False)) for query_id, size in enumerate(sizes)
+        }
+        return driver.update(10, answers)
+
+    def test_trap_8_chunks_of_one_transition_lie_side_by_side(self) -> None:
+        driver = Driver(client=NPM)
+        driver.send(mutation(0))
+        driver.session.take_work()
+        driver.session.mutation_finished(0, committed(9))
+        response, *chunks = self.big(driver, 7_000_000, 7_000_000, 10)
+        assert response["type"] == "MutationResponse"
+        assert {chunk["type"] for chunk in chunks} == {"TransitionChunk"}
+        assert [(chunk["partNumber"], chunk["totalParts"]) for chunk in chunks] == [(n, len(chunks)) for n in range(3)]
+        assert {chunk["transitionId"] for chunk in chunks} == {"1"}
+        assert all(len(chunk["chunk"].encode()) <= CHUNK_BYTES for chunk in chunks)
+        whole = json.loads("".join(chunk["chunk"] for chunk in chunks))
+        assert versions(whole) == ((0, 0, 0), (1, 0, 10))
+        assert changes(whole)[2] == "é" * 5
+
+    @pytest.mark.parametrize("client", [RUST, ClientInfo(), ClientInfo("npm", (1, 27))])
+    def test_trap_9_no_chunks_for_clients_that_do_not_know_them(self, client: ClientInfo) -> None:
+        (transition,) = self.big(Driver(client=client), 3_000_000, 3_000_000)
+        assert transition["type"] == "Transition"
+
+    def test_trap_24_a_large_transition_comes_in_several_that_move_the_version_once(self) -> None:
+        driver = Driver(client=RUST)
+        first, second, third = self.big(driver, 9_000_000, 9_000_000, 5_000_000, 3_000_000)
+        assert [versions(each) for each in (first, second, third)] == [
+            ((0, 0, 0), (0, 0, 0)),
+            ((0, 0, 0), (0, 0, 0)),
+            ((0, 0, 0), (1, 0, 10)),
+        ]
+        assert [sorted(changes(each)) for each in (first, second, third)] == [[0], [1, 2], [3]]
+
+    def test_trap_24_what_cannot_be_sent_at_all_is_an_error_that_says_so(self) -> None:
+        driver = Driver(client=RUST)
+        (transition,) = self.big(driver, 16_000_000, 10)
+        assert changes(transition)[1] == "é" * 5
+        assert "ResultTooLarge: this result takes 16000002 bytes" in changes(transition)[0]
+        driver.send(mutation(0), action(1))
+        driver.session.take_work()
+        driver.session.mutation_finished(0, MutationAnswer(value('"' + "0" * 16_000_000 + '"'), 11))
+        driver.session.action_finished(1, value('"' + "0" * 16_000_000 + '"'))
+        for response in driver.received():
+            assert not response["success"]
+            assert "the function has done its work" in response["result"]
+
+    def test_results_beyond_what_a_connection_may_hold_fail_until_there_is_room(self) -> None:
+        driver = Driver(client=NPM, limits=SessionLimits(answer_bytes=100))
+        driver.send(modify(0, add(0), add(1)))
+        (transition,) = driver.update(10, {0: value('"' + "0" * 60 + '"'), 1: value('"' + "1" * 60 + '"')})
+        assert "one connection may take 100 bytes; subscribe to less at once" in changes(transition)[1]
+        driver.session.invalidate(1)
+        assert driver.update(11, {1: value('"' + "1" * 60 + '"')}) == []  # still no room: nothing has changed
+        driver.send(modify(1, remove(0)))
+        driver.session.invalidate(1)
+        (transition,) = driver.update(12, {1: value('"' + "1" * 60 + '"')})
+        assert changes(transition)[1] == "1" * 60
+
+
+class TestTime:
+    CONNECT = CONNECT | {"clientTs": 1_000_500}
+
+    def transition(self, driver: Driver, message: dict[str, Any], wall_ns: int | None) -> dict[str, Any]:
+        driver.session.receive(json.dumps(message), wall_ns=wall_ns)
+        driver.send(modify(0))
+        driver.session.finish_update(driver.begin(10), {}, wall_ns=wall_ns)
+        (transition,) = driver.received()
+        return transition
+
+    def test_a_transition_tells_the_clocks_of_both_ends(self, driver: Driver) -> None:
+        transition = self.transition(driver, self.CONNECT, 1_000_000_000_000)
+        assert transition["clientClockSkew"] == 500
+        assert transition["serverTs"] == 1_000_000_000_000
+
+    @pytest.mark.parametrize("client_ts", [0, None])
+    def test_trap_10_neither_is_there_when_one_is_unknown(self, driver: Driver, client_ts: Any) -> None:
+        transition = self.transition(driver, self.CONNECT | {"clientTs": client_ts}, 1_000_000_000_000)
+        assert transition.keys().isdisjoint({"clientClockSkew", "serverTs"})
+
+    def test_trap_31_what_the_client_has_seen_is_to_be_checked(self, driver: Driver) -> None:
+        driver.send(CONNECT | {"maxObservedTimestamp": "CgAAAAAAAAA="})
+        assert driver.session.take_work() == [CheckTimestamp(10)]
 
 
 class TestMisuse:
@@ -577,7 +715,7 @@ class TestMisuse:
         driver.session.close(1011, "InternalServerError")
         driver.session.mutation_finished(0, committed(12))
         driver.session.action_finished(1, value("null"))
-        driver.session.token_accepted()
+        driver.session.token_accepted("ada")
         driver.session.token_rejected("No.")
         driver.session.finish_update(update, {})
         driver.session.invalidate(0)
@@ -625,7 +763,7 @@ class TestLimits:
             driver.session.action_finished(n, value("null"))
             driver.send(modify(n + 1, remove(n), add(n + 2)))
             driver.send(authenticate(n), {"type": "Event"}, {"type": "Event"})
-            driver.session.token_accepted()
+            driver.session.token_accepted("ada")
         assert driver.session.close_requested() is None
 
     def test_the_thousand_and_first_mutation(self, driver: Driver) -> None:
@@ -677,12 +815,12 @@ class Cells:
         self._history.setdefault(cell, []).append((self.ts, content))
         return self.ts
 
-    def read(self, cell: int, ts: int, identity: int) -> Answer:
+    def read(self, cell: int, ts: int, caller: str | None) -> Answer:
         """Fails on a 2, so that both kinds of result occur; the content of odd cells looks different to each caller."""
         content = max((version for version in self._history.get(cell, []) if version[0] <= ts), default=(0, 0))[1]
         if content == 2:
             return Answer(failure=Failure(f"cell {cell}"))
-        return value(json.dumps([cell, content, identity if cell % 2 else 0]))
+        return value(json.dumps([cell, content, caller if cell % 2 else 0]))
 
 
 @dataclass
@@ -700,6 +838,9 @@ class Client:
     answered_mutations: set[int] = field(default_factory=set)
     unsettled: list[int] = field(default_factory=list)
     """Timestamps of responses without a Transition yet, 0 for a failure."""
+
+    callers: list[str | None] = field(default_factory=lambda: [None])
+    """Of each version of the identity, who it is."""
 
     version: tuple[int, int, int] = (0, 0, 0)
     results: dict[int, Any] = field(default_factory=dict)
@@ -735,7 +876,7 @@ class Client:
                 assert self.results.get(query_id) != result
                 self.results[query_id] = result
         assert self.results == {
-            query_id: outcome(self.cells.read(cell, ts, identity))
+            query_id: outcome(self.cells.read(cell, ts, self.callers[identity]))
             for query_id, cell in self.query_sets[query_set].items()
         }
 
@@ -767,10 +908,10 @@ class Conversation(RuleBasedStateMachine):
         self.session = self.driver.session
         self.cells = Cells()
         self.client = Client(self.cells)
-        self.identity = 0
+        self.accepted = 0
         self.requests = 0
 
-        self.work: list[RunMutation | RunAction | CheckToken] = []
+        self.work: list[Work] = []
         self.subscriptions: dict[int, int] = {}
         self.update: Update | None = None
 
@@ -814,10 +955,11 @@ class Conversation(RuleBasedStateMachine):
         self.driver.send(action(self.requests))
         self.requests += 1
 
-    @rule()
-    def send_token(self) -> None:
-        self.driver.send(authenticate(self.identity))
-        self.identity += 1
+    @rule(caller=st.sampled_from([None, "ada", "bob"]))
+    def send_token(self, caller: str | None) -> None:
+        """Also a new token for the same caller, for whom nothing changes."""
+        self.driver.send(authenticate(len(self.client.callers) - 1))
+        self.client.callers.append(caller)
 
     @rule()
     def deliver(self) -> None:
@@ -830,7 +972,8 @@ class Conversation(RuleBasedStateMachine):
     @rule()
     def accept_token(self) -> None:
         self.work.remove(self.out(CheckToken))
-        self.session.token_accepted()
+        self.accepted += 1
+        self.session.token_accepted(self.client.callers[self.accepted])
 
     @precondition(lambda self: self.out(RunMutation))
     @rule()
@@ -877,7 +1020,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.update
         update, self.update = self.update, None
         answers = {
-            query.query_id: self.cells.read(query.args["cell"], update.ts, update.identity) for query in update.run
+            query.query_id: self.cells.read(query.args["cell"], update.ts, update.caller) for query in update.run
         }
         self.session.finish_update(update, answers)
 
@@ -898,9 +1041,9 @@ class Conversation(RuleBasedStateMachine):
         assert self.session.begin_update(self.cells.ts) is None
         self.deliver()
 
-        assert self.client.version[:2] == (len(self.client.query_sets) - 1, self.identity)
+        assert self.client.version[:2] == (len(self.client.query_sets) - 1, self.accepted)
         assert self.client.results == {
-            query_id: outcome(self.cells.read(cell, self.cells.ts, self.identity))
+            query_id: outcome(self.cells.read(cell, self.cells.ts, self.client.callers[-1]))
             for query_id, cell in self.client.query_sets[-1].items()
         }
         assert not self.client.unanswered_mutations

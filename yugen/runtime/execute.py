@@ -74,9 +74,8 @@ class Executor:
             return registered.signature.encode_result(result)
 
         answer = await self._answer(run, body)
-        # A run that fails before it comes to its page leaves the journal as it was.
-        journal = pages.journal or (run.journal if answer.failure else None)
-        answer = replace(answer, journal=journal) if journal else answer
+        if pages.journal is not None:
+            answer = replace(answer, journal=pages.journal)
         changes = () if answer.failure else transaction.changes
         return Outcome(answer, tuple(transaction.reads), changes, auth.was_read)
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yugen import values
 from yugen.catalog import TABLES, Catalog, TableSpec
@@ -215,7 +215,11 @@ class Runtime:
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
-        return Outcome(run) if isinstance(run, Answer) else await self._runner.transact(run)
+        outcome = Outcome(run) if isinstance(run, Answer) else await self._runner.transact(run)
+        if outcome.answer.failure is not None and outcome.answer.journal is None:
+            # What failed before it came to its page has the same page to come to.
+            outcome = replace(outcome, answer=replace(outcome.answer, journal=key.journal))
+        return outcome
 
     def _run(
         self,

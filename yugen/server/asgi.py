@@ -21,9 +21,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from yugen import __version__
+from yugen.runtime.runner import Overloaded
 from yugen.server.http import HttpApi
 from yugen.server.socket import StarletteSocket
 from yugen.server.yugen import NotServing, Yugen
+from yugen.sync.client import ClientInfo
 
 STATIC = Path(__file__).parent / "static"
 
@@ -37,9 +39,12 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         await websocket.accept()
         socket = StarletteSocket(websocket)
         try:
-            await yugen.serve_socket(socket)
+            await yugen.serve_socket(socket, _client(websocket))
         except NotServing:
             await socket.close(1013, "NotServing")
+        except Overloaded:
+            # By how a reason begins, clients choose how long they wait (protocol.md 2.7).
+            await socket.close(1013, "TooManyConcurrentRequests:connections")
         except Exception:
             logger.exception("a connection failed")
             await socket.close(1011, "InternalServerError")
@@ -67,6 +72,14 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         max_age=86400,
     )
     return _OneSlash(Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+
+
+def _client(websocket: WebSocket) -> ClientInfo:
+    """The client, which says in a header what it is; a browser cannot set one, and writes its version into the path."""
+    header = websocket.headers.get("convex-client")
+    if header is not None:
+        return ClientInfo.parse(header)
+    return ClientInfo.parse(websocket.path_params.get("version"), name="npm")
 
 
 class _OneSlash:

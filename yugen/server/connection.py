@@ -19,10 +19,11 @@ from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Request, Runtime
-from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
 from yugen.sync.messages import AddQuery, NoToken, QueryId, UserToken
+from yugen.sync.client import ClientInfo
 from yugen.sync.session import (
     CheckTimestamp,
     CheckToken,
@@ -94,21 +95,28 @@ class Connection:
         socket: the accepted transport.
         runtime: does the work.
         callers: checks who the client says it is.
+        client: what kind of client it is.
         limits: what the client may ask for at once.
 
     Attributes:
         gone: done when the connection has ended, and all it has started.
     """
 
-    def __init__(self, socket: Socket, runtime: Runtime, callers: Callers, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        runtime: Runtime,
+        callers: Callers,
+        *,
+        client: ClientInfo | None = None,
+        limits: SessionLimits | None = None,
+    ) -> None:
         self._socket = socket
         self._runtime = runtime
-        self._credentials = callers
+        self._callers = callers
         self._loop = asyncio.get_running_loop()
-        self._session = ServerSession(now=self._loop.time(), limits=limits)
+        self._session = ServerSession(now=self._loop.time(), caller=ANYONE, client=client, limits=limits)
         self._subscriptions: dict[QueryId, _Subscription] = {}
-        # The callers so far, each from an identity version on.
-        self._callers: list[tuple[int, Caller]] = [(0, ANYONE)]
 
         # `_wake` is set when the session may have something to say or to do, `_caught_up` when it has not, and
         # `_has_room` when it may be given more.
@@ -233,13 +241,13 @@ class Connection:
             return
         connect = self._session.connect
         request = Request(connect.session_id, work.request_id) if connect else None
-        caller = self._caller(work.identity)
+        caller: Caller = work.caller
         await self._runtime.mutate(
             work.path, args, caller.identity, public=not caller.admin, request=request, answered=answered
         )
 
     async def _act(self, work: RunAction) -> None:
-        caller = self._caller(work.identity)
+        caller: Caller = work.caller
         try:
             args = values.canonical(values.decode(work.args))
         except values.InvalidValue as error:
@@ -249,23 +257,22 @@ class Connection:
         self._session.action_finished(work.request_id, answer)
 
     async def _check_token(self, work: CheckToken) -> None:
-        caller = ANYONE
         try:
             match work.token:
                 case NoToken():
-                    pass
+                    admitted = Admitted(ANYONE)
                 case messages.AdminKey(key, acting_as):
-                    caller = self._credentials.admin(key, acting_as).caller
+                    admitted = self._callers.admin(key, acting_as)
                 case UserToken(token):
-                    caller = (await self._credentials.user(token)).caller
+                    admitted = await self._callers.user(token)
                 case _:
                     assert_never(work.token)
         except TokenRejected as error:
             self._session.token_rejected(str(error))
             return
-        if caller != self._callers[-1][1]:
-            self._callers.append((work.identity, caller))
-        self._session.token_accepted()
+        seconds = None if admitted.expires_at is None else admitted.expires_at - time.time()
+        self._session.token_accepted(admitted.caller, expires=None if seconds is None else self._loop.time() + seconds)
+        self._arm()
 
     def _check_timestamp(self, ts: Timestamp) -> None:
         """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.
@@ -282,10 +289,6 @@ class Connection:
         else:
             logger.error("a client has seen commit %d, which is lost: the newest is %d", ts, self._runtime.ts)
 
-    def _caller(self, identity: int) -> Caller:
-        """The caller of an identity version."""
-        return next(caller for since, caller in reversed(self._callers) if since <= identity)
-
     async def _update(self) -> None:
         while True:
             await self._update_due.wait()
@@ -300,9 +303,8 @@ class Connection:
     async def _answers(self, update: Update) -> dict[QueryId, Answer]:
         for query_id in update.removed:
             self._unsubscribe(query_id)
-        caller = self._caller(update.identity)
         with self._runtime.queries.holding(update.ts):
-            asking = [self._loop.create_task(self._answer(query, caller, update.ts)) for query in update.run]
+            asking = [self._loop.create_task(self._answer(query, update.caller, update.ts)) for query in update.run]
             try:
                 answers = await asyncio.gather(*asking)
             finally:
@@ -316,13 +318,14 @@ class Connection:
                 key = self._key(query, caller)
             except values.InvalidValue as error:
                 return _invalid(query.path, error)
-            while True:
-                self._subscribe(query.query_id, key, caller)
-                answer = await self._runtime.queries.at(key, caller.identity, ts)
-                if answer.journal == key.journal:
-                    return answer
+            self._subscribe(query.query_id, key, caller)
+            answer = await self._runtime.queries.at(key, caller.identity, ts)
+            if answer.journal != key.journal:
                 # From here on the query is asked with its journal: its page keeps its end.
                 key = replace(key, journal=answer.journal)
+                self._subscribe(query.query_id, key, caller)
+                answer = await self._runtime.queries.at(key, caller.identity, ts)
+            return answer
 
     def _key(self, query: AddQuery, caller: Caller) -> QueryKey:
         """What to ask a query by."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
+from yugen.functions.providers import Provider
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
+from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import Setup
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
+from yugen.server.limits import ServerLimits
 from yugen.server.logs import LoggedRunner
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
+from yugen.sync.client import ClientInfo
 from yugen.sync.session import SessionLimits
 
 if TYPE_CHECKING:
@@ -57,6 +62,7 @@ class Yugen:
         development: show clients the text and place of errors, and what functions log.
         run_limits: how long and how much functions may run.
         session_limits: what one connection may ask for at once.
+        server_limits: what all clients together may ask for at once.
     """
 
     def __init__(
@@ -67,12 +73,14 @@ class Yugen:
         development: bool = False,
         run_limits: RunLimits | None = None,
         session_limits: SessionLimits | None = None,
+        server_limits: ServerLimits | None = None,
     ) -> None:
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._run_limits = run_limits or RunLimits()
         self._session_limits = session_limits
+        self.limits = server_limits or ServerLimits()
         self._nursery: Nursery | None = None
         self._backend: Backend | None = None
         # Why there is no backend, when it is not because nobody has asked for one yet.
@@ -131,14 +139,17 @@ class Yugen:
             raise NotServing(self._obstacle)
         return self._backend
 
-    async def serve_socket(self, socket: Socket) -> None:
+    async def serve_socket(self, socket: Socket, client: ClientInfo | None = None) -> None:
         """Serves one sync connection to its end.
 
         Raises:
             NotServing: there is no backend.
+            Overloaded: there are too many connections.
         """
         backend = await self.backend()
-        connection = Connection(socket, backend.runtime, backend.callers, limits=self._session_limits)
+        if len(self._connections) >= self.limits.connections:
+            raise Overloaded(f"There are {len(self._connections)} connections already.")
+        connection = Connection(socket, backend.runtime, backend.callers, client=client, limits=self._session_limits)
         self._connections.add(connection)
         try:
             await connection.serve()
@@ -192,12 +203,20 @@ class Yugen:
         runtime = Runtime(SqliteStore(self._database), LoggedRunner(pool, lines_to_callers=self._development))
         try:
             await runtime.start()
-            self._backend = Backend(runtime, Callers(AdminKey(self.data / "admin_key")))
+            self._backend = Backend(runtime, self._callers(pool.info.providers))
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
             raise
         self._obstacle = None
+
+    def _callers(self, providers: Sequence[Provider]) -> Callers:
+        admin_key = AdminKey(self.data / "admin_key")
+        if not providers:
+            return Callers(admin_key)
+        from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
+
+        return Callers(admin_key, TokenVerifier(providers))
 
     async def _stop(self, reason: str) -> None:
         backend, self._backend = self._backend, None

@@ -55,13 +55,15 @@ class Connect:
     """Who is calling; the first message of a connection.
 
     `connection_count` and `last_close_reason` are what the client says of its earlier connections, good for logs only.
-    `max_observed_timestamp` is the newest timestamp it has seen on any of them.
+    `max_observed_timestamp` is the newest timestamp it has seen on any of them, `client_ms` its own clock in
+    milliseconds since the epoch; the Rust client says 0, which means that it does not tell.
     """
 
     session_id: str
     connection_count: int
     last_close_reason: str | None
     max_observed_timestamp: Timestamp | None
+    client_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,10 @@ class _Fields:
             raise self.wrong(name, "the base64 of 8 bytes")
         return int.from_bytes(raw, "little")
 
+    def number_or_none(self, name: str) -> float | None:
+        value = self._fields.get(name)
+        return value if type(value) in (int, float) else None
+
     def args(self) -> dict[str, Any]:
         match self._get("args"):
             case [dict(args)] | dict(args):
@@ -270,6 +276,7 @@ def _read_connect(fields: _Fields) -> Connect:
         connection_count=fields.u32("connectionCount"),
         last_close_reason=fields.optional_string("lastCloseReason"),
         max_observed_timestamp=fields.optional_timestamp("maxObservedTimestamp"),
+        client_ms=fields.number_or_none("clientTs") or None,  # some clients send nothing there, or 0
     )
 
 
@@ -354,29 +361,65 @@ class Version:
 PING: Final = b'{"type":"Ping"}'
 
 
-def transition(start: Version, end: Version, modifications: Iterable[bytes]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What a Transition says of time, by which clients tell a slow network from a clock that is wrong.
+
+    `skew_ms` is how far the client's clock was ahead when it connected, `server_ns` the server's clock now. Both or
+    neither: JavaScript takes null for a number and warns of a network that is not slow (protocol, trap 10).
+    """
+
+    skew_ms: int
+    server_ns: int
+
+
+def transition(start: Version, end: Version, modifications: Iterable[bytes], clocks: Clocks | None = None) -> bytes:
     """Moves the client from one version to another; `query_result` and `query_removed` make the modifications."""
-    return b'{"type":"Transition","startVersion":%b,"endVersion":%b,"modifications":[%b]}' % (
+    return b'{"type":"Transition","startVersion":%b,"endVersion":%b,"modifications":[%b]%b}' % (
         _version(start),
         _version(end),
         b",".join(modifications),
+        b',"clientClockSkew":%d,"serverTs":%d' % (clocks.skew_ms, clocks.server_ns) if clocks else b"",
     )
+
+
+def transition_chunks(text: bytes, transition_id: int, *, size: int) -> list[bytes]:
+    """One Transition as messages that each hold at most `size` bytes of its text.
+
+    The client puts them together; nothing but a Ping may come between them.
+    """
+    parts = []
+    start = 0
+    while start < len(text):
+        end = min(start + size, len(text))
+        while end < len(text) and text[end] & 0xC0 == 0x80:  # inside of a character
+            end -= 1
+        parts.append(text[start:end])
+        start = end
+    return [
+        b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":"%d"}'
+        % (orjson.dumps(part.decode()), number, len(parts), transition_id)
+        for number, part in enumerate(parts)
+    ]
 
 
 def query_result(query_id: QueryId, answer: Answer) -> bytes:
     """A modification: the query now gives this value, or this failure."""
     failure = answer.failure
+    journal = b"null" if answer.journal is None else _string(answer.journal)
     if failure is None:
         assert answer.value is not None
-        return b'{"type":"QueryUpdated","queryId":%d,"value":%b,"logLines":%b,"journal":null}' % (
+        return b'{"type":"QueryUpdated","queryId":%d,"value":%b,"logLines":%b,"journal":%b}' % (
             query_id,
             answer.value,
             _strings(answer.log_lines),
+            journal,
         )
-    return b'{"type":"QueryFailed","queryId":%d,"errorMessage":%b,"logLines":%b,"journal":null%b}' % (
+    return b'{"type":"QueryFailed","queryId":%d,"errorMessage":%b,"logLines":%b,"journal":%b%b}' % (
         query_id,
         _string(failure.message),
         _strings(answer.log_lines),
+        journal,
         _error_data(failure),
     )
 
@@ -401,14 +444,16 @@ def action_response(request_id: RequestId, answer: Answer) -> bytes:
     return b'{"type":"ActionResponse","requestId":%d,%b}' % (request_id, _response(answer))
 
 
-def auth_error(error: str, *, base_version: int) -> bytes:
-    """The token of the last Authenticate is bad; `base_version` is the identity of the last Transition sent.
+def auth_error(error: str, *, base_version: int, attempted: bool) -> bytes:
+    """The client's token is bad; `base_version` is the identity of the last Transition sent.
 
-    Without `authUpdateAttempted` or with another `baseVersion` clients send the same token again for ever.
+    `attempted` tells that it is the token of the last Authenticate, and not one that was good until now. Without it, or
+    with another `base_version`, clients send the same token again for ever (protocol, trap 21).
     """
-    return b'{"type":"AuthError","error":%b,"baseVersion":%d,"authUpdateAttempted":true}' % (
+    return b'{"type":"AuthError","error":%b,"baseVersion":%d,"authUpdateAttempted":%b}' % (
         _string(error),
         base_version,
+        b"true" if attempted else b"false",
     )
 
 

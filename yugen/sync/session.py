@@ -29,14 +29,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, assert_never
 
-from yugen.runtime.outcome import Answer, MutationAnswer
+from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.storage.interface import Timestamp
+from yugen.sync.client import ClientInfo
 from yugen.sync.messages import (
     PING,
     Action,
     AddQuery,
     Authenticate,
     ClientMessage,
+    Clocks,
     Connect,
     Event,
     ModifyQuerySet,
@@ -55,10 +57,23 @@ from yugen.sync.messages import (
     query_removed,
     query_result,
     transition,
+    transition_chunks,
 )
+
+Caller: TypeAlias = Any
+"""Whom functions run for: whatever the owner says they are. Callers are compared."""
 
 PING_SECONDS: Final = 15.0
 """Silence after which a Ping is due: the JavaScript client gives up after 60 s without a message, Rust after 30 s."""
+
+EXPIRY_GRACE_SECONDS: Final = 5.0
+"""How long a token is good after its end, as where it is checked; clients send a new one 10 s before that."""
+
+CHUNK_BYTES: Final = 5_000_000
+"""Of a Transition that is sent in parts, the text in one of them; as in Convex."""
+
+FRAME_BYTES_MAX: Final = 15_000_000
+"""Of a message to a client that takes no parts: the Rust client refuses a frame of more than 16 MiB (trap 24)."""
 
 _REASON_SIZE_MAX: Final = 123
 """Bytes that a WebSocket close frame has room for."""
@@ -73,51 +88,61 @@ class SessionLimits:
         running_actions: actions without a response; `TooManyConcurrentActions`.
         subscriptions: queries in the query set; `TooManySubscriptions`.
         held_messages: messages that wait for a token to be checked; `TooManyConcurrentRequests`.
+        subscription_bytes: messages that asked for the queries in the query set; `QuerySetTooLarge`.
+        answer_bytes: answers to the queries in the query set. Those beyond it fail, and the connection goes on.
+        request_bytes: mutations and actions without a response, and held messages. Beyond it nothing more is read until
+            some are done with.
     """
 
     waiting_mutations: int = 1000
     running_actions: int = 1000
     subscriptions: int = 4096
     held_messages: int = 4096
+    subscription_bytes: int = 32 * 1024 * 1024
+    answer_bytes: int = 128 * 1024 * 1024
+    request_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RunMutation:
-    """Run this mutation as the caller who had identity version `identity`, then call `mutation_finished`."""
+    """Run this mutation for its caller, then call `mutation_finished`."""
 
     request_id: RequestId
     path: str
     args: dict[str, Any]
-    identity: int
+    caller: Caller
 
 
 @dataclass(frozen=True, slots=True)
 class RunAction:
-    """Run this action as the caller who had identity version `identity`, then call `action_finished`."""
+    """Run this action for its caller, then call `action_finished`."""
 
     request_id: RequestId
     path: str
     args: dict[str, Any]
-    identity: int
+    caller: Caller
 
 
 @dataclass(frozen=True, slots=True)
 class CheckToken:
-    """Find out who this is, then call `token_accepted` or `token_rejected`.
-
-    The caller found will be the one of identity version `identity`. Version 0 is nobody.
-    """
+    """Find out who this is, then call `token_accepted` or `token_rejected`."""
 
     token: Token
-    identity: int
 
 
-Work: TypeAlias = RunMutation | RunAction | CheckToken
+@dataclass(frozen=True, slots=True)
+class CheckTimestamp:
+    """The client has seen the database at `ts`. It must not be served from an earlier moment that will catch up."""
+
+    ts: Timestamp
+
+
+Work: TypeAlias = RunMutation | RunAction | CheckToken | CheckTimestamp
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a Transition needs: the answers to all queries of `run`, each at `ts`, for the caller of `identity`.
+    """What a Transition needs: the answers to all queries of `run`, each at `ts`, for `caller`.
 
     Subscriptions end by `removed` and begin, or begin anew for another caller, by `run`, in this order: an id may be in
     both. `removed` may hold ids that were in no update's `run`.
@@ -126,6 +151,7 @@ class Update:
     ts: Timestamp
     query_set: int
     identity: int
+    caller: Caller
     removed: tuple[QueryId, ...]
     run: tuple[AddQuery, ...]
 
@@ -143,6 +169,8 @@ class ServerSession:
 
     Args:
         now: seconds of any clock that never goes back; the same for all `now` here.
+        caller: who calls without a token.
+        client: what is on the other end.
         limits: what the connection may hold at once.
 
     Attributes:
@@ -150,19 +178,34 @@ class ServerSession:
         unknown_messages: how many messages of types from the future were passed over.
     """
 
-    def __init__(self, *, now: float, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        now: float,
+        caller: Caller = None,
+        client: ClientInfo | None = None,
+        limits: SessionLimits | None = None,
+    ) -> None:
         self.connect: Connect | None = None
         self.unknown_messages = 0
+        self._client = client or ClientInfo()
         self._limits = limits or SessionLimits()
+        # How far the client's clock is ahead of the server's, once both are known; and the server's, when it was read.
+        self._skew_ms: int | None = None
+        self._wall_ns: int | None = None
 
         # Frames wait in the inbox only while a token is being checked: what follows it is for the new caller.
         self._inbox: deque[str] = deque()
+        self._inbox_bytes = 0
         self._checking_token = False
+        self._token_expires: float | None = None
 
-        # The received version: the query set and the identity as the client last put them.
+        # The received version: the query set and the identity as the client last put them, and whose identity it is.
         self._query_set = 0
         self._identity = 0
+        self._caller = caller
         self._queries: dict[QueryId, AddQuery] = {}
+        self._query_bytes: dict[QueryId, int] = {}
 
         # What the next update is for. Dictionaries without values are sets that keep their order.
         self._stale: dict[QueryId, None] = {}
@@ -173,15 +216,18 @@ class ServerSession:
         # The sent version, and the last answer sent to each query of it.
         self._sent = Version(0, 0, 0)
         self._answers: dict[QueryId, Answer] = {}
+        self._answer_bytes = 0
+        self._chunked_transitions = 0
 
         # The update that runs now, and the newest timestamp of any update or response: time never goes back behind it.
         self._update: Update | None = None
         self._ts_min: Timestamp = 0
 
         # Requests without a response. The first mutation has been handed out if one runs; the actions all have been.
-        self._mutations: deque[RunMutation] = deque()
+        self._mutations: deque[tuple[RunMutation, int]] = deque()
         self._mutation_running = False
-        self._actions: set[RequestId] = set()
+        self._actions: dict[RequestId, int] = {}
+        self._request_bytes = 0
 
         self._work: list[Work] = []
         self._outbox: list[bytes] = []
@@ -190,8 +236,14 @@ class ServerSession:
 
     # Messages in ---------------------------------------------------------------------------------------------------
 
-    def receive(self, frame: str | bytes) -> None:
-        """Takes one frame from the client: text, or bytes if it was binary, which the protocol does not have."""
+    def receive(self, frame: str | bytes, *, wall_ns: int | None = None) -> None:
+        """Takes one frame from the client: text, or bytes if it was binary, which the protocol does not have.
+
+        Args:
+            frame: the frame.
+            wall_ns: nanoseconds since the epoch.
+        """
+        self._wall_ns = wall_ns
         if self._close is not None:
             return
         if isinstance(frame, bytes):
@@ -200,50 +252,63 @@ class ServerSession:
             self.close(1013, "TooManyConcurrentRequests")
         else:
             self._inbox.append(frame)
+            self._inbox_bytes += len(frame)
             self._read_inbox()
 
     def _read_inbox(self) -> None:
         while self._inbox and not self._checking_token:
+            text = self._inbox.popleft()
+            self._inbox_bytes -= len(text)
             try:
-                message = parse(self._inbox.popleft())
+                message = parse(text)
                 if message is None:
                     self.unknown_messages += 1
                 else:
-                    self._apply(message)
+                    self._apply(message, len(text))
             except ProtocolError as error:
                 self._outbox.append(fatal_error(str(error)))
                 self.close(1008, error.code)
 
-    def _apply(self, message: ClientMessage) -> None:
+    def _apply(self, message: ClientMessage, size: int) -> None:
         """Applies one message wholly, or raises ProtocolError and applies nothing of it."""
         match message:
             case Connect():
-                if self.connect is not None:
-                    raise ProtocolError("DuplicateConnect", "Connect comes once, first on a connection.")
-                self.connect = message
+                self._connect(message)
             case ModifyQuerySet():
-                self._modify_query_set(message)
+                self._modify_query_set(message, size)
             case Mutation(request_id, path, args):
                 if len(self._mutations) >= self._limits.waiting_mutations:
                     self.close(1013, "TooManyConcurrentMutations")
                 else:
                     # A request id that is in use is not refused here. Its turn comes after the first one's, when the
                     # record of that shows whether it is the same request, to get the same answer, or another.
-                    self._mutations.append(RunMutation(request_id, path, args, self._identity))
+                    self._mutations.append((RunMutation(request_id, path, args, self._caller), size))
+                    self._request_bytes += size
             case Action(request_id, path, args):
-                self._start_action(RunAction(request_id, path, args, self._identity))
+                self._start_action(RunAction(request_id, path, args, self._caller), size)
             case Authenticate(base_version, token):
                 _check_base("Authenticate", base_version, self._identity)
                 self._checking_token = True
-                self._work.append(CheckToken(token, self._identity + 1))
+                self._work.append(CheckToken(token))
             case Event():
                 pass
             case _:
                 assert_never(message)
 
-    def _modify_query_set(self, message: ModifyQuerySet) -> None:
+    def _connect(self, message: Connect) -> None:
+        if self.connect is not None:
+            raise ProtocolError("DuplicateConnect", "Connect comes once, first on a connection.")
+        self.connect = message
+        if message.client_ms is not None and self._wall_ns is not None:
+            self._skew_ms = round(message.client_ms - self._wall_ns / 1_000_000)
+        if message.max_observed_timestamp is not None:
+            self._work.append(CheckTimestamp(message.max_observed_timestamp))
+
+    def _modify_query_set(self, message: ModifyQuerySet, size: int) -> None:
         _check_base("ModifyQuerySet", message.base_version, self._query_set)
         queries, stale, removed = dict(self._queries), dict(self._stale), dict(self._removed)
+        query_bytes = dict(self._query_bytes)
+        share = size // max(1, len(message.modifications))
         for modification in message.modifications:
             query_id = modification.query_id
             match modification:
@@ -252,10 +317,12 @@ class ServerSession:
                         raise ProtocolError("DuplicateQueryId", f"Add of queryId {query_id}, which is in use.")
                     queries[query_id] = modification
                     stale[query_id] = None
+                    query_bytes[query_id] = share
                 case RemoveQuery():
                     if query_id not in queries:
                         raise ProtocolError("UnknownQueryId", f"Remove of queryId {query_id}, which is not in use.")
                     del queries[query_id]
+                    del query_bytes[query_id]
                     stale.pop(query_id, None)
                     removed[query_id] = None
                 case _:
@@ -263,17 +330,21 @@ class ServerSession:
         if len(queries) > self._limits.subscriptions:
             self.close(1013, "TooManySubscriptions")
             return
+        if sum(query_bytes.values()) > self._limits.subscription_bytes:
+            self.close(1013, "QuerySetTooLarge")
+            return
         self._query_set = message.new_version
-        self._queries, self._stale, self._removed = queries, stale, removed
+        self._queries, self._query_bytes, self._stale, self._removed = queries, query_bytes, stale, removed
 
-    def _start_action(self, action: RunAction) -> None:
+    def _start_action(self, action: RunAction, size: int) -> None:
         if action.request_id in self._actions:
             # Nothing keeps an action from running twice, nor could the client tell the two answers apart.
             raise ProtocolError("DuplicateRequestId", f"Action with requestId {action.request_id}, which is running.")
         if len(self._actions) >= self._limits.running_actions:
             self.close(1013, "TooManyConcurrentActions")
             return
-        self._actions.add(action.request_id)
+        self._actions[action.request_id] = size
+        self._request_bytes += size
         self._work.append(action)
 
     # Work out, and what came of it -----------------------------------------------------------------------------------
@@ -283,17 +354,24 @@ class ServerSession:
         work, self._work = self._work, []
         if self._mutations and not self._mutation_running:
             self._mutation_running = True
-            work.append(self._mutations[0])
+            work.append(self._mutations[0][0])
         return work
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for its response that nothing more should be received for now."""
+        return self._request_bytes + self._inbox_bytes > self._limits.request_bytes
 
     def mutation_finished(self, request_id: RequestId, mutation: MutationAnswer) -> None:
         """The mutation handed out last has its answer; `take_work` has the next one."""
         if self._close is not None:
             return
         assert self._mutation_running
-        assert self._mutations[0].request_id == request_id
-        self._mutations.popleft()
+        assert self._mutations[0][0].request_id == request_id
+        self._request_bytes -= self._mutations.popleft()[1]
         self._mutation_running = False
+        if not self._client.takes_chunks and _size(mutation.answer) > FRAME_BYTES_MAX:
+            mutation = MutationAnswer(Answer(failure=_too_large(mutation.answer, _UNTOLD)), None)
         self._outbox.append(mutation_response(request_id, mutation))
         # A failure has no timestamp, and any Transition will do; some clients wait for one all the same.
         ts = mutation.ts or 0
@@ -304,17 +382,29 @@ class ServerSession:
         """An action handed out has its answer."""
         if self._close is not None:
             return
-        self._actions.remove(request_id)
+        self._request_bytes -= self._actions.pop(request_id)
+        if not self._client.takes_chunks and _size(answer) > FRAME_BYTES_MAX:
+            answer = Answer(failure=_too_large(answer, _UNTOLD))
         self._outbox.append(action_response(request_id, answer))
 
-    def token_accepted(self) -> None:
-        """The token being checked is good: from here on the caller is another, for whom every query runs again."""
+    def token_accepted(self, caller: Caller, *, expires: float | None = None) -> None:
+        """The token being checked is good: from here on this is the caller, for whom every query runs again.
+
+        Nothing runs again for a caller who equals the one before, as with a new token that says the same.
+
+        Args:
+            caller: who it is.
+            expires: when it ends, on the clock of `now`; None for a token that does not.
+        """
         if self._close is not None:
             return
         assert self._checking_token
         self._checking_token = False
+        self._token_expires = expires
         self._identity += 1
-        self._stale = dict.fromkeys(self._queries)
+        if caller != self._caller:
+            self._caller = caller
+            self._stale = dict.fromkeys(self._queries)
         self._read_inbox()
 
     def token_rejected(self, error: str) -> None:
@@ -325,7 +415,7 @@ class ServerSession:
         if self._close is not None:
             return
         assert self._checking_token
-        self._outbox.append(auth_error(error, base_version=self._sent.identity))
+        self._outbox.append(auth_error(error, base_version=self._sent.identity, attempted=True))
         self.close(1000, "")
 
     # Transitions -----------------------------------------------------------------------------------------------------
@@ -349,6 +439,7 @@ class ServerSession:
             ts=ts,
             query_set=self._query_set,
             identity=self._identity,
+            caller=self._caller,
             removed=tuple(self._removed),
             run=tuple(self._queries[query_id] for query_id in self._stale),
         )
@@ -363,11 +454,16 @@ class ServerSession:
             or self._response_ts is not None
         )
 
-    def finish_update(self, update: Update, results: Mapping[QueryId, Answer]) -> None:
+    def finish_update(self, update: Update, results: Mapping[QueryId, Answer], *, wall_ns: int | None = None) -> None:
         """Makes the update's Transition of the answers to all of its queries.
 
         Answers equal to the last ones sent are left out. A Transition is not made when it would say nothing: the Rust
         client reports each of them.
+
+        Args:
+            update: what `begin_update` gave last.
+            results: the answers by query.
+            wall_ns: nanoseconds since the epoch.
         """
         if self._close is not None:
             return
@@ -375,12 +471,14 @@ class ServerSession:
         self._update = None
         modifications = []
         for query_id in update.removed:
-            self._answers.pop(query_id, None)
+            self._forget_answer(query_id)
             modifications.append(query_removed(query_id))
         for query in update.run:
-            answer = results[query.query_id]
-            if answer != self._answers.get(query.query_id):
-                self._answers[query.query_id] = answer
+            before = self._forget_answer(query.query_id)
+            answer = self._fitting(results[query.query_id])
+            self._answers[query.query_id] = answer
+            self._answer_bytes += _size(answer)
+            if answer != before:
                 modifications.append(query_result(query.query_id, answer))
 
         end = Version(update.query_set, update.identity, update.ts)
@@ -390,10 +488,48 @@ class ServerSession:
             assert end.query_set >= self._sent.query_set
             assert end.identity >= self._sent.identity
             assert end.ts >= self._sent.ts
-            self._outbox.append(transition(self._sent, end, modifications))
+            clocks = Clocks(self._skew_ms, wall_ns) if self._skew_ms is not None and wall_ns is not None else None
+            self._outbox += self._framed(end, modifications, clocks)
             self._sent = end
         if settles:
             self._response_ts = None
+
+    def _framed(self, end: Version, modifications: list[bytes], clocks: Clocks | None) -> list[bytes]:
+        """A Transition from what was sent, in messages that the client can take."""
+        if self._client.takes_chunks:
+            whole = transition(self._sent, end, modifications, clocks)
+            if len(whole) <= CHUNK_BYTES:
+                return [whole]
+            self._chunked_transitions += 1
+            return transition_chunks(whole, self._chunked_transitions, size=CHUNK_BYTES)
+        frames: list[bytes] = []
+        some: list[bytes] = []
+        bytes_left = FRAME_BYTES_MAX
+        for modification in modifications:
+            if some and len(modification) > bytes_left:
+                # The versions move with the last of several Transitions, so that the client sees one step.
+                frames.append(transition(self._sent, self._sent, some, clocks))
+                some, bytes_left = [], FRAME_BYTES_MAX
+            some.append(modification)
+            bytes_left -= len(modification)
+        return [*frames, transition(self._sent, end, some, clocks)]
+
+    def _fitting(self, answer: Answer) -> Answer:
+        """An answer, or what to say in its place when it is too large for this connection or for its client."""
+        limits = self._limits
+        if self._answer_bytes + _size(answer) > limits.answer_bytes:
+            advice = f"the results of one connection may take {limits.answer_bytes} bytes; subscribe to less at once"
+        elif self._client.takes_chunks or _size(answer) <= FRAME_BYTES_MAX:
+            return answer
+        else:
+            advice = f"this client takes {FRAME_BYTES_MAX} bytes; return less"
+        return Answer(failure=_too_large(answer, advice), journal=answer.journal)
+
+    def _forget_answer(self, query_id: QueryId) -> Answer | None:
+        answer = self._answers.pop(query_id, None)
+        if answer is not None:
+            self._answer_bytes -= _size(answer)
+        return answer
 
     # Messages, close and deadline out --------------------------------------------------------------------------------
 
@@ -424,16 +560,43 @@ class ServerSession:
         return self._close
 
     def deadline(self) -> float | None:
-        """When to call `handle_deadline`; None once the session has ended. Sending a message moves it."""
-        return None if self._close is not None else self._ping_at
+        """When to call `handle_deadline`; None once the session has ended. Sending and receiving move it."""
+        if self._close is not None:
+            return None
+        expiry = self._expiry()
+        return self._ping_at if expiry is None else min(self._ping_at, expiry)
+
+    def _expiry(self) -> float | None:
+        """When the caller stops being who they are; not while it is being found out who they are next."""
+        if self._token_expires is None or self._checking_token:
+            return None
+        return self._token_expires + EXPIRY_GRACE_SECONDS
 
     def handle_deadline(self, *, now: float) -> None:
-        """Sends a Ping if the deadline has passed and nothing else waits to be sent."""
+        """Sends a Ping if that is due and nothing else waits to be sent; ends the session if the token has expired."""
+        expiry = self._expiry()
+        if self._close is None and expiry is not None and now >= expiry:
+            error = "The token has expired; sign in again."
+            self._outbox.append(auth_error(error, base_version=self._sent.identity, attempted=False))
+            self.close(1000, "")
         if self._close is not None or now < self._ping_at:
             return
         self._ping_at = now + PING_SECONDS
         if not self._outbox:
             self._outbox.append(PING)
+
+
+_UNTOLD: Final = f"this client takes {FRAME_BYTES_MAX} bytes; the function has done its work, but let it return less"
+
+
+def _size(answer: Answer) -> int:
+    """The bytes of an answer's parts that grow with what a function gives."""
+    data = answer.failure and answer.failure.data
+    return len(answer.value or b"") + len(data or b"") + sum(map(len, answer.log_lines))
+
+
+def _too_large(answer: Answer, advice: str) -> Failure:
+    return Failure(f"Server Error\nUncaught ResultTooLarge: this result takes {_size(answer)} bytes, and {advice}.")
 
 
 def _check_base(message: str, base_version: int, received: int) -> None:
