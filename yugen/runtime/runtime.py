@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,11 @@ ATTEMPTS_MAX = 16
 
 LOSSES_MAX = 3
 """How often a mutation loses against others before those that come new wait for it."""
+
+PAST_SECONDS = 30
+"""How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
+
+_PAST_STEP_NS = 1_000_000_000
 
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
@@ -61,6 +67,7 @@ class _Call:
     identity: Identity | None
     public: bool
     request: Request | None
+    request_id: str
     answered: Answered
 
     @property
@@ -68,6 +75,12 @@ class _Call:
         """What tells this call from any other under the same request."""
         caller = self.identity and self.identity.token_identifier
         return hashlib.sha256(repr((self.path, caller)).encode() + b"\0" + self.args).digest()
+
+
+class TimestampOutOfReach(Refused):
+    """A timestamp that cannot be read at."""
+
+    code = "TimestampOutOfReach"
 
 
 class InvalidRequest(Refused):
@@ -102,6 +115,8 @@ class Runtime:
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
         # loses to many of these keeps them out while it runs.
         self._contended = asyncio.Lock()
+        # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
+        self._past: deque[tuple[int, Timestamp]] = deque()
         self._newcomers = asyncio.Event()
         self._newcomers.set()
 
@@ -117,6 +132,7 @@ class Runtime:
             self._store, newest, self._runner.info, clock=self._clock, random_bytes=os.urandom
         )
         await self._runner.start(self.catalog)
+        self._past.append((self._clock(), self.ts))
         self.queries = Queries(self._execute, self.ts)
         self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
 
@@ -145,6 +161,42 @@ class Runtime:
         """
         return await self.queries.at(self.query_key(path, args, public=public), identity, self.ts)
 
+    async def query_at(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity | None,
+        ts: Timestamp,
+        *,
+        public: bool = True,
+        any_age: bool = False,
+    ) -> Answer:
+        """The answer of a query at an earlier timestamp.
+
+        Args:
+            path: the function.
+            args: its arguments' canonical JSON.
+            identity: who calls.
+            ts: the timestamp, which needs not be that of a commit.
+            public: whether internal functions look missing.
+            any_age: whether it may be as old as the log, and not only what was the newest a moment ago: the further
+                back, the more there is to undo.
+
+        Raises:
+            TimestampOutOfReach: it is too old, or has not been yet.
+            Overloaded: too much is waiting already.
+            StorageError: the store could not be read.
+        """
+        if ts == self.ts:
+            return await self.query(path, args, identity, public=public)
+        self._forget_past()
+        if ts > self.ts or (ts < self._past[0][1] and not any_age):
+            raise TimestampOutOfReach(
+                f"The timestamp {ts} is not between {self._past[0][1]} and {self.ts}, which can be read now; "
+                "ask /api/query_ts for a new one."
+            )
+        return (await self._execute(self.query_key(path, args, public=public), identity, ts)).answer
+
     async def mutate(
         self,
         path: str,
@@ -153,18 +205,21 @@ class Runtime:
         *,
         public: bool = True,
         request: Request | None = None,
+        request_id: str | None = None,
         answered: Answered = lambda answer: None,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
-        any subscriber hears of what the mutation changed, and before `ts` says that it has happened.
+        any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
+        what stands before the text of an error.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
             StorageError: the store failed and nothing was written.
         """
-        call = _Call(path, args, identity, public, request, answered)
+        request_id = request_id or (request.id if request else secrets.token_hex(8))
+        call = _Call(path, args, identity, public, request, request_id, answered)
         await self._newcomers.wait()
         answer = await self._attempt(call)
         if answer is not None:
@@ -181,13 +236,21 @@ class Runtime:
                 self._newcomers.set()
         raise Overloaded(f"{path[:1024]} kept conflicting with other mutations; try again in a moment.")
 
-    async def act(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:
+    async def act(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity | None = None,
+        *,
+        public: bool = True,
+        request_id: str | None = None,
+    ) -> Answer:
         """Runs an action once.
 
         Raises:
             Overloaded: too much is waiting already.
         """
-        return await self._act(path, args, identity, public, depth=1)
+        return await self._act(path, args, identity, public, 1, request_id)
 
     def kind_of(self, path: str) -> Kind:
         """What a function is. A function that does not exist is a query, which will say so."""
@@ -197,7 +260,15 @@ class Runtime:
             return "query"
         return info.kind if info else "query"
 
-    async def _act(self, path: str, args: bytes, identity: Identity | None, public: bool, depth: int) -> Answer:
+    async def _act(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity | None,
+        public: bool,
+        depth: int,
+        request_id: str | None = None,
+    ) -> Answer:
         async def call(kind: Kind, target: str, given: bytes) -> Answer:
             match kind:
                 case "query":
@@ -210,7 +281,7 @@ class Runtime:
         if depth > ACTION_DEPTH_MAX:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
             return _refused(error, secrets.token_hex(8))
-        run = self._run("action", path, args, identity, public, self.ts)
+        run = self._run("action", path, args, identity, public, self.ts, request_id)
         return run if isinstance(run, Answer) else await self._runner.act(run, call)
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
@@ -248,8 +319,7 @@ class Runtime:
             before = await self._answer_before(call, ts)
             if before is not None:
                 return _tell(call, before)
-            request_id = call.request.id if call.request else None
-            run = self._run("mutation", call.path, call.args, call.identity, call.public, ts, request_id)
+            run = self._run("mutation", call.path, call.args, call.identity, call.public, ts, call.request_id)
             if isinstance(run, Answer):
                 return _tell(call, MutationAnswer(run, None))
             outcome = await self._runner.transact(run)
@@ -285,7 +355,7 @@ class Runtime:
                 f"request {call.request.number} of this session was another call before; use a new request id for a "
                 "new call."
             )
-            return MutationAnswer(_refused(error, call.request.id), None)
+            return MutationAnswer(_refused(error, call.request_id), None)
         if committed_ts > self.ts:
             # Durable and not yet published. What is committed after it is published after it.
             assert self._committer is not None
@@ -303,9 +373,22 @@ class Runtime:
                     assert isinstance(number, float)
                     if self.catalog.named(name) is None:
                         self.catalog.add(TableSpec(name, int(number)))
+        self._remember_past()
         self.ts = commits[-1].ts
         for commit in commits:
             self.queries.publish(commit)
+
+    def _remember_past(self) -> None:
+        """Notes what is the newest timestamp up to now, from time to time."""
+        now = self._clock()
+        if now - self._past[-1][0] > _PAST_STEP_NS:
+            self._past.append((now, self.ts))
+            self._forget_past()
+
+    def _forget_past(self) -> None:
+        since = self._clock() - PAST_SECONDS * 1_000_000_000
+        while len(self._past) > 1 and self._past[1][0] < since:
+            self._past.popleft()
 
 
 def _tell(call: _Call, answer: MutationAnswer) -> MutationAnswer:

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
-from yugen.server.http import HttpApi
+from yugen.server.api import HttpApi
 from yugen.server.socket import StarletteSocket
 from yugen.server.yugen import NotServing, Yugen
 from yugen.sync.client import ClientInfo
@@ -58,7 +58,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         WebSocketRoute("/api/sync", sync),
         WebSocketRoute("/api/{version}/sync", sync),
         WebSocketRoute("/{path:path}", _no_socket),
-        *HttpApi(yugen.backend).routes(),
+        *HttpApi(yugen.backend, requests_max=yugen.limits.requests).routes(),
         Route("/client.js", _client_js, methods=["GET"]),
         Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
     ]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
 
-from tests.engine import ask
+from tests.engine import ask, change
 from tests.server.peers import Bench, LoopTime, bench, until_blocked
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server import http
-from yugen.server.http import HttpApi
+from yugen.server.api import BATCH_MAX, HttpApi
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
@@ -32,7 +33,7 @@ async def client(notes: Bench) -> AsyncIterator[httpx.AsyncClient]:
     async def backend() -> Backend:
         return Backend(notes.runtime, notes.callers)
 
-    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend).routes()))
+    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend, requests_max=100).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as made:
         yield made
 
@@ -301,9 +302,105 @@ async def test_without_a_backend_everything_says_so() -> None:
     async def backend() -> Backend:
         raise NotServing("closed for today")
 
-    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend).routes()))
+    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend, requests_max=100).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as client:
         response = await client.post("/api/query", json={"path": "a:b", "args": {}})
         assert response.status_code == 503
         assert response.json() == {"code": "NotServing", "message": "closed for today"}
         assert (await client.get("/version")).status_code == 503
+
+
+# Moments
+
+
+async def moment(client: httpx.AsyncClient) -> str:
+    ts: str = (await client.post("/api/query_ts")).json()["ts"]
+    return ts
+
+
+async def test_queries_at_a_timestamp_see_that_moment(notes: Bench, client: httpx.AsyncClient) -> None:
+    before = await moment(client)
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    now = await moment(client)
+    query = {"path": "notes:texts", "args": [{"book": "a"}], "format": "convex_encoded_json"}
+    assert (await call(client, "query_at_ts", ts=before, **query))["value"] == []
+    assert (await call(client, "query_at_ts", ts=now, **query))["value"] == ["x"]
+
+
+async def test_only_administrators_reach_back_further_than_a_moment(notes: Bench, client: httpx.AsyncClient) -> None:
+    old = await moment(client)
+    clock = notes.runtime._clock
+    for seconds in (0, 31, 62):
+        notes.runtime._clock = lambda ahead=seconds: clock() + ahead * 1_000_000_000  # type: ignore[misc]
+        await change(notes.runtime, "notes:add", book="a", text="x")
+    body = {"ts": old, "path": "notes:texts", "args": {"book": "a"}}
+    refused = await client.post("/api/query_at_ts", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (400, "TimestampOutOfReach")
+    assert (await client.post("/api/query_at_ts", json=body, headers=admin(notes))).json()["value"] == []
+
+
+@pytest.mark.parametrize("bad", [None, 5, "", "AAAA", "not base 64", "/////////38="])
+async def test_a_bad_timestamp_is_refused(client: httpx.AsyncClient, bad: Any) -> None:
+    response = await client.post("/api/query_at_ts", json={"ts": bad, "path": "notes:texts", "args": {"book": "a"}})
+    assert response.status_code == 400
+    assert response.json()["code"] in ("BadTimestamp", "TimestampOutOfReach")
+
+
+async def test_a_batch_is_answered_at_one_timestamp(notes: Bench, client: httpx.AsyncClient) -> None:
+    query = {"path": "notes:count", "args": {"book": "a"}}
+    queries = [query, {"path": "notes:none"}, {"path": "notes:odd", "format": "convex_encoded_json"}]
+    results = (await call(client, "query_batch", queries=queries))["results"]
+    assert [result["status"] for result in results] == ["success", "error", "success"]
+    assert results[0]["value"] == 0
+    notes.probe.gate.clear()
+    notes.probe.entered.clear()
+    asking = asyncio.create_task(call(client, "query_batch", queries=[query | {"args": {"book": b}} for b in "bc"]))
+    await notes.probe.entered.wait()
+    writing = asyncio.create_task(change(notes.runtime, "notes:add", book="c", text="x"))
+    await until_blocked()
+    notes.probe.gate.set()
+    await writing
+    assert [result["value"] for result in (await asking)["results"]] == [0, 0]
+
+
+@pytest.mark.parametrize("queries", [None, {}, [1], [{}] * (BATCH_MAX + 1), [{"path": 5}]])
+async def test_a_bad_batch_is_refused(client: httpx.AsyncClient, queries: Any) -> None:
+    response = await client.post("/api/query_batch", json={"queries": queries})
+    assert response.status_code == 400
+    assert response.json()["message"]
+
+
+# What goes around a call
+
+
+async def test_the_request_id_of_a_client_stands_before_the_error(client: httpx.AsyncClient) -> None:
+    for given, shown in [("trace-7", "trace-7"), ("no [brackets]", r"[0-9a-f]{16}"), ("x" * 65, r"[0-9a-f]{16}")]:
+        response = await client.post(
+            "/api/mutation", json={"path": "notes:crash"}, headers={"Convex-Request-Id": given}
+        )
+        assert re.match(rf"\[Request ID: {shown}\] Server Error", response.json()["errorMessage"])
+
+
+async def test_too_many_requests_at_once_are_sent_away(notes: Bench, client: httpx.AsyncClient) -> None:
+    notes.probe.gate.clear()
+    asking = [
+        asyncio.create_task(call(client, "mutation", path="notes:add", args={"book": "a", "text": "x"}))
+        for _ in range(100)
+    ]
+    await until_blocked()
+    refused = await client.post("/api/query", json={"path": "notes:odd"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "TooManyConcurrentRequests")
+    notes.probe.gate.set()
+    assert {answer["status"] for answer in await asyncio.gather(*asking)} == {"success"}
+    assert (await call(client, "query", path="notes:count", args={"book": "a"}))["value"] == 100
+
+
+async def test_probes_and_telemetry_are_answered(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/instance_name")).text == "yugen"
+    assert (await client.get("/instance_version")).text == __version__
+    assert (await client.post("/api/debug_event", json={"anything": 1})).status_code == 200
+
+
+async def test_a_component_is_refused_and_not_taken_for_the_app(client: httpx.AsyncClient) -> None:
+    response = await client.post("/api/query", json={"path": "notes:odd", "args": {}, "componentPath": "a/b"})
+    assert (response.status_code, response.json()["code"]) == (400, "ComponentNotFound")

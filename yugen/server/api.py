@@ -1,0 +1,284 @@
+"""The HTTP API: functions called by requests (protocol.md 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from yugen import __version__, values
+from yugen.functions.info import Kind
+from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.runtime.outcome import Answer
+from yugen.runtime.runner import Overloaded
+from yugen.runtime.runtime import Runtime, TimestampOutOfReach
+from yugen.server.caller import Caller
+from yugen.server.http import Endpoint, HttpError, admin_of, caller_of, parse, read_json
+from yugen.server.yugen import Backend, NotServing
+from yugen.storage.interface import Timestamp
+
+BATCH_MAX = 1000
+"""Queries in one batch."""
+
+QUERIES_AT_ONCE_MAX = 32
+"""Queries of one batch that are run at once, so that other clients need not wait for all of it."""
+
+INSTANCE = "yugen"
+"""The name that a deployment goes by."""
+
+Format = Literal["encoded", "clean"]
+_FORMATS: dict[str, Format] = {
+    "convex_encoded_json": "encoded",
+    "convex_json": "encoded",
+    "json": "clean",
+    "convex_clean_json": "clean",
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A function call that a request asks for: the canonical path, the arguments' canonical JSON, the answer's form."""
+
+    path: str
+    args: bytes
+    form: Format
+
+
+class HttpApi:
+    """The routes of the HTTP API for functions.
+
+    Args:
+        backend: gives what serves now, or raises NotServing.
+        requests_max: requests that may be under way at once.
+    """
+
+    def __init__(self, backend: Callable[[], Awaitable[Backend]], *, requests_max: int) -> None:
+        self._backend = backend
+        self._requests_max = requests_max
+        self._requests = 0
+
+    def routes(self) -> list[Route]:
+        """What to mount at the root of an origin."""
+        return [
+            Route("/api/query", self._endpoint(self._query, "GET", "POST")),
+            Route("/api/mutation", self._endpoint(self._mutation)),
+            Route("/api/action", self._endpoint(self._action)),
+            Route("/api/function", self._endpoint(self._function)),
+            Route("/api/run/{name:path}", self._endpoint(self._run)),
+            Route("/api/query_ts", self._endpoint(self._query_ts)),
+            Route("/api/query_at_ts", self._endpoint(self._query_at_ts)),
+            Route("/api/query_batch", self._endpoint(self._query_batch)),
+            Route("/api/debug_event", self._endpoint(_debug_event)),
+            Route("/api/{path:path}", Endpoint(_not_here)),
+            Route("/version", self._version, methods=["GET"]),
+            Route("/instance_version", self._version, methods=["GET"]),
+            Route("/instance_name", _instance_name, methods=["GET"]),
+        ]
+
+    def _endpoint(self, answer: Callable[[Request, Backend], Awaitable[Response]], *methods: str) -> Endpoint:
+        async def limited(request: Request) -> Response:
+            _check_method(request, methods or ("POST",))
+            if self._requests >= self._requests_max:
+                raise Overloaded(f"{self._requests} requests are under way already; try again in a moment.")
+            self._requests += 1
+            try:
+                return await answer(request, await self._backend())
+            finally:
+                self._requests -= 1
+
+        return Endpoint(limited)
+
+    async def _query(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        call = _from_url(request) if request.method == "GET" else _from_json(await read_json(request))
+        return _response(await _answer(backend.runtime, "query", call, caller, request), call)
+
+    async def _mutation(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        call = _from_json(await read_json(request))
+        return _response(await _answer(backend.runtime, "mutation", call, caller, request), call)
+
+    async def _action(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        call = _from_json(await read_json(request))
+        return _response(await _answer(backend.runtime, "action", call, caller, request), call)
+
+    async def _function(self, request: Request, backend: Backend) -> Response:
+        caller = await admin_of(request, backend.callers)
+        call = _from_json(await read_json(request))
+        kind = backend.runtime.kind_of(call.path)
+        return _response(await _answer(backend.runtime, kind, call, caller, request), call)
+
+    async def _run(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        # /api/run/dir/module/name
+        path = ":".join(request.path_params["name"].rsplit("/", 1))
+        call = _from_json(await read_json(request) | {"path": path})
+        kind = backend.runtime.kind_of(call.path)
+        return _response(await _answer(backend.runtime, kind, call, caller, request), call)
+
+    async def _query_ts(self, request: Request, backend: Backend) -> Response:
+        return _json({"ts": b64encode(backend.runtime.ts.to_bytes(8, "little")).decode()})
+
+    async def _query_at_ts(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        body = await read_json(request)
+        call = _from_json(body)
+        ts = _timestamp(body.get("ts"))
+        try:
+            answer = await backend.runtime.query_at(
+                call.path, call.args, caller.identity, ts, public=not caller.admin, any_age=caller.admin
+            )
+        except TimestampOutOfReach as error:
+            raise HttpError(400, error.code, str(error)) from None
+        return _response(answer, call)
+
+    async def _query_batch(self, request: Request, backend: Backend) -> Response:
+        caller = await caller_of(request, backend.callers)
+        queries = (await read_json(request)).get("queries")
+        if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
+            raise HttpError(400, "BadJsonBody", 'A batch is {"queries": [{"path": "module:name", "args": {}}]}.')
+        if len(queries) > BATCH_MAX:
+            raise HttpError(
+                400, "BatchTooLarge", f"A batch has at most {BATCH_MAX} queries; this one has {len(queries)}."
+            )
+        calls = [_from_json(query) for query in queries]
+        runtime, slots = backend.runtime, asyncio.Semaphore(QUERIES_AT_ONCE_MAX)
+        ts = runtime.ts
+
+        async def one(call: _Call) -> bytes:
+            async with slots:
+                key = runtime.query_key(call.path, call.args, public=not caller.admin)
+                return _body(await runtime.queries.at(key, caller.identity, ts), call.form)
+
+        with runtime.queries.holding(ts):
+            async with asyncio.TaskGroup() as tasks:
+                results = [tasks.create_task(one(call)) for call in calls]
+        return _json(b'{"results":[%b]}' % b",".join(result.result() for result in results))
+
+    async def _version(self, request: Request) -> Response:
+        try:
+            await self._backend()
+        except NotServing as error:
+            return PlainTextResponse(f"{error}\n", 503)
+        return PlainTextResponse(__version__)
+
+
+async def _instance_name(request: Request) -> Response:
+    return PlainTextResponse(INSTANCE)
+
+
+async def _debug_event(request: Request, backend: Backend) -> Response:
+    return _json({})
+
+
+async def _not_here(request: Request) -> Response:
+    raise HttpError(404, "NotFound", "This API has /api/query, /api/mutation, /api/action, /api/run and /api/function.")
+
+
+def _check_method(request: Request, methods: Sequence[str]) -> None:
+    if request.method not in methods:
+        raise HttpError(405, "MethodNotAllowed", f"Use {' or '.join(methods)}, not {request.method}.")
+
+
+async def _answer(runtime: Runtime, kind: Kind, call: _Call, caller: Caller, request: Request) -> Answer:
+    public, given = not caller.admin, request.headers.get("convex-request-id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else None
+    match kind:
+        case "query":
+            return await runtime.query(call.path, call.args, caller.identity, public=public)
+        case "mutation":
+            mutation = await runtime.mutate(call.path, call.args, caller.identity, public=public, request_id=request_id)
+            return mutation.answer
+        case "action":
+            return await runtime.act(call.path, call.args, caller.identity, public=public, request_id=request_id)
+
+
+def _from_url(request: Request) -> _Call:
+    query = request.query_params
+    if "path" not in query:
+        raise HttpError(400, "BadQueryArgs", "Give the function as `?path=module:name`.")
+    return _checked(query["path"], parse(query.get("args", "{}"), "args"), query.get("format"))
+
+
+def _from_json(body: dict[str, Any]) -> _Call:
+    path = body.get("path")
+    if not isinstance(path, str):
+        raise HttpError(400, "BadJsonBody", 'Name the function as {"path": "module:name"}.')
+    if body.get("componentPath"):
+        raise HttpError(400, "ComponentNotFound", "An app has no components; leave componentPath out.")
+    return _checked(path, body.get("args", {}), body.get("format"))
+
+
+def _timestamp(text: object) -> Timestamp:
+    try:
+        raw = b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != 8:
+        raise HttpError(400, "BadTimestamp", "`ts` is what /api/query_ts gave, unchanged.")
+    return int.from_bytes(raw, "little")
+
+
+def _checked(path: str, args: Any, form: object) -> _Call:
+    """A call in the form the runtime takes. JavaScript sends arguments in an array of one, Python as they are."""
+    try:
+        path = canonical_path(path)
+    except FunctionNotFound as error:
+        raise HttpError(400, "BadConvexFunctionIdentifier", str(error)) from None
+    if isinstance(args, list) and len(args) == 1:
+        args = args[0]
+    if not isinstance(args, dict):
+        raise HttpError(400, "BadArgs", f"The arguments of {path} are one object, by name.")
+    try:
+        encoded = values.canonical(values.decode(args))
+    except values.InvalidValue as error:
+        raise HttpError(400, "BadArgs", f"An argument of {path}: {error}") from None
+    return _Call(path, encoded, _format(form))
+
+
+def _format(name: object) -> Format:
+    if name is None:
+        return "clean"
+    if not isinstance(name, str) or name not in _FORMATS:
+        raise HttpError(400, "BadFormat", 'The format is "convex_encoded_json" or "json".')
+    return _FORMATS[name]
+
+
+def _json(body: object) -> Response:
+    return Response(body if isinstance(body, bytes) else orjson.dumps(body), media_type="application/json")
+
+
+def _response(answer: Answer, call: _Call) -> Response:
+    return _json(_body(answer, call.form))
+
+
+def _body(answer: Answer, form: Format) -> bytes:
+    if answer.failure is None:
+        assert answer.value is not None
+        parts = [b'{"status":"success","value":', _formed(answer.value, form)]
+    else:
+        parts = [b'{"status":"error","errorMessage":', _text(answer.failure.message)]
+        if answer.failure.data is not None:
+            parts += [b',"errorData":', _formed(answer.failure.data, form)]
+    if answer.log_lines:
+        parts += [b',"logLines":', b"[%b]" % b",".join(map(_text, answer.log_lines))]
+    return b"".join([*parts, b"}"])
+
+
+def _formed(text: bytes, form: Format) -> bytes:
+    return text if form == "encoded" else orjson.dumps(values.to_clean(values.loads(text)))
+
+
+def _text(text: str) -> bytes:
+    # A function may print half of a surrogate pair, or raise it.
+    return orjson.dumps(text.encode("utf-8", "replace").decode())
