@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
     from yugen.functions.pagination import PaginationOptions, PaginationResult
+    from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.identity import Identity
     from yugen.schema import UNSET, Document, Id, Index
     from yugen.server.yugen import Yugen
@@ -32,6 +33,7 @@ _HOMES = {
         "query",
     ),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
+    "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.identity": ("Identity",),
     "yugen.schema": ("UNSET", "Document", "Id", "Index"),
     "yugen.server.yugen": ("Yugen",),
@@ -50,6 +52,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "MutationCtx",
     "ActionCtx",
     "Identity",
+    "OidcProvider",
+    "JwtProvider",
     "PaginationOptions",
     "PaginationResult",
     "Document",

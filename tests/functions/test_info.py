@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo
+from yugen.functions.providers import JwtProvider, OidcProvider
 
 INFO = AppInfo(
     {"messages:list": FunctionInfo("query", public=True), "messages:clear": FunctionInfo("mutation", public=False)},
     {"messages": {"by_author": IndexInfo(("author", "address.city"), unique=True)}, "users": {}},
+    (
+        OidcProvider(issuer="https://id.example", audience="app"),
+        JwtProvider(issuer="me", jwks="https://me.example/keys", algorithm="ES256"),
+    ),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.apps import write_app
 from yugen.functions.info import FunctionInfo, IndexInfo
 from yugen.functions.names import FunctionNotFound
+from yugen.functions.providers import JwtProvider, OidcProvider
 from yugen.functions.registry import App, AppError, describe, load
 
 SCHEMA = """
@@ -127,6 +128,26 @@ def test_reserved_modules_hold_functions_too_and_hide_no_others(tmp_path: Path, 
     assert str(app.folder) not in sys.path
 
 
+AUTH = """
+    from yugen import JwtProvider, OidcProvider
+
+    providers = [
+        OidcProvider(issuer="https://id.example", audience="app"),
+        JwtProvider(issuer="me", jwks="https://me.example/keys"),
+    ]
+"""
+
+
+def test_providers_come_from_auth_and_nowhere_else(tmp_path: Path) -> None:
+    both = (
+        OidcProvider(issuer="https://id.example", audience="app"),
+        JwtProvider(issuer="me", jwks="https://me.example/keys"),
+    )
+    app = load(write_app(tmp_path, auth=AUTH, other="providers = 7"))
+    assert app.providers == describe(app).providers == both
+    assert load(write_app(tmp_path / "none", auth="", admin__auth="providers = 7")).providers == ()
+
+
 def test_modules_are_read_again_when_an_app_is_loaded_again(tmp_path: Path) -> None:
     def value(app: App) -> object:
         return app.functions["a:f"].function.__doc__
@@ -217,6 +238,29 @@ QUERY = "from yugen import query\n\n@query\nasync def f(ctx) -> int:\n    return
                 "@query\nasync def f(ctx, x: 'Id[V]'): ...\n"
             },
             '/app/a.py:3: Id[V]: the class names no table; write `class V(Document, table="…")`.',
+        ),
+        (
+            {"auth": "from yugen import OidcProvider\n\nproviders = [OidcProvider(issuer='http://id', audience='a')]"},
+            (
+                "/app/auth.py:3: OidcProvider: the issuer is an https:// address (http:// on this machine only), "
+                "not 'http://id'."
+            ),
+        ),
+        *(
+            (
+                {"auth": f"providers = {text}"},
+                (
+                    "/app/auth.py: write `providers = [OidcProvider(...), JwtProvider(...)]`, a list of either or "
+                    f"both; there is something of type '{kind}'."
+                ),
+            )
+            for text, kind in (
+                ("None", "NoneType"),
+                ("'https://id.example'", "str"),
+                ("{'domain': 'id.example'}", "dict"),
+                ("[{'domain': 'id.example', 'applicationID': 'app'}]", "dict"),
+                ("[None]", "NoneType"),
+            )
         ),
         (
             {"größe": QUERY},

@@ -15,7 +15,9 @@ from yugen import (
     Identity,
     Index,
     Int64,
+    JwtProvider,
     MutationCtx,
+    OidcProvider,
     QueryCtx,
     action,
     gte,
@@ -136,3 +138,13 @@ async def wants_too_much(ctx: MutationCtx) -> None: ...
 @query  # type: ignore[arg-type]
 def is_not_async(ctx: QueryCtx) -> int:
     return 1
+
+
+providers: list[OidcProvider | JwtProvider] = [
+    OidcProvider(issuer="https://id.example", audience="app"),
+    JwtProvider(issuer="me", jwks="https://me.example/keys"),
+    JwtProvider(issuer="me", audience="app", jwks="data:,{}", algorithm="ES256"),
+    JwtProvider(issuer="me", jwks="data:,{}", algorithm="HS256"),  # type: ignore[arg-type]
+    JwtProvider(issuer="me"),  # type: ignore[call-arg]
+    OidcProvider(issuer="https://id.example"),  # type: ignore[call-arg]
+]

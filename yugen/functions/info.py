@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from yugen.functions.providers import Provider, provider_from_data, provider_to_data
+
 Kind = Literal["query", "mutation", "action"]
 
 
@@ -27,10 +29,17 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class AppInfo:
-    """The functions of an app by path, and the indexes of its declared tables by table and name."""
+    """What an app declares.
+
+    Attributes:
+        functions: its functions by path.
+        tables: the indexes of its declared tables by table and name.
+        providers: whose tokens it trusts, the first that fits first.
+    """
 
     functions: Mapping[str, FunctionInfo]
     tables: Mapping[str, Mapping[str, IndexInfo]]
+    providers: tuple[Provider, ...] = ()
 
     def to_data(self) -> tuple[Any, ...]:
         """The same as tuples and dicts, to be sent between processes."""
@@ -40,15 +49,17 @@ class AppInfo:
                 table: {name: (index.fields, index.unique) for name, index in indexes.items()}
                 for table, indexes in self.tables.items()
             },
+            [provider_to_data(provider) for provider in self.providers],
         )
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> AppInfo:
-        functions, tables = data
+        functions, tables, providers = data
         return cls(
             {path: FunctionInfo(*info) for path, info in functions.items()},
             {
                 table: {name: IndexInfo(tuple(fields), unique) for name, (fields, unique) in indexes.items()}
                 for table, indexes in tables.items()
             },
+            tuple(provider_from_data(provider) for provider in providers),
         )

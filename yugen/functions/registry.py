@@ -18,6 +18,7 @@ from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.schema import Document
 
 
@@ -53,6 +54,7 @@ class App:
     folder: Path
     functions: Mapping[str, Registered]
     documents: Mapping[str, type[Document]]
+    providers: tuple[Provider, ...]
     _paths: Mapping[int, str] = field(repr=False)
 
     def find(self, path: str, *, public: bool) -> Registered:
@@ -82,6 +84,7 @@ def describe(app: App) -> AppInfo:
             table: {name: IndexInfo(index.fields, index.unique) for name, index in document.__indexes__.items()}
             for table, document in app.documents.items()
         },
+        app.providers,
     )
 
 
@@ -91,7 +94,8 @@ def load(folder: Path) -> App:
     The folder above it becomes importable. A package of the same name that was loaded before is loaded anew.
 
     Raises:
-        AppError: there is no such folder, a module does not import, or two functions or tables share a name.
+        AppError: there is no such folder, a module does not import, two functions or tables share a name, or
+            `auth.py` lists anything but providers.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -101,12 +105,15 @@ def load(folder: Path) -> App:
     _make_importable(folder)
     functions: dict[str, Registered] = {}
     documents: dict[str, type[Document]] = {}
+    providers: tuple[Provider, ...] = ()
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
         if not all(part.isidentifier() for part in parts):
             continue
         packages = parts[:-1] if parts[-1] == "__init__" else parts
         module = _import(folder, ".".join((folder.name, *packages)))
+        if packages == ("auth",):
+            providers = _providers(file, module)
         for member in _defined_in(module):
             if isinstance(member, Function):
                 registered = _registered("/".join(packages) or "__init__", member)
@@ -122,7 +129,7 @@ def load(folder: Path) -> App:
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
-    return App(folder, functions, documents, paths)
+    return App(folder, functions, documents, providers, paths)
 
 
 def _make_importable(folder: Path) -> None:
@@ -168,6 +175,20 @@ def _registered(module: str, function: Function[Any, Any]) -> Registered:
         ) from None
     except Refused as error:
         raise AppError(f"{_place(function)}: {error}") from error
+
+
+def _providers(file: Path, module: ModuleType) -> tuple[Provider, ...]:
+    providers = getattr(module, "providers", [])
+    if not isinstance(providers, list | tuple):
+        wrong = [providers]
+    else:
+        wrong = [each for each in providers if not isinstance(each, OidcProvider | JwtProvider)]
+        if not wrong:
+            return tuple(providers)
+    raise AppError(
+        f"{file}: write `providers = [OidcProvider(...), JwtProvider(...)]`, a list of either or both; "
+        f"there is something of type {type(wrong[0]).__name__!r}."
+    )
 
 
 def _complete(file: Path, document: type[Document]) -> None:

@@ -1,0 +1,141 @@
+"""Whose tokens an app trusts: what its `auth.py` lists as `providers`."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from yugen.errors import Refused
+
+__all__ = ["JwtProvider", "OidcProvider", "Provider", "ProviderError"]
+
+
+class ProviderError(Refused):
+    """A provider that cannot be one as it is written."""
+
+    code = "ProviderError"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcProvider:
+    """An OpenID Connect provider, which publishes where its keys are. It signs with RS256 or EdDSA.
+
+    Args:
+        issuer: its address, `https://id.example`; below it is `.well-known/openid-configuration`.
+        audience: the client id of the app there, which tokens must be meant for.
+
+    Raises:
+        ProviderError: the issuer is no address to fetch keys from, or the audience is empty.
+    """
+
+    issuer: str
+    audience: str
+
+    def __post_init__(self) -> None:
+        _check_text("OidcProvider: the issuer", self.issuer)
+        _check_url("OidcProvider: the issuer", full_issuer(self.issuer))
+        if "?" in self.issuer:
+            raise ProviderError(f"OidcProvider: the issuer ends before the `?` of {self.issuer!r}.")
+        _check_text("OidcProvider: the audience", self.audience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtProvider:
+    """Anyone who signs JSON Web Tokens and says with which keys.
+
+    Args:
+        issuer: what tokens hold as `iss`.
+        audience: what tokens must be meant for; with None anything will do.
+        jwks: where the set of its public keys is: an `https:` address, or a `data:` URI that holds it.
+        algorithm: the only one that tokens may be signed with.
+
+    Raises:
+        ProviderError: one of these is not so.
+    """
+
+    issuer: str
+    audience: str | None = None
+    jwks: str
+    algorithm: Literal["RS256", "ES256"] = "RS256"
+
+    def __post_init__(self) -> None:
+        _check_text("JwtProvider: the issuer", self.issuer)
+        if self.audience is not None:
+            _check_text("JwtProvider: the audience, if there is one,", self.audience)
+        _check_text("JwtProvider: jwks", self.jwks)
+        if self.jwks.startswith("data:"):
+            inline_keys(self.jwks)
+        else:
+            _check_url("JwtProvider: jwks", self.jwks)
+        if self.algorithm not in ("RS256", "ES256"):
+            raise ProviderError(f'JwtProvider: the algorithm is "RS256" or "ES256", not {self.algorithm!r}.')
+
+
+Provider: TypeAlias = OidcProvider | JwtProvider
+
+
+def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:
+    """The same as plain data, to be sent between processes."""
+    return type(provider).__name__, asdict(provider)
+
+
+def provider_from_data(data: tuple[str, dict[str, Any]]) -> Provider:
+    """What `provider_to_data` was given."""
+    name, fields = data
+    return OidcProvider(**fields) if name == "OidcProvider" else JwtProvider(**fields)
+
+
+def full_issuer(issuer: str) -> str:
+    """An issuer as issuers are compared: with its `https://`, and without a `/` at its end."""
+    return (issuer if "://" in issuer else f"https://{issuer}").removesuffix("/")
+
+
+def inline_keys(uri: str) -> bytes:
+    """The JSON text of the key set that a `data:` URI holds.
+
+    Raises:
+        ProviderError: it holds none.
+    """
+    head, _, body = uri.removeprefix("data:").partition(",")
+    text = unquote_to_bytes(body)
+    try:
+        if head.endswith(";base64"):
+            text = base64.b64decode(text, validate=True)
+        keys = json.loads(text)
+    except (ValueError, RecursionError):
+        keys = None
+    if not (isinstance(keys, dict) and isinstance(keys.get("keys"), list)):
+        raise ProviderError(
+            'JwtProvider: the data: URI of jwks holds no key set; encode {"keys": [...]} as '
+            '"data:application/json;base64,...".'
+        )
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name or number."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str) or not text or text != text.strip():
+        raise ProviderError(f"{what} is text without spaces around it, not {text!r}.")
+
+
+def _check_url(what: str, url: str) -> None:
+    """Refuses addresses from where anybody on the way could hand us keys of their own."""
+    try:
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        plain = parts.hostname and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
+    except ValueError:  # a port or an IPv6 address that is none
+        safe = plain = False
+    if not (safe and plain):
+        raise ProviderError(f"{what} is an https:// address (http:// on this machine only), not {url!r}.")
