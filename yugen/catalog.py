@@ -1,4 +1,4 @@
-"""Which tables and indexes a deployment has, as plain data.
+"""What a deployment has: its tables, their indexes, and its environment variables, as plain data.
 
 An app declares tables by name (`yugen.schema`); a deployment gives each a number, and each of its indexes a slot, and
 never gives either to another. Ids and index keys are made of these numbers. The record is kept in two tables of its
@@ -69,17 +69,24 @@ def _system(name: str, number: int, *indexes: IndexSpec) -> TableSpec:
 
 TABLES = _system("_tables", 1, IndexSpec("by_name", 2, ("name",)), IndexSpec("by_number", 3, ("number",)))
 INDEXES = _system("_indexes", 2, IndexSpec("by_table", 2, ("table",)))
+ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("name",)))
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT)
 
 
 class Catalog:
-    """The tables of a deployment, found by name or by number. Only ever grows while it is in use."""
+    """The tables of a deployment, found by name or by number. Only ever grows while it is in use.
 
-    __slots__ = ("_by_name", "_by_number")
+    Attributes:
+        environment: the environment variables, replaced as a whole when one of them changes.
+    """
 
-    def __init__(self, tables: Iterable[TableSpec] = ()) -> None:
+    __slots__ = ("_by_name", "_by_number", "environment")
+
+    def __init__(self, tables: Iterable[TableSpec] = (), environment: Mapping[str, str] | None = None) -> None:
+        self.environment: Mapping[str, str] = environment or {}
         self._by_name: dict[str, TableSpec] = {}
         self._by_number: dict[int, TableSpec] = {}
-        for table in (TABLES, INDEXES, *tables):
+        for table in (*SYSTEM_TABLES, *tables):
             self.add(table)
 
     def add(self, table: TableSpec) -> None:

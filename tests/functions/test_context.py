@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from yugen.functions.context import ActionCtx, Auth, MutationCtx, QueryCtx, by_name
+from yugen.functions.context import ActionCtx, Auth, Environment, MutationCtx, QueryCtx, by_name
 from yugen.functions.declare import action, mutation, query
 from yugen.identity import Identity
 
@@ -39,7 +39,7 @@ class Calls:
 
 async def test_an_action_calls_each_kind_by_reference_or_name() -> None:
     calls = Calls()
-    ctx = ActionCtx(Auth(None), 5.0, random.Random(1), calls)
+    ctx = ActionCtx(Auth(None), Environment({}), 5.0, random.Random(1), calls)
     assert await ctx.run_query(read, "a", since=2) == 1
     await ctx.run_mutation(write, body="b")
     await ctx.run_action(work, x=1)
@@ -55,8 +55,8 @@ async def test_an_action_calls_each_kind_by_reference_or_name() -> None:
 async def test_queries_call_queries_and_mutations_both() -> None:
     calls = Calls()
     db: Any = object()
-    await QueryCtx(db, Auth(None), 5.0, random.Random(1), calls).run_query(read, "a")
-    ctx = MutationCtx(db, Auth(None), 5.0, random.Random(1), calls)
+    await QueryCtx(db, Auth(None), Environment({}), 5.0, random.Random(1), calls).run_query(read, "a")
+    ctx = MutationCtx(db, Auth(None), Environment({}), 5.0, random.Random(1), calls)
     await ctx.run_query(read, "a")
     await ctx.run_mutation(write, "b")
     assert [kind for kind, _, _ in calls.made] == ["query", "query", "mutation"]

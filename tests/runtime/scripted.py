@@ -28,7 +28,7 @@ class Peer:
         self._writer.write(pack(message))
 
     async def receive(self) -> Message:
-        """The next message other than of tables; empty when the pool has ended this worker."""
+        """The next message other than of the catalog; empty when the pool has ended this worker."""
         while not self._messages:
             try:
                 data = await self._reader.read(2**16)
@@ -36,7 +36,7 @@ class Peer:
                 data = b""
             if not data:
                 return ()
-            self._messages += [each for each in self._unpacker.feed(data) if each[0] != "table"]
+            self._messages += [each for each in self._unpacker.feed(data) if each[0] not in ("table", "environment")]
         return self._messages.pop(0)
 
     async def runs(self) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.apps import write_app
 from tests.runtime.nurseries import fork, nursery
 from yugen.functions.info import AppInfo, FunctionInfo
+from yugen.functions.names import SYSTEM_PREFIX
 
 APP = """
     from yugen import QueryCtx, query
@@ -22,7 +23,9 @@ def test_it_says_what_the_app_holds(tmp_path: Path) -> None:
     with nursery(write_app(tmp_path, f=APP)) as (channel, _):
         [(what, info)] = channel.receive()
         assert what == "loaded"
-        assert AppInfo.from_data(info).functions == {"f:one": FunctionInfo("query", public=True)}
+        functions = AppInfo.from_data(info).functions
+        assert functions["f:one"] == FunctionInfo("query", public=True)
+        assert all(path.startswith(SYSTEM_PREFIX) for path in functions if path != "f:one")
 
 
 def test_it_says_where_an_app_does_not_load_and_ends(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
 from yugen.functions.database import DatabaseReader, DatabaseWriter
@@ -34,12 +34,41 @@ class Auth:
         return self._identity
 
 
+class Environment(Mapping[str, str]):
+    """`ctx.env`: the environment variables of the deployment, which `convex env` sets.
+
+    Args:
+        variables: their names and values.
+        read: called when any of them is looked at, since the function then depends on them.
+    """
+
+    def __init__(self, variables: Mapping[str, str], read: Callable[[], None] = lambda: None) -> None:
+        self._variables = variables
+        self._read = read
+
+    def __getitem__(self, name: str) -> str:
+        self._read()
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._read()
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        self._read()
+        return len(self._variables)
+
+    def __repr__(self) -> str:
+        return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
+
+
 class QueryCtx:
     """Reads, at one moment of the database.
 
     Attributes:
         db: documents.
         auth: who calls.
+        env: environment variables of the deployment.
         now: the time of this run in milliseconds since the epoch; it does not move while the function runs.
         random: a source of randomness of this run.
         log: a logger whose lines go with the answer.
@@ -47,9 +76,12 @@ class QueryCtx:
 
     db: DatabaseReader
 
-    def __init__(self, db: DatabaseReader, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
+    def __init__(
+        self, db: DatabaseReader, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call
+    ) -> None:
         self.db = db
         self.auth = auth
+        self.env = env
         self.now = now
         self.random = dice
         self.log = log
@@ -69,8 +101,10 @@ class MutationCtx(QueryCtx):
 
     db: DatabaseWriter
 
-    def __init__(self, db: DatabaseWriter, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
-        super().__init__(db, auth, now, dice, call)
+    def __init__(
+        self, db: DatabaseWriter, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call
+    ) -> None:
+        super().__init__(db, auth, env, now, dice, call)
 
     @overload
     async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -87,8 +121,9 @@ class ActionCtx:
     Attributes: as in `QueryCtx`, without `db`.
     """
 
-    def __init__(self, auth: Auth, now: float, dice: random.Random, call: Call) -> None:
+    def __init__(self, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call) -> None:
         self.auth = auth
+        self.env = env
         self.now = now
         self.random = dice
         self.log = log

@@ -235,7 +235,7 @@ class DatabaseReader:
     def query(self, table: str, /) -> TableQuery[dict[str, Any]]: ...
     def query(self, table: Any, /) -> TableQuery[Any]:
         """The documents of a table, oldest first, to be narrowed by `with_index`, `order` and `filter`."""
-        return TableQuery(self, table_name(table))
+        return TableQuery(self, self._name_of(table))
 
     @overload
     async def normalize_id(self, table: type[AnyDocument], text: str, /) -> Id[AnyDocument] | None: ...
@@ -247,8 +247,11 @@ class DatabaseReader:
             number, _ = ids.decode_id(text)
         except ids.InvalidId:
             return None
-        known = await self._transaction.table(table_name(table))
+        known = await self._transaction.table(self._name_of(table))
         return text if known is not None and known.number == number else None
+
+    def _name_of(self, table: type[Document] | str) -> str:
+        return table_name(table)
 
     async def _locate(self, id: str) -> tuple[TableSpec, bytes] | None:
         """The table of an id and the rest of it; None when it is of no table of the app."""
@@ -278,9 +281,10 @@ class DatabaseWriter(DatabaseReader):
             DocumentInvalid: it does not fit its table.
         """
         if isinstance(target, Document):
-            name, given = table_name(type(target)), target.to_fields()
+            name, given = self._name_of(type(target)), target.to_fields()
         elif fields is not None:
-            name, given = table_name(target), self._by_stored_name(table_name(target), fields)
+            name = self._name_of(target)
+            given = self._by_stored_name(name, fields)
         else:
             raise DocumentInvalid("insert takes a document, insert(Message(...)), or a table and fields.")
         if given.keys() & SYSTEM_FIELDS:
@@ -288,7 +292,8 @@ class DatabaseWriter(DatabaseReader):
                 f"insert into {name}: the database gives a document its id and creation time; leave them out."
             )
         checked = self._tables.check(name, given, self._transaction.catalog)
-        check_name("table", name)
+        if self._transaction.catalog.named(name) is None:
+            check_name("table", name)
         table = await self._transaction.table(name, create=True)
         assert table is not None
         return await self._transaction.insert(table, checked)
@@ -350,6 +355,22 @@ class DatabaseWriter(DatabaseReader):
 
     def _by_stored_name(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {self._tables.stored_name(table, field): value for field, value in fields.items()}
+
+
+class SystemDatabase(DatabaseWriter):
+    """Reads and writes of Yugen's own functions: system tables too, and all documents as dicts, as they are stored."""
+
+    def __init__(self, transaction: Transaction, pages: Pages) -> None:
+        super().__init__(transaction, Tables({}), pages)
+
+    def _name_of(self, table: type[Document] | str) -> str:
+        assert isinstance(table, str)
+        return table
+
+    async def _locate(self, id: str) -> tuple[TableSpec, bytes] | None:
+        number, internal = ids.decode_id(id)
+        table = await self._transaction.numbered(number)
+        return None if table is None else (table, internal)
 
 
 def _decoded(text: bytes) -> dict[str, Any]:

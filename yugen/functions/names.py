@@ -12,6 +12,10 @@ _PATH_MAX = 1024
 _SHOWN_MAX = 100
 
 
+SYSTEM_PREFIX = "_system/"
+"""What the paths of Yugen's own functions begin with."""
+
+
 class FunctionNotFound(Refused):
     """There is no function of this name, or clients may not call it: internal functions look missing."""
 

@@ -17,7 +17,7 @@ from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
-from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.schema import Document
 
@@ -26,6 +26,15 @@ class AppError(Refused):
     """An app that cannot be loaded; the text names the file."""
 
     code = "AppError"
+
+
+class AdministratorsOnly(Refused):
+    """One of Yugen's own functions, called without the admin key. The convex command line knows the first words."""
+
+    code = "AdministratorsOnly"
+
+    def __init__(self) -> None:
+        super().__init__("You do not have permission to perform this operation: it takes this deployment's admin key.")
 
 
 class WrongKind(Refused):
@@ -41,6 +50,11 @@ class Registered:
     path: str
     function: Function[Any, Any]
     signature: Signature
+
+    @property
+    def system(self) -> bool:
+        """Whether it is one of Yugen's own, for administrators."""
+        return self.path.startswith(SYSTEM_PREFIX)
 
     @property
     def kind(self) -> Kind:
@@ -62,7 +76,10 @@ class App:
 
         Raises:
             FunctionNotFound: there is none, or it is internal and `public` was asked for.
+            AdministratorsOnly: it is one of Yugen's own, and `public` was asked for.
         """
+        if public and path.startswith(SYSTEM_PREFIX):
+            raise AdministratorsOnly
         found = self.functions.get(path)
         if found is None or (public and not found.function.public):
             raise FunctionNotFound(path)

@@ -168,7 +168,7 @@ class ActionWorkers(Workers[_Worker]):
     def _give(self, worker: _Worker, job: _Job) -> None:
         job.worker = worker
         job.since = self._loop.time()
-        worker.tell_tables(self.catalog)
+        worker.tell_catalog(self.catalog)
         worker.send(("act", job.number, run_to_data(job.run)))
         self.watch()
 

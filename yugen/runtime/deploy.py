@@ -16,6 +16,7 @@ from typing import Any
 from yugen import ids, keys, values
 from yugen.catalog import (
     BY_CREATION_TIME,
+    ENVIRONMENT,
     FIRST_USER_SLOT,
     INDEXES,
     TABLES,
@@ -129,7 +130,8 @@ class _Deployment:
             await self._rekey(plan.table, plan.after)
         await self._enter(plan.after for plan in building)
 
-        return Catalog({**stored, **{plan.table.name: plan.after for plan in plans}}.values()), self._ts
+        environment = {document["name"]: document["value"] async for document in self._documents(ENVIRONMENT)}
+        return Catalog({**stored, **{plan.table.name: plan.after for plan in plans}}.values(), environment), self._ts
 
     async def _check_unique(self, table: TableSpec, indexes: Iterable[IndexSpec]) -> None:
         for index in indexes:

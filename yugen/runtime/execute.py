@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yugen import values
-from yugen.catalog import Catalog
+from yugen import keys, values
+from yugen.catalog import ENVIRONMENT, Catalog
 from yugen.errors import Refused, YugenError
-from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
+from yugen.functions.context import ActionCtx, Auth, Call, Environment, MutationCtx, QueryCtx
 from yugen.functions.cursors import Cursors
-from yugen.functions.database import DatabaseReader, DatabaseWriter, Tables
+from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase, Tables
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.names import canonical_path
@@ -31,6 +31,7 @@ from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
 from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
+from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -81,7 +82,8 @@ class Executor:
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        ctx = ActionCtx(Auth(run.identity), run.now, random.Random(run.seed), call)
+        env = Environment(self.catalog.environment)
+        ctx = ActionCtx(Auth(run.identity), env, run.now, random.Random(run.seed), call)
 
         async def body() -> bytes:
             registered = self.app.find(run.path, public=run.public)
@@ -184,17 +186,28 @@ class _Nested:
             assert isinstance(decoded, dict)
             return await self.invoke(target, decoded, depth + 1)
 
+        env = Environment(catalog.environment, self._read_environment)
+        others = self._auth, env, self._now, self._dice, call
         ctx: Any
+        if registered.system:
+            database = SystemDatabase(self._transaction, self._pages)
+            ctx = (SystemQueryCtx if registered.kind == "query" else SystemMutationCtx)(database, *others)
+            ctx.app = self._executor.app
+        elif registered.kind == "query":
+            ctx = QueryCtx(DatabaseReader(self._transaction, tables, self._pages), *others)
+        else:
+            ctx = MutationCtx(DatabaseWriter(self._transaction, tables, self._pages), *others)
         if registered.kind == "query":
-            reader = DatabaseReader(self._transaction, tables, self._pages)
-            ctx = QueryCtx(reader, self._auth, self._now, self._dice, call)
             result = await registered.function.handler(ctx, **kwargs)
         else:
-            writer = DatabaseWriter(self._transaction, tables, self._pages)
-            ctx = MutationCtx(writer, self._auth, self._now, self._dice, call)
             with self._transaction.savepoint():
                 result = await registered.function.handler(ctx, **kwargs)
         return registered.signature.result(result, catalog)
+
+    def _read_environment(self) -> None:
+        """Notes that they count as read, though not from the snapshot: if they are newer, the run does not hold."""
+        start = keys.index_prefix(ENVIRONMENT.number, 0)
+        self._transaction.reads.add(start, keys.prefix_end(start))
 
 
 def _arguments(text: bytes) -> dict[str, Any]:

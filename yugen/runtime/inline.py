@@ -14,6 +14,7 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.storage.interface import Store
+from yugen.system.functions import with_system_functions
 
 
 class InlineRunner:
@@ -27,8 +28,8 @@ class InlineRunner:
     """
 
     def __init__(self, app: App, store: Store, *, secret: bytes, development: bool = True) -> None:
-        self.info = describe(app)
-        self._app = app
+        self._app = with_system_functions(app)
+        self.info = describe(self._app)
         self._store = store
         self._secret = secret
         self._development = development

@@ -21,6 +21,7 @@ from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.formats import Json, Readable
 from yugen.runtime.setup import Setup
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
+from yugen.system.functions import with_system_functions
 
 GOODBYE_SECONDS = 1
 """How long workers may take to end by themselves."""
@@ -41,7 +42,7 @@ def main(control: BlockingChannel) -> None:
         # What apps and workers log without having set anything up reads like the log of the server.
         logging.lastResort.setFormatter(Readable(coloured=False) if setup.development else Json())
     try:
-        app = load(setup.app)
+        app = with_system_functions(load(setup.app))
     except Refused as error:
         control.send(("failed", str(error)))
         return

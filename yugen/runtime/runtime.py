@@ -8,11 +8,12 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from yugen import values
-from yugen.catalog import TABLES, Catalog, TableSpec
+from yugen.catalog import ENVIRONMENT, TABLES, Catalog, TableSpec
 from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
@@ -26,7 +27,7 @@ from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.writes import request_key
-from yugen.storage.interface import Commit, RequestRecord, Store, Timestamp
+from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
 
 ATTEMPTS_MAX = 16
 """How often a mutation runs before its conflicts are reported."""
@@ -365,14 +366,13 @@ class Runtime:
     def _published(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
             for change in commit.changes:
-                if table_of(change.key) == TABLES.number and change.after is not None:
-                    document = values.loads(change.after)
-                    assert isinstance(document, dict)
-                    name, number = document["name"], document["number"]
-                    assert isinstance(name, str)
-                    assert isinstance(number, float)
-                    if self.catalog.named(name) is None:
-                        self.catalog.add(TableSpec(name, int(number)))
+                match table_of(change.key):
+                    case TABLES.number if change.after is not None:
+                        document = _fields(change.after)
+                        if self.catalog.named(document["name"]) is None:
+                            self.catalog.add(TableSpec(document["name"], int(document["number"])))
+                    case ENVIRONMENT.number:
+                        self.catalog.environment = _environment_after(self.catalog.environment, change)
         self._remember_past()
         self.ts = commits[-1].ts
         for commit in commits:
@@ -389,6 +389,23 @@ class Runtime:
         since = self._clock() - PAST_SECONDS * 1_000_000_000
         while len(self._past) > 1 and self._past[1][0] < since:
             self._past.popleft()
+
+
+def _environment_after(environment: Mapping[str, str], change: Change) -> Mapping[str, str]:
+    """The environment variables with one of them changed."""
+    changed = dict(environment)
+    if change.before is not None:
+        changed.pop(_fields(change.before)["name"], None)
+    if change.after is not None:
+        document = _fields(change.after)
+        changed[document["name"]] = document["value"]
+    return changed
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    document = values.loads(text)
+    assert isinstance(document, dict)
+    return document
 
 
 def _tell(call: _Call, answer: MutationAnswer) -> MutationAnswer:

@@ -202,7 +202,7 @@ class TransactionWorkers(Workers[_Worker]):
         if not worker.jobs:
             worker.since = self._loop.time()
         worker.jobs[job.number] = job
-        worker.tell_tables(self.catalog)
+        worker.tell_catalog(self.catalog)
         worker.send(("run", job.number, run_to_data(job.run)))
         self.watch()
 

@@ -140,6 +140,8 @@ class _Transactions:
                 self._channel.send(("skipped", skipped))
             case ("table", data):
                 self._executor.catalog.add(table_from_data(data))
+            case ("environment", variables):
+                self._executor.catalog.environment = variables
             case _:
                 raise AssertionError(message)
 
@@ -305,6 +307,8 @@ class _Actions(asyncio.Protocol):
                         waiting.set_result(answer_from_data(answer))
                 case ("table", table):
                     self._executor.catalog.add(table_from_data(table))
+                case ("environment", variables):
+                    self._executor.catalog.environment = variables
                 case _:
                     raise AssertionError(message)
 

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Generic, TypeVar, cast
@@ -46,6 +46,7 @@ class Worker(asyncio.Protocol, ABC):
         self._unpacker = Unpacker()
         self._frames: list[bytes] = []
         self._tables_known = 0
+        self._environment_known: Mapping[str, str] | None = None
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -85,8 +86,11 @@ class Worker(asyncio.Protocol, ABC):
             self._loop.call_soon(self._flush)
         self._frames.append(pack(message))
 
-    def tell_tables(self, catalog: Catalog) -> None:
-        """Tells of the tables that were added since it was last told."""
+    def tell_catalog(self, catalog: Catalog) -> None:
+        """Tells of the tables that were added since it was last told, and of other environment variables."""
+        if self._environment_known is not catalog.environment:
+            self._environment_known = catalog.environment
+            self.send(("environment", dict(catalog.environment)))
         if self._tables_known < len(catalog):
             for table in islice(catalog, self._tables_known, None):
                 self.send(("table", table_to_data(table)))

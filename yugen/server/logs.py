@@ -11,6 +11,7 @@ from typing import Any
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.functions.names import SYSTEM_PREFIX
 from yugen.runtime.formats import Json, Readable
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
@@ -53,6 +54,8 @@ class LoggedRunner:
     def _logged(self, run: Run, answer: Answer, started: float) -> Answer:
         milliseconds = (time.perf_counter() - started) * 1000
         level, outcome = (logging.INFO, "ran") if answer.failure is None else (logging.WARNING, "failed")
+        if run.path.startswith(SYSTEM_PREFIX):
+            level = logging.DEBUG  # an administrator looks around
         if logger.isEnabledFor(level):
             fields: dict[str, Any] = {
                 "kind": run.kind,

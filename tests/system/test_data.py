@@ -1,0 +1,62 @@
+"""Tables and documents as administrators see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from tests.apps import write_app
+from tests.engine import change, encoded, engine, value_of
+from yugen.runtime.runtime import Runtime
+from yugen.storage.memory import MemoryStore
+
+APP = """
+    from yugen import Document, MutationCtx, mutation
+
+
+    class Note(Document, table="notes"):
+        text: str
+
+
+    @mutation
+    async def add(ctx: MutationCtx, table: str, text: str) -> None:
+        await ctx.db.insert(table, {"text": text})
+"""
+
+
+@pytest_asyncio.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
+    async with engine(MemoryStore(), write_app(tmp_path, f=APP)) as runtime:
+        yield runtime
+
+
+async def page(runtime: Runtime, name: str, size: int = 10, cursor: str | None = None, **args: Any) -> Any:
+    options = {"numItems": size, "cursor": cursor}
+    return value_of(await runtime.query(f"_system/cli/{name}", encoded(paginationOpts=options, **args), public=False))
+
+
+async def test_the_tables_are_those_of_the_app_by_name(runtime: Runtime) -> None:
+    await change(runtime, "f:add", table="loose", text="x")
+    result = await page(runtime, "tables")
+    assert result["page"] == [{"name": "loose"}, {"name": "notes"}]
+    assert result["isDone"]
+
+
+async def test_documents_come_page_by_page_in_either_order(runtime: Runtime) -> None:
+    for text in "abc":
+        await change(runtime, "f:add", table="notes", text=text)
+    first = await page(runtime, "tableData", 2, table="notes")
+    assert [document["text"] for document in first["page"]] == ["c", "b"]
+    assert first["page"][0].keys() == {"_id", "_creationTime", "text"}
+    second = await page(runtime, "tableData", 2, first["continueCursor"], table="notes")
+    assert ([document["text"] for document in second["page"]], second["isDone"]) == (["a"], True)
+    ascending = await page(runtime, "tableData", 1, table="notes", order="asc")
+    assert [document["text"] for document in ascending["page"]] == ["a"]
+
+
+async def test_a_table_that_does_not_exist_is_empty(runtime: Runtime) -> None:
+    result = await page(runtime, "tableData", table="nothing")
+    assert (result["page"], result["isDone"]) == ([], True)
