@@ -22,8 +22,8 @@ from yugen.runtime.runtime import Request, Runtime
 from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
-from yugen.sync.messages import AddQuery, NoToken, QueryId, UserToken
 from yugen.sync.client import ClientInfo
+from yugen.sync.messages import AddQuery, NoToken, QueryId, UserToken
 from yugen.sync.session import (
     CheckTimestamp,
     CheckToken,
