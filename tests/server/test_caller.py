@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from yugen.server.caller import AdminKey
+from yugen.identity import Identity
+from yugen.server.caller import (
+    ADMIN,
+    AdminKey,
+    Admitted,
+    BadAdminKey,
+    Caller,
+    Callers,
+    NoAuthProvider,
+    TokenRejected,
+    Verified,
+)
 
 
 def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
@@ -48,3 +59,67 @@ def test_a_key_of_the_owners_choice_stays(tmp_path: Path) -> None:
     file.write_text("prod|chosen\n")
     assert AdminKey(file).opens("prod|chosen")
     assert file.read_text() == "prod|chosen\n"
+
+
+@pytest.mark.parametrize("kind", ["prod:", "dev:", "preview:team:project:", "self-hosted:", ":"])
+def test_the_type_of_a_deployment_does_not_count(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "admin_key"
+    file.write_text("happy-otter-1|secret:with|signs")
+    key = AdminKey(file)
+    assert key.opens(f"{kind}happy-otter-1|secret:with|signs")
+    assert not key.opens(f"{kind}grim-otter-2|secret:with|signs")
+    assert not key.opens(f"{kind}secret:with|signs")
+    assert not key.opens(f"{kind}happy-otter-1")
+    file.write_text(f"{kind}happy-otter-1|secret")
+    assert AdminKey(file).opens("happy-otter-1|secret")
+
+
+class Seven:
+    """Takes "seven" for the token of a user."""
+
+    closed = False
+
+    async def verify(self, token: str) -> Verified:
+        if token != "seven":
+            raise TokenRejected("The token is not seven.")
+        return Verified(ADA, 7.0)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+ADA = Identity.of("https://id", "ada")
+
+
+@pytest.fixture
+def admin_key(tmp_path: Path) -> AdminKey:
+    return AdminKey(tmp_path / "admin_key")
+
+
+async def test_a_user_is_who_the_verifier_says(admin_key: AdminKey) -> None:
+    verifier = Seven()
+    callers = Callers(admin_key, verifier)
+    assert await callers.user("seven") == Admitted(Caller(ADA), expires_at=7.0)
+    with pytest.raises(TokenRejected, match="is not seven"):
+        await callers.user("eight")
+    await callers.close()
+    assert verifier.closed
+
+
+async def test_without_providers_nobody_has_a_token(admin_key: AdminKey) -> None:
+    callers = Callers(admin_key)
+    with pytest.raises(NoAuthProvider, match=r"has no auth providers; call it without a token\."):
+        await callers.user("seven")
+    await callers.close()
+
+
+def test_an_administrator_may_act_as_a_user_and_stays_one(admin_key: AdminKey) -> None:
+    callers = Callers(admin_key, Seven())
+    key = admin_key.file.read_text().strip()
+    assert callers.admin(key) == Admitted(ADMIN, expires_at=None)
+    assert callers.admin(f"dev:{key}", {"tokenIdentifier": "https://id|ada"}) == Admitted(Caller(ADA, admin=True))
+    with pytest.raises(TokenRejected, match="A user to act as has a tokenIdentifier"):
+        callers.admin(key, {})
+    for acting_as in (None, {}, {"tokenIdentifier": "https://id|ada"}):
+        with pytest.raises(BadAdminKey, match="is not the one of this deployment"):
+            callers.admin(f"{key}x", acting_as)
