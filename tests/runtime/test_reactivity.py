@@ -30,11 +30,16 @@ APP = {
 
             by_kind = Index("kind", "rank")
             by_rank = Index("rank")
+
+
+        class Short(Document):
+            name: str
+            note: str | None = None
     """,
     "items": """
         from typing import Any
         from yugen import MutationCtx, QueryCtx, YugenError, gt, gte, lt, lte, mutation, query
-        from .schema import Item
+        from .schema import Item, Short
 
         BOUNDS = {"gt": gt, "gte": gte, "lt": lt, "lte": lte}
 
@@ -48,6 +53,30 @@ APP = {
             items = ctx.db.query(Item).with_index(index, **bounds).order(order)
             if odd:
                 items = items.filter(lambda item: item.rank % 2 == 1)
+            return await (items.take(take) if take else items.collect())
+
+        WANTED = {"p"}
+        KEEP = {
+            "small": lambda item: item.rank < 3,
+            "unnoted": lambda item: item.note is None,
+            "wanted": lambda item: item.note in WANTED and not item.kind == "c",
+            "named": lambda item: item.name.startswith("n1") or 1 < item.rank % 4 <= 3,
+            "hidden": lambda item: isinstance(item.note, str),
+        }
+
+        @query
+        async def part(
+            ctx: QueryCtx, keep: list[str], fields: list[str], order: str, take: int, how: str
+        ) -> Any:
+            items = ctx.db.query(Item).with_index(Item.by_rank).order(order)
+            for name in keep:
+                items = items.filter(KEEP[name])
+            if how == "count":
+                return await items.count()
+            if how == "shape":
+                items = items.select(Short)
+            elif fields:
+                items = items.select(*fields)
             return await (items.take(take) if take else items.collect())
 
         @query
@@ -127,6 +156,15 @@ def queries(dice: random.Random) -> list[tuple[str, dict[str, Any]]]:
             "take": dice.choice([0, 1, 2, 3]),
         }
 
+    def parts() -> tuple[str, dict[str, Any]]:
+        return "items:part", {
+            "keep": dice.sample(["small", "unnoted", "wanted", "named", "hidden"], dice.choice([0, 1, 1, 2])),
+            "fields": dice.sample(["name", "kind", "rank", "note"], dice.choice([0, 1, 2])),
+            "order": dice.choice(["asc", "desc"]),
+            "take": dice.choice([0, 2, 4]),
+            "how": dice.choice(["", "", "count", "shape"]),
+        }
+
     others: list[tuple[str, dict[str, Any]]] = [
         ("items:nth", {"n": 2}),
         ("items:page", {"stop": dice.randint(1, 5)}),
@@ -136,7 +174,7 @@ def queries(dice: random.Random) -> list[tuple[str, dict[str, Any]]]:
         ("items:nested", {}),
         ("items:nope", {}),
     ]
-    return [listing() for _ in range(12)] + others
+    return [listing() for _ in range(12)] + [parts() for _ in range(16)] + others
 
 
 def edits(dice: random.Random) -> list[list[Any]]:

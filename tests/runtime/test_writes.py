@@ -38,7 +38,7 @@ def test_the_first_overlap_after_a_timestamp() -> None:
     writes = RecentWrites(10)
     with writes.holding(10):
         for ts, key in ((20, b"a"), (30, b"b"), (40, b"a")):
-            assert writes.add(commit(ts, key)) == [key]
+            assert writes.add(commit(ts, key)).keys == [key]
         assert writes.first_overlap([point(b"a")], 10) == 20
         assert writes.first_overlap([point(b"a")], 19) == 20
         assert writes.first_overlap([point(b"a")], 20) == 40

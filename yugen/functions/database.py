@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from yugen import bounds, ids, keys, values
 from yugen.bounds import Bound, InvalidRange
 from yugen.catalog import BY_CREATION_TIME, CREATION_TIME, FIRST_USER_TABLE, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
 from yugen.functions.pagination import Pages, PaginationOptions, PaginationResult
+from yugen.functions.predicates import DICT, Shape, condition, shape_of
+from yugen.guards import Guard
 from yugen.intervals import Interval
 from yugen.schema import UNSET, Document, Id, Index, as_wire, check_name, stored_names
 from yugen.storage.interface import Row
@@ -76,7 +78,7 @@ class Transaction(Protocol):
     async def table(self, name: str, *, create: bool = False) -> TableSpec | None: ...
     async def numbered(self, number: int) -> TableSpec | None: ...
     async def get(self, key: bytes) -> bytes | None: ...
-    def rows(self, start: bytes, end: bytes, *, reverse: bool = False) -> Rows: ...
+    def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows: ...
     async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str: ...
     async def write(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None: ...
 
@@ -88,6 +90,8 @@ class Tables:
         self._documents = documents
         self._validators = {name: Validator(cls) for name, cls in documents.items()}
         self._names = {name: stored_names(cls) for name, cls in documents.items()}
+        self._shapes = {name: shape_of(cls) for name, cls in documents.items()}
+        self._parts: dict[tuple[str, tuple[str, ...]], _Part] = {}
         self._int64s = {name: _int64_fields(cls) for name, cls in documents.items()}
 
     def load(self, table: str, document: dict[str, Any]) -> Any:
@@ -107,6 +111,42 @@ class Tables:
                 f"The document {document['_id']} does not fit {self._class(table)} any more: `{place}` {fault}; "
                 "let the class take it, or change what is stored."
             ) from None
+
+    def shape(self, table: str) -> Shape:
+        """How the documents of a table look to a predicate."""
+        return self._shapes.get(table, DICT)
+
+    def part(self, table: str, fields: tuple[str, ...] | type[Document]) -> _Part:
+        """What `select` makes of the documents of a table.
+
+        Raises:
+            DocumentInvalid: the table has no such field.
+        """
+        if isinstance(fields, type):
+            stored = tuple(stored_names(fields).values())
+            unknown = [name for name in stored if not self.has_field(table, name)]
+            if unknown:
+                raise self.no_field(table, unknown[0])
+            return _Part(table, stored, Validator(fields))
+        found = self._parts.get((table, fields))
+        if found is None:
+            found = self._parts[table, fields] = self._part_of(table, fields)
+        return found
+
+    def _part_of(self, table: str, fields: tuple[str, ...]) -> _Part:
+        stored = tuple(dict.fromkeys(self.stored_name(table, field) for field in fields))
+        for name in stored:
+            if not self.has_field(table, name):
+                raise self.no_field(table, name)
+        cls = self._documents.get(table)
+        if cls is None:
+            return _Part(table, stored, None)
+        given = {
+            name: (field.annotation, field)
+            for name, field in cls.model_fields.items()
+            if (field.alias or name) in stored and name not in ("id", "creation_time")
+        }
+        return _Part(table, stored, Validator(create_model(f"{cls.__name__}Part", __base__=Document, **given)))  # type: ignore[call-overload]
 
     def check(self, table: str, document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         """The wire values to store for a document about to be written, with defaults filled in.
@@ -158,6 +198,33 @@ class Tables:
 
     def _class(self, table: str) -> str:
         return self._documents[table].__name__
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some fields of the documents of a table, and always their ids and creation times.
+
+    Attributes:
+        table: the table, for errors.
+        stored: the names of the fields in storage.
+        validator: makes what Python gets; None where that is a dict.
+    """
+
+    table: str
+    stored: tuple[str, ...]
+    validator: Validator | None
+
+    def of(self, document: dict[str, Any]) -> Any:
+        kept = {name: value for name, value in document.items() if name in self.stored or name in SYSTEM_FIELDS}
+        if self.validator is None:
+            return kept
+        try:
+            return self.validator(kept, None)
+        except ValidationError as error:
+            place, fault = explain(error)
+            raise DocumentInvalid(
+                f"The document {document['_id']} of {self.table} does not fit what is selected: `{place}` {fault}."
+            ) from None
 
 
 def _int64_fields(cls: type[Document]) -> frozenset[str]:
@@ -389,6 +456,7 @@ class TableQuery(Generic[D]):
     _bounds: Mapping[str, Any] = field(default_factory=dict)
     _order: Order = "asc"
     _filters: tuple[Callable[[Any], object], ...] = ()
+    _part: _Part | None = None
 
     def with_index(self, index: Index | str, /, **bounds: Any) -> TableQuery[D]:
         """Reads a range of an index, in its order.
@@ -407,8 +475,28 @@ class TableQuery(Generic[D]):
         return replace(self, _order=order)
 
     def filter(self, predicate: Callable[[D], object], /) -> TableQuery[D]:
-        """Keeps the documents for which `predicate(document)` is true. An index reads less; prefer one."""
+        """Keeps the documents for which `predicate(document)` is true. An index reads less; prefer one.
+
+        The predicate is given whole documents, also after `select`. If it is one expression over plain fields, such as
+        `lambda m: m.stars > 3 and m.author == me`, a write to documents that it rejects before and after runs nothing.
+        """
         return replace(self, _filters=(*self._filters, predicate))
+
+    @overload
+    def select(self, shape: type[AnyDocument], /) -> TableQuery[AnyDocument]: ...
+    @overload
+    def select(self, /, *fields: str) -> TableQuery[Any]: ...
+    def select(self, /, *fields: Any) -> TableQuery[Any]:
+        """Reads only these fields, besides `id` and `creation_time`: a write that leaves them alone runs nothing.
+
+        Fields are given by name, or as a `Document` class without a table that declares them; the documents then have
+        no others.
+
+        Raises:
+            DocumentInvalid: the table has no such field.
+        """
+        wanted = fields[0] if len(fields) == 1 and isinstance(fields[0], type) else fields
+        return replace(self, _part=self._db._tables.part(self._table, wanted))
 
     async def collect(self) -> list[D]:
         """All documents of the range."""
@@ -459,7 +547,7 @@ class TableQuery(Generic[D]):
         interval = self._interval(table, spec)
         reverse = self._order == "desc"
         page = self._db._pages.begin(options, interval, query=self._fingerprint(spec, interval), reverse=reverse)
-        rows = self._db._transaction.rows(*page.rest, reverse=reverse)
+        rows = self._db._transaction.rows(*page.rest, reverse=reverse, guard=self._guard())
         documents: list[D] = []
         exhausted = False
         while not exhausted and (wanted := page.wants(len(documents))):
@@ -479,8 +567,11 @@ class TableQuery(Generic[D]):
         return repr(parts).encode()
 
     async def count(self) -> int:
-        """How many documents the range has. Reads all of them."""
-        return sum([len(self._kept(page)) if self._filters else len(page) async for page in self._pages(_PAGE)])
+        """How many documents the range has. Reads all of them, but what else is in them does not matter."""
+        count = 0
+        async for page in replace(self, _part=_Part(self._table, (), None))._pages(_PAGE):
+            count += len(self._kept(page)) if self._filters else len(page)
+        return count
 
     async def __aiter__(self) -> AsyncIterator[D]:
         async for page in self._pages(1):
@@ -502,11 +593,32 @@ class TableQuery(Generic[D]):
         if table is None:
             return None
         start, end = self._interval(table, self._spec(table))
-        return transaction.rows(start, end, reverse=self._order == "desc")
+        return transaction.rows(start, end, reverse=self._order == "desc", guard=self._guard())
+
+    def _guard(self) -> Guard | None:
+        """What of the range matters; None if everything does."""
+        if not self._filters and self._part is None:
+            return None
+        shape = self._db._tables.shape(self._table)
+        conditions = [condition(predicate, shape) for predicate in self._filters]
+        if None in conditions:
+            return None  # a predicate that nobody can look into may look at anything
+        keep = ("and", *conditions) if conditions else None
+        return Guard(keep, None if self._part is None else self._part.stored)
 
     def _kept(self, page: list[Row]) -> list[Any]:
-        documents = (self._db._load(self._table, row.value) for row in page)
-        return [document for document in documents if all(keep(document) for keep in self._filters)]
+        if self._part is None:
+            documents = (self._db._load(self._table, row.value) for row in page)
+            return [document for document in documents if self._keeps(document)]
+        kept = []
+        for row in page:
+            stored = _decoded(row.value)
+            if not self._filters or self._keeps(self._db._tables.load(self._table, stored)):
+                kept.append(self._part.of(stored))
+        return kept
+
+    def _keeps(self, document: Any) -> bool:
+        return all(keep(document) for keep in self._filters)
 
     def _spec(self, table: TableSpec) -> IndexSpec:
         index = self._index or BY_CREATION_TIME

@@ -12,6 +12,7 @@ import sys
 from typing import Any, Final, cast
 
 from yugen.catalog import IndexSpec, TableSpec
+from yugen.guards import Guard
 from yugen.identity import Identity
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
@@ -140,13 +141,20 @@ def outcome_to_data(outcome: Outcome) -> Message:
     changes = tuple(
         (change.key, change.before, change.after, change.keys_before, change.keys_after) for change in outcome.changes
     )
-    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity)
+    guarded = tuple((interval, guard.keep, guard.fields) for interval, guard in outcome.guarded)
+    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity, guarded)
 
 
 def outcome_from_data(data: Message) -> Outcome:
     """The outcome that `outcome_to_data` was given."""
-    answer, reads, changes, reads_identity = data
-    return Outcome(answer_from_data(answer), reads, tuple(Change(*change) for change in changes), reads_identity)
+    answer, reads, changes, reads_identity, guarded = data
+    return Outcome(
+        answer_from_data(answer),
+        reads,
+        tuple(Change(*change) for change in changes),
+        reads_identity,
+        tuple((interval, Guard(keep, fields)) for interval, keep, fields in guarded),
+    )
 
 
 def table_to_data(table: TableSpec) -> Message:

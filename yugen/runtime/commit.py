@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from yugen.guards import GuardedRead
 from yugen.intervals import Interval
-from yugen.runtime.writes import RecentWrites, overlap, written_keys
+from yugen.runtime.writes import RecentWrites, Written
 from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
 
 BATCH_MAX = 256
@@ -29,13 +30,14 @@ class Conflict(Exception):
 class Proposal:
     """A transaction that ran at `snapshot_ts` and wants to take place after everything committed so far.
 
-    `reads` are disjoint intervals in order.
+    `reads` are disjoint intervals in order, `guarded` those of which not everything matters.
     """
 
     snapshot_ts: Timestamp
     reads: tuple[Interval, ...]
     changes: tuple[Change, ...]
     request: RequestRecord | None = None
+    guarded: tuple[GuardedRead, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -163,7 +165,7 @@ class Committer:
     ) -> list[Commit | None]:
         """The commit of each proposal, or None where it conflicts. Runs on the store's thread and changes nothing."""
         # What is decided here is not in the window before it is durable: a failed append leaves no trace.
-        unpublished = [written_keys(commit) for commit in arrived]
+        unpublished = [Written(commit) for commit in arrived]
         decided: list[Commit | None] = []
         for proposal in proposals:
             if self._conflicts(proposal, unpublished):
@@ -171,13 +173,14 @@ class Committer:
                 continue
             newest = max(newest + 1, self._clock())
             commit = Commit(newest, proposal.changes, proposal.request)
-            unpublished.append(written_keys(commit))
+            unpublished.append(Written(commit))
             decided.append(commit)
         return decided
 
-    def _conflicts(self, proposal: Proposal, unpublished: Sequence[Sequence[bytes]]) -> bool:
+    def _conflicts(self, proposal: Proposal, unpublished: Sequence[Written]) -> bool:
+        reads, guarded = proposal.reads, proposal.guarded
         try:
-            published = self._window.first_overlap(proposal.reads, proposal.snapshot_ts)
+            published = self._window.first_overlap(reads, proposal.snapshot_ts, guarded)
         except LookupError:
             return True  # who proposed it has stopped waiting, and holds its snapshot no more
-        return published is not None or any(overlap(proposal.reads, written) for written in unpublished)
+        return published is not None or any(written.touches(reads, guarded) for written in unpublished)

@@ -78,7 +78,7 @@ class Executor:
         if pages.journal is not None:
             answer = replace(answer, journal=pages.journal)
         changes = () if answer.failure else transaction.changes
-        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read)
+        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded)
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from yugen.guards import GuardedRead
 from yugen.intervals import Interval
 from yugen.storage.interface import Change, Timestamp
 
@@ -37,14 +38,16 @@ class Answer:
 class Outcome:
     """An answer with what the run read and wants to write.
 
-    `reads` are disjoint intervals of the key space in order; they are complete also when the function failed, since
-    a failed query is a result like any other. `reads_identity` tells whether the answer may differ for another caller.
+    `reads` are disjoint intervals of the key space in order, `guarded` are those of which not everything matters. They
+    are complete also when the function failed, since a failed query is a result like any other. `reads_identity` tells
+    whether the answer may differ for another caller.
     """
 
     answer: Answer
     reads: tuple[Interval, ...] = ()
     changes: tuple[Change, ...] = ()
     reads_identity: bool = False
+    guarded: tuple[GuardedRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

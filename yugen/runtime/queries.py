@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, field
 
+from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
 from yugen.runtime.interval_index import IntervalIndex
@@ -58,11 +59,19 @@ class _Result:
 
     answer: Answer
     reads: tuple[Interval, ...]
+    guarded: tuple[GuardedRead, ...]
     start: Timestamp
     end: Timestamp | None
     size: int
     personal: bool
     caller: Identity | None
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """All that was read, whatever of it matters."""
+        if not self.guarded:
+            return self.reads
+        return tuple(dict.fromkeys((*self.reads, *(interval for interval, _ in self.guarded))))
 
     def holds_at(self, ts: Timestamp) -> bool:
         return self.start <= ts and (self.end is None or ts < self.end)
@@ -199,12 +208,16 @@ class Queries:
 
     def publish(self, commit: Commit) -> None:
         """Takes in a commit: ends the answers it overlaps and tells their listeners."""
-        ended = self._index.readers(self._window.add(commit))
+        written = self._window.add(commit)
+        ended = []
         # First all of them, then word of it: a listener finds everything in order, whatever it does.
-        for slot in ended:
-            assert slot.result is not None
-            self._index.remove(slot, slot.result.reads)
-            slot.result.end = commit.ts
+        for slot in self._index.readers(written.keys):
+            result = slot.result
+            assert result is not None
+            if not result.guarded or written.touches(result.reads, result.guarded):
+                self._index.remove(slot, result.intervals)
+                result.end = commit.ts
+                ended.append(slot)
         for slot in ended:
             self._tell(slot)
             self._settle(slot)
@@ -231,8 +244,17 @@ class Queries:
         with self.holding(ts):
             try:
                 outcome = await self._execute(query.key, caller, ts)
-                end = self._window.first_overlap(outcome.reads, ts)
-                result = _Result(outcome.answer, outcome.reads, ts, end, _size(outcome), outcome.reads_identity, caller)
+                end = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
+                result = _Result(
+                    outcome.answer,
+                    outcome.reads,
+                    outcome.guarded,
+                    ts,
+                    end,
+                    _size(outcome),
+                    outcome.reads_identity,
+                    caller,
+                )
                 self._keep(query, result)
                 journal = outcome.answer.journal
                 if journal != query.key.journal and end is None:
@@ -252,7 +274,7 @@ class Queries:
         if newer:
             slot.result = result
         if newer and result.end is None:
-            self._index.add(slot, result.reads)
+            self._index.add(slot, result.intervals)
         else:
             self._tell(slot)  # who gets it holds an answer that nothing will end any more
         self._settle(slot)
@@ -290,7 +312,7 @@ class Queries:
     def _drop(self, slot: _Slot) -> None:
         query = slot.query
         if slot.result is not None and slot.result.end is None:
-            self._index.remove(slot, slot.result.reads)
+            self._index.remove(slot, slot.result.intervals)
         slot.result = None
         if slot is not query.everyone:
             query.callers.pop(slot.caller, None)
@@ -300,7 +322,8 @@ class Queries:
 
 
 def _size(outcome: Outcome) -> int:
-    read = sum(len(start) + len(end) for start, end in outcome.reads)
+    intervals = (*outcome.reads, *(interval for interval, _ in outcome.guarded))
+    read = sum(len(start) + len(end) for start, end in intervals)
     return _ENTRY_BYTES + len(outcome.answer.value or b"") + read
 
 

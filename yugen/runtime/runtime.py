@@ -336,7 +336,7 @@ class Runtime:
                 record = RequestRecord(session, number, call.digest, answer.value, answer.log_lines)
                 # That there was no record is something this attempt has read: of two that race, one conflicts.
                 reads = (point(request_key(session, number)), *reads)
-            proposal = Proposal(ts, reads, outcome.changes, record)
+            proposal = Proposal(ts, reads, outcome.changes, record, outcome.guarded)
             try:
                 ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
             except Conflict:

@@ -14,9 +14,13 @@ from typing import Any
 from yugen import bounds, ids, keys, values
 from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
+from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
 from yugen.storage.interface import Change, Row, Snapshot
 from yugen.storage.overlay import Laid, Overlay
+
+_GUARDED_MAX = 256
+"""Guards of one transaction, each of which is asked about each commit near it; what is read beyond them has none."""
 
 
 class UniqueError(Refused):
@@ -32,11 +36,14 @@ _NOTHING = Laid(None, ())
 class Rows:
     """The rows of a range in order, as `yugen.functions.database.Rows` wants them."""
 
-    def __init__(self, transaction: Transaction, start: bytes, end: bytes, *, reverse: bool) -> None:
+    def __init__(
+        self, transaction: Transaction, start: bytes, end: bytes, *, reverse: bool, reads: IntervalSet
+    ) -> None:
         self._transaction = transaction
         self._start = start
         self._end = end
         self._reverse = reverse
+        self._reads = reads
 
     async def take(self, count: int) -> list[Row]:
         """The next `count` rows. Records the interval up to the last of them, or to the end when there are fewer."""
@@ -51,7 +58,7 @@ class Rows:
                 end = self._start = rows[-1].key + b"\x00"
         else:
             self._start = self._end = end
-        self._transaction.reads.add(start, end)
+        self._reads.add(start, end)
         return rows
 
 
@@ -76,6 +83,7 @@ class Transaction:
         self.snapshot = snapshot
         self.catalog = catalog
         self.reads = IntervalSet()
+        self._guarded: list[tuple[Guard, IntervalSet]] = []
         self.overlay = Overlay()
         self._creation_time = now
         self._random_bytes = random_bytes
@@ -113,9 +121,18 @@ class Transaction:
         laid = self.overlay.get(key)
         return await self.snapshot.get(key) if laid is None else laid.value
 
-    def rows(self, start: bytes, end: bytes, *, reverse: bool = False) -> Rows:
-        """The rows of [start, end), which lies within one index."""
-        return Rows(self, start, end, reverse=reverse)
+    def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows:
+        """The rows of [start, end), which lies within one index. What `guard` leaves out does not count as read."""
+        reads = self.reads
+        if guard is not None and len(self._guarded) < _GUARDED_MAX:
+            reads = IntervalSet()
+            self._guarded.append((guard, reads))
+        return Rows(self, start, end, reverse=reverse, reads=reads)
+
+    @property
+    def guarded(self) -> tuple[GuardedRead, ...]:
+        """What was read under guards."""
+        return tuple((interval, guard) for guard, reads in self._guarded for interval in reads)
 
     async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str:
         """Adds a document of checked wire values and returns its id."""

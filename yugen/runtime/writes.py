@@ -11,8 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
+from yugen.guards import Guard, GuardedRead, matters
 from yugen.intervals import Interval
 from yugen.keys import INTERNAL_SIZE, document_key
 from yugen.storage.interface import Commit, Timestamp
@@ -56,6 +57,48 @@ def overlap(reads: Sequence[Interval], written: Sequence[bytes]) -> bool:
     return False
 
 
+class Written:
+    """What one commit wrote, to be held against what was read.
+
+    Attributes:
+        ts: the timestamp of the commit.
+        keys: every key whose readers it concerns, in order.
+    """
+
+    __slots__ = ("_changes", "keys", "ts")
+
+    def __init__(self, commit: Commit) -> None:
+        self.ts = commit.ts
+        self.keys = written_keys(commit)
+        self._changes = commit.changes
+
+    def touches(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> bool:
+        """Whether it makes a difference to someone who has read these intervals, disjoint and in order.
+
+        Args:
+            reads: intervals of which everything matters.
+            guarded: intervals of which it does not.
+        """
+        return overlap(reads, self.keys) or any(self._matters(interval, guard) for interval, guard in guarded)
+
+    def _matters(self, interval: Interval, guard: Guard) -> bool:
+        start, end = interval
+        place = bisect_left(self.keys, start)
+        if place == len(self.keys) or self.keys[place] >= end:
+            return False
+        return any(
+            matters(
+                guard,
+                interval,
+                change.before,
+                change.after,
+                (change.key, *change.keys_before),
+                (change.key, *change.keys_after),
+            )
+            for change in self._changes
+        )
+
+
 class RecentWrites:
     """The commits after some timestamp, the *floor*, oldest first.
 
@@ -67,7 +110,7 @@ class RecentWrites:
 
     def __init__(self, newest: Timestamp) -> None:
         self.floor = newest
-        self._commits: deque[tuple[Timestamp, list[bytes]]] = deque()
+        self._commits: deque[Written] = deque()
         self._held: dict[object, Timestamp] = {}
 
     def __len__(self) -> int:
@@ -88,32 +131,35 @@ class RecentWrites:
         finally:
             del self._held[token]
 
-    def add(self, commit: Commit) -> list[bytes]:
-        """Takes in a commit newer than all before it and returns the keys it wrote, in order."""
-        assert commit.ts > (self._commits[-1][0] if self._commits else self.floor)
-        written = written_keys(commit)
-        self._commits.append((commit.ts, written))
+    def add(self, commit: Commit) -> Written:
+        """Takes in a commit newer than all before it and returns what it wrote."""
+        assert commit.ts > (self._commits[-1].ts if self._commits else self.floor)
+        written = Written(commit)
+        self._commits.append(written)
         self.floor = max(self.floor, min(self._held.values(), default=commit.ts))
-        while self._commits and self._commits[0][0] <= self.floor:
+        while self._commits and self._commits[0].ts <= self.floor:
             self._commits.popleft()
         return written
 
-    def first_overlap(self, reads: Sequence[Interval], after: Timestamp) -> Timestamp | None:
+    def first_overlap(
+        self, reads: Sequence[Interval], after: Timestamp, guarded: Sequence[GuardedRead] = ()
+    ) -> Timestamp | None:
         """The timestamp of the first commit later than `after` that wrote something that was read, or None.
 
         Args:
             reads: disjoint intervals in order.
             after: the timestamp they were read at.
+            guarded: intervals of which not everything matters.
 
         Raises:
             LookupError: some of the commits after `after` are forgotten, so that nothing can be said.
         """
         self._check_known(after)
-        first = bisect_right(self._commits, after, key=itemgetter(0))
+        first = bisect_right(self._commits, after, key=attrgetter("ts"))
         for place in range(first, len(self._commits)):
-            ts, written = self._commits[place]
-            if overlap(reads, written):
-                return ts
+            written = self._commits[place]
+            if written.touches(reads, guarded):
+                return written.ts
         return None
 
     def _check_known(self, after: Timestamp) -> None:
