@@ -38,11 +38,15 @@ class Signature:
         path: the function's public name, for errors.
         function: the declared function, in a module that is fully loaded.
 
+    Attributes:
+        takes: a type whose fields are the arguments; None when the function takes any.
+        gives: the return annotation.
+
     Raises:
         DeclarationError: a parameter or an annotation that values of the wire cannot fill.
     """
 
-    __slots__ = ("_arguments", "_context", "_returns", "_wire_names", "path")
+    __slots__ = ("_arguments", "_context", "_returns", "_wire_names", "gives", "path", "takes")
 
     def __init__(self, path: str, function: Function[Any, Any]) -> None:
         self.path = path
@@ -56,9 +60,10 @@ class Signature:
             hints = get_type_hints(handler, include_extras=True)
             fields = self._fields(parameters, hints)
             self._wire_names = {name: _alias(*field) or name for name, field in (fields or {}).items()}
-            self._arguments = None if fields is None else Validator(arguments_type(fields))
-            returns = hints.get("return", Any)
-            self._returns = None if returns is Any else Validator(returns)
+            self.takes = None if fields is None else arguments_type(fields)
+            self._arguments = None if self.takes is None else Validator(self.takes)
+            self.gives = hints.get("return", Any)
+            self._returns = None if self.gives is Any else Validator(self.gives)
         except (NameError, PydanticUndefinedAnnotation) as error:
             raise DeclarationError(
                 f"{path}: the annotation {error.name!r} is not defined; import or define it in {handler.__module__}."
