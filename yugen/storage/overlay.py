@@ -6,10 +6,11 @@ the images from before over the documents that changed since.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple, Protocol
+
+from sortedcontainers import SortedList
 
 from yugen.keys import index_prefix, internal_of, table_of, to_document_key
 from yugen.storage.interface import Row
@@ -38,16 +39,17 @@ class Overlay:
 
     def __init__(self) -> None:
         self._documents: dict[bytes, Laid] = {}
-        self._row_keys: list[bytes] = []  # of documents that are not deleted: their own keys and their entries', sorted
+        # Of documents that are not deleted: their own keys and their entries'.
+        self._row_keys: SortedList[bytes] = SortedList()
 
     def put(self, key: bytes, value: bytes | None, entry_keys: Sequence[bytes] = ()) -> None:
         """Lays a document, in place of what was laid for it before; the value None lays a deletion."""
         assert value is not None or not entry_keys, "a deleted document has no entries"
         for row_key in self._row_keys_of(key):
-            del self._row_keys[bisect_left(self._row_keys, row_key)]
+            self._row_keys.remove(row_key)
         self._documents[key] = Laid(value, tuple(entry_keys))
         for row_key in self._row_keys_of(key):
-            insort(self._row_keys, row_key)
+            self._row_keys.add(row_key)
 
     def get(self, key: bytes) -> Laid | None:
         """What is laid for a document; None when nothing is, and the base has the say."""
@@ -91,12 +93,12 @@ class Overlay:
 
     def _rows(self, start: bytes, end: bytes, *, reverse: bool, limit: int) -> list[Row]:
         """The first `limit` rows laid in [start, end), last ones if `reverse`; in ascending order either way."""
-        low, high = bisect_left(self._row_keys, start), bisect_left(self._row_keys, end)
+        low, high = self._row_keys.bisect_left(start), self._row_keys.bisect_left(end)
         if reverse:
             low = max(low, high - limit)
         else:
             high = min(high, low + limit)
-        return [Row(key, self._value_of(key)) for key in self._row_keys[low:high]]
+        return [Row(key, self._value_of(key)) for key in self._row_keys.islice(low, high)]
 
     def _value_of(self, row_key: bytes) -> bytes:
         value = self._documents[to_document_key(row_key)].value
