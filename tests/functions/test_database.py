@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -611,3 +612,14 @@ async def test_the_absence_of_a_table_counts_as_read(desk: Desk, db: DatabaseWri
     await db.query("nowhere").collect()
     (interval,) = desk.reads
     assert keys.table_of(interval[0]) == TABLES.number
+
+
+async def test_writes_awaited_side_by_side_come_one_after_the_other(db: DatabaseWriter) -> None:
+    user = await db.insert(User(name="a"))
+    await asyncio.gather(*(db.patch(user, **{field: "x"}) for field in ("name", "note", "remark")))
+    found = await db.get(user)
+    assert found is not None
+    assert (found.name, found.note, found.remark) == ("x", "x", "x")
+    ids = await asyncio.gather(*(db.insert(User(name=str(number))) for number in range(5)), db.delete(user))
+    assert len(set(ids)) == 6
+    assert await db.query(User).count() == 5

@@ -21,6 +21,8 @@ from yugen.storage.memory import MemoryStore
 APP = {
     "things": """
         import sys
+        import asyncio
+
         from yugen import (
             ActionCtx, MutationCtx, QueryCtx, YugenError, action, internal_query, mutation, query,
         )
@@ -47,6 +49,17 @@ APP = {
         async def add_then_raise(ctx: MutationCtx) -> None:
             await ctx.db.insert("things", {"name": "lost"})
             raise YugenError("no")
+
+        @mutation
+        async def side_by_side(ctx: MutationCtx) -> int:
+            await asyncio.gather(
+                ctx.run_mutation(add, name="a"),
+                ctx.run_mutation(add_then_raise),
+                ctx.run_mutation(add, name="b"),
+                ctx.db.insert("loose", {}),
+                return_exceptions=True,
+            )
+            return await ctx.run_query(count)
 
         @mutation
         async def recover(ctx: MutationCtx) -> int:
@@ -159,6 +172,12 @@ async def test_a_mutation_gives_its_value_its_reads_and_its_changes(bench: Bench
     assert [each.get("name") for each in names if isinstance(each, dict)] == ["things", "one", "two"]
     assert outcome.reads == tuple(sorted(outcome.reads))
     assert outcome.reads
+
+
+async def test_sub_mutations_side_by_side_do_not_undo_one_another(bench: Bench) -> None:
+    outcome = await bench.transact("mutation", "side_by_side")
+    assert value_of(outcome.answer) == 2.0
+    assert len(outcome.changes) == 5  # two tables and three documents
 
 
 async def test_a_sub_mutation_that_fails_is_undone_alone(bench: Bench) -> None:

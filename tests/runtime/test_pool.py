@@ -197,10 +197,14 @@ def children(pid: int) -> list[int]:
     ]
 
 
-def nursery() -> int:
-    [pid] = [
+def nurseries() -> list[int]:
+    return [
         pid for pid in children(os.getpid()) if b"yugen.runtime.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
+
+
+def nursery() -> int:
+    [pid] = nurseries()
     return pid
 
 
@@ -479,7 +483,7 @@ async def test_an_app_that_never_finishes_loading_can_be_closed(
     monkeypatch.setattr(processes, "GOODBYE_SECONDS_MAX", 0.01)
     app = write_app(tmp_path, f="import threading\nthreading.Event().wait()")
     launching = asyncio.create_task(WorkerPool.launch(Setup(app, tmp_path / "app.db", SECRET)))
-    await until(lambda: children(os.getpid()))
+    await until(nurseries)  # a process that has just been forked is not one yet
     process = nursery()
     launching.cancel()
     with pytest.raises(asyncio.CancelledError):

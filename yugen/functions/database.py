@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -333,7 +334,16 @@ class DatabaseReader:
 
 
 class DatabaseWriter(DatabaseReader):
-    """Reads and writes of one transaction. Reads see its own writes."""
+    """Reads and writes of one transaction. Reads see its own writes.
+
+    Attributes:
+        turn: held by a write from what it reads to what it changes, so that writes that are awaited side by side, with
+            `asyncio.gather`, come one after the other.
+    """
+
+    def __init__(self, transaction: Transaction, tables: Tables, pages: Pages) -> None:
+        super().__init__(transaction, tables, pages)
+        self.turn = asyncio.Lock()
 
     @overload
     async def insert(self, document: AnyDocument, /) -> Id[AnyDocument]: ...
@@ -361,9 +371,10 @@ class DatabaseWriter(DatabaseReader):
         checked = self._tables.check(name, given, self._transaction.catalog)
         if self._transaction.catalog.named(name) is None:
             check_name("table", name)
-        table = await self._transaction.table(name, create=True)
-        assert table is not None
-        return await self._transaction.insert(table, checked)
+        async with self.turn:
+            table = await self._transaction.table(name, create=True)
+            assert table is not None
+            return await self._transaction.insert(table, checked)
 
     async def patch(self, id: str, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         """Changes the fields given and keeps the others; `UNSET` removes a field.
@@ -372,15 +383,16 @@ class DatabaseWriter(DatabaseReader):
             DocumentNotFound: there is no document with this id.
             DocumentInvalid: changed so, it does not fit its table.
         """
-        table, internal, stored = await self._existing(id, "patch")
-        changes = self._by_stored_name(table.name, {**(given or {}), **fields})
-        for name in changes:
-            if name in SYSTEM_FIELDS:
-                raise DocumentInvalid(f"patch: `{name}` of a document never changes; leave it out.")
-            if not self._tables.has_field(table.name, name):
-                raise self._tables.no_field(table.name, name)
-        checked = self._tables.check(table.name, {**stored, **changes}, self._transaction.catalog)
-        await self._transaction.write(table, internal, checked)
+        async with self.turn:
+            table, internal, stored = await self._existing(id, "patch")
+            changes = self._by_stored_name(table.name, {**(given or {}), **fields})
+            for name in changes:
+                if name in SYSTEM_FIELDS:
+                    raise DocumentInvalid(f"patch: `{name}` of a document never changes; leave it out.")
+                if not self._tables.has_field(table.name, name):
+                    raise self._tables.no_field(table.name, name)
+            checked = self._tables.check(table.name, {**stored, **changes}, self._transaction.catalog)
+            await self._transaction.write(table, internal, checked)
 
     async def replace(self, id: str, document: Document | Mapping[str, Any], /) -> None:
         """Gives the document these fields and no others. Its id and creation time stay.
@@ -389,18 +401,19 @@ class DatabaseWriter(DatabaseReader):
             DocumentNotFound: there is no document with this id.
             DocumentInvalid: the new one does not fit the table.
         """
-        table, internal, stored = await self._existing(id, "replace")
-        if isinstance(document, Document):
-            if document.__table__ != table.name:
-                raise DocumentInvalid(
-                    f"replace: {id} is a document of {table.name}, and a {type(document).__name__} is not."
-                )
-            fields = document.to_fields()
-        else:
-            fields = self._by_stored_name(table.name, document)
-        kept = {name: stored[name] for name in SYSTEM_FIELDS}
-        checked = self._tables.check(table.name, {**fields, **kept}, self._transaction.catalog)
-        await self._transaction.write(table, internal, checked)
+        async with self.turn:
+            table, internal, stored = await self._existing(id, "replace")
+            if isinstance(document, Document):
+                if document.__table__ != table.name:
+                    raise DocumentInvalid(
+                        f"replace: {id} is a document of {table.name}, and a {type(document).__name__} is not."
+                    )
+                fields = document.to_fields()
+            else:
+                fields = self._by_stored_name(table.name, document)
+            kept = {name: stored[name] for name in SYSTEM_FIELDS}
+            checked = self._tables.check(table.name, {**fields, **kept}, self._transaction.catalog)
+            await self._transaction.write(table, internal, checked)
 
     async def delete(self, id: str, /) -> None:
         """Removes the document.
@@ -408,8 +421,9 @@ class DatabaseWriter(DatabaseReader):
         Raises:
             DocumentNotFound: there is no document with this id.
         """
-        table, internal, _ = await self._existing(id, "delete")
-        await self._transaction.write(table, internal, None)
+        async with self.turn:
+            table, internal, _ = await self._existing(id, "delete")
+            await self._transaction.write(table, internal, None)
 
     async def _existing(self, id: str, what: str) -> tuple[TableSpec, bytes, dict[str, Any]]:
         found = await self._locate(id)

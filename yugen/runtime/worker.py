@@ -12,14 +12,13 @@ import os
 import signal
 import socket
 import sys
-from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextvars import copy_context
 from pathlib import Path
 from traceback import extract_tb
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from yugen.catalog import Catalog
 from yugen.errors import Refused
@@ -43,6 +42,7 @@ from yugen.runtime.limits import TimeLimitExceeded
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.setup import Setup
+from yugen.runtime.turns import TransactionLoop
 from yugen.storage.interface import Row, Snapshot, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.sqlite import SqliteReader
 
@@ -60,16 +60,6 @@ class ForeignAwait(Refused):
 
 class _Interrupt(BaseException):
     """Raised inside a function when its time is over. Not an Exception, so that `except Exception` lets it pass."""
-
-
-class _NoLoop:
-    """Stands for an event loop where there must be none, and says so to whoever reaches for it."""
-
-    def __init__(self, worker: _Transactions) -> None:
-        self._worker = worker
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise self._worker.foreign_await(_outward(sys._getframe(1)))
 
 
 def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
@@ -101,7 +91,6 @@ class _Transactions:
         self._running: Run | None = None
         self._interrupted = False
         signal.signal(signal.SIGALRM, self._interrupt)
-        events._set_running_loop(_NoLoop(self))  # type: ignore[arg-type]
 
     def serve(self) -> None:
         while True:
@@ -160,15 +149,14 @@ class _Transactions:
             self._running = run
             signal.setitimer(signal.ITIMER_REAL, self._limits.transaction_seconds, _AGAIN_SECONDS)
             # In a context of its own, so that nothing it sets there is seen by the next.
-            outcome = copy_context().run(_drive, self._executor.transact(run, snapshot), self.foreign_await)
+            loop = TransactionLoop(self.foreign_await)
+            outcome = copy_context().run(loop.run, self._executor.transact(run, snapshot))
             self._running = None
-        except _Interrupt as interrupt:
-            self._running = None
-            exceeded = TimeLimitExceeded(run.path, self._limits.transaction_seconds, self._last_place(interrupt))
-            outcome = self._cut_off(run, snapshot, exceeded)
         except BaseException as error:
-            # Such as CancelledError or KeyboardInterrupt, which a function has no business to raise.
+            # If it was not interrupted, such as CancelledError, which a function has no business to raise.
             self._running = None
+            if self._interrupted:
+                error = TimeLimitExceeded(run.path, self._limits.transaction_seconds, self._last_place(error))
             outcome = self._cut_off(run, snapshot, error)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -183,7 +171,7 @@ class _Transactions:
             self._interrupted = True
             raise _Interrupt
 
-    def _last_place(self, interrupt: _Interrupt) -> str:
+    def _last_place(self, interrupt: BaseException) -> str:
         frames = [frame for frame in extract_tb(interrupt.__traceback__) if self._is_ours(frame.filename)]
         return f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
@@ -230,33 +218,6 @@ def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     raise AssertionError("a store on this machine answers at once")
-
-
-def _drive(coroutine: Coroutine[Any, Any, T], refuse: Callable[[Iterator[FrameType]], ForeignAwait]) -> T:
-    """The result of a coroutine that has nothing to wait for. Where it waits all the same, `refuse` is raised."""
-    try:
-        coroutine.send(None)
-        while True:
-            coroutine.throw(refuse(_inward(coroutine)))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-def _inward(coroutine: Any) -> Iterator[FrameType]:
-    """The frames in which a coroutine is suspended, the innermost first."""
-    frames: list[FrameType] = []
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        frames.append(frame)
-        coroutine = coroutine.cr_await
-    return reversed(frames)
-
-
-def _outward(frame: FrameType | None) -> Iterator[FrameType]:
-    """A frame and those that called it."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def serve_actions(sock: socket.socket, app: App, setup: Setup) -> None:
