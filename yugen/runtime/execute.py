@@ -184,7 +184,11 @@ class _Nested:
             _check_kind(target, kind)
             decoded = values.loads(target.signature.encode_arguments(given, catalog))
             assert isinstance(decoded, dict)
-            return await self.invoke(target, decoded, depth + 1)
+            if kind == "query":
+                return await self.invoke(target, decoded, depth + 1)
+            # What it writes and undoes must not get mixed with what its caller writes meanwhile.
+            async with ctx.db.turn:
+                return await self.invoke(target, decoded, depth + 1)
 
         env = Environment(catalog.environment, self._read_environment)
         others = self._auth, env, self._now, self._dice, call
