@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yugen.functions.names import FunctionNotFound, canonical_path, is_export
+from yugen.functions.names import ComponentNotFound, FunctionNotFound, canonical_path, component_path, is_export
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,25 @@ def test_what_no_function_can_be_called_is_not_found(text: str) -> None:
         canonical_path(text)
     assert len(str(caught.value)) < 600
     assert str(caught.value).isprintable()
+
+
+def test_what_administrators_are_told_begins_as_the_command_line_expects() -> None:
+    for text in ("a b", "x" * 2000):
+        with pytest.raises(FunctionNotFound, match=r"^Could not find function `"):
+            canonical_path(text, public=False)
+        with pytest.raises(FunctionNotFound, match=r"^Could not find public function for `"):
+            canonical_path(text)
+
+
+@pytest.mark.parametrize("component", ["billing", "a/b", "ü:\n", "x" * 5000])
+def test_a_function_of_a_component_is_refused_in_its_own_words(component: str) -> None:
+    with pytest.raises(ComponentNotFound) as caught:
+        canonical_path(component_path(component, "messages:list"))
+    assert str(caught.value).startswith(
+        "You do not have permission to perform this operation: an app has no components"
+    )
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 @given(st.text(max_size=30) | st.text("ab/._:js-", max_size=12))

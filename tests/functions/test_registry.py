@@ -105,6 +105,14 @@ def test_internal_functions_look_missing_to_clients(tmp_path: Path) -> None:
             app.find(path, public=True)
         texts.append(str(caught.value).replace(path, ""))
     assert texts[0] == texts[1] == "Could not find public function for ``; check its name and its module."
+    with pytest.raises(FunctionNotFound, match=r"^Could not find function `messages:nope_`; check"):
+        app.find("messages:nope_", public=False)
+
+
+def test_the_folder_of_yugens_own_functions_is_taken(tmp_path: Path) -> None:
+    assert "the folder _system is for Yugen's own functions" in refused(
+        tmp_path, _system__cli="from yugen import query\n@query\nasync def f(ctx): ..."
+    )
 
 
 def test_a_function_object_has_its_path(tmp_path: Path) -> None:

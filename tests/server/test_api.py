@@ -18,6 +18,7 @@ from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server import http
 from yugen.server.api import BATCH_MAX, HttpApi
+from yugen.server.http import Endpoints
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
@@ -33,7 +34,7 @@ async def client(notes: Bench) -> AsyncIterator[httpx.AsyncClient]:
     async def backend() -> Backend:
         return Backend(notes.runtime, notes.callers)
 
-    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend, requests_max=100).routes()))
+    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(Endpoints(backend, requests_max=100)).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as made:
         yield made
 
@@ -302,7 +303,7 @@ async def test_without_a_backend_everything_says_so() -> None:
     async def backend() -> Backend:
         raise NotServing("closed for today")
 
-    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend, requests_max=100).routes()))
+    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(Endpoints(backend, requests_max=100)).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as client:
         response = await client.post("/api/query", json={"path": "a:b", "args": {}})
         assert response.status_code == 503
@@ -399,6 +400,32 @@ async def test_probes_and_telemetry_are_answered(client: httpx.AsyncClient) -> N
     assert (await client.get("/instance_name")).text == "yugen"
     assert (await client.get("/instance_version")).text == __version__
     assert (await client.post("/api/debug_event", json={"anything": 1})).status_code == 200
+
+
+async def test_an_echo_is_what_was_sent_and_no_page(client: httpx.AsyncClient) -> None:
+    body = b"<script>" + bytes(4 * 1024 * 1024)
+    echo = await client.post("/echo", content=body, headers={"Content-Type": "text/html"})
+    assert echo.content == body
+    assert echo.headers["content-type"] == "application/octet-stream"
+    assert echo.headers["x-content-type-options"] == "nosniff"
+    assert (await client.post("/echo", content=bytes(http.BODY_SIZE_MAX + 1))).status_code == 413
+
+
+async def test_an_administrator_hears_what_there_is_instead(notes: Bench, client: httpx.AsyncClient) -> None:
+    for path in ("v1/get_canonical_urls", "deploy2/start_push", "anything/else"):
+        for headers in (admin(notes), {"Authorization": "convex yugen|wrong"}):
+            refused = await client.get(f"/api/{path}", headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (403, "NotSupported")
+            assert "Yugen" in refused.json()["message"]
+        assert (await client.get(f"/api/{path}")).status_code == 404
+
+
+async def test_a_wrong_key_is_forbidden_where_only_administrators_go(client: httpx.AsyncClient) -> None:
+    body = {"path": "notes:secret", "args": {}}
+    for header in ("Convex yugen|wrong", "Bearer eyJ"):
+        refused = await client.post("/api/function", json=body, headers={"Authorization": header})
+        assert refused.status_code == 403
+        assert set(refused.json()) == {"code", "message"}
 
 
 async def test_a_component_is_refused_and_not_taken_for_the_app(client: httpx.AsyncClient) -> None:

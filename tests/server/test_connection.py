@@ -141,6 +141,7 @@ async def test_few_queries_of_a_connection_run_at_once(notes: Bench) -> None:
         ("x" * 1_000_000, {"y": {"$integer": "x"}}, "an argument of"),
         ("notes:count", {"book": "a"}, "WrongKind"),
         ("notes:secret", {}, "FunctionNotFound"),
+        ("_component/billing/notes:count", {}, "You do not have permission to perform this operation: an app has no"),
         ("notes:crash", {}, "the tea is cold"),
     ],
 )
@@ -456,6 +457,8 @@ async def test_the_admin_key_opens_internal_functions(notes: Bench) -> None:
     assert "FunctionNotFound" in (await client.values())[0]
     client.authenticate(tokenType="Admin", value=notes.admin_key.file.read_text().strip())
     assert await client.values() == {0: "rosebud"}
+    client.act("notes:nothing")
+    assert "Could not find function `notes:nothing`" in (await client.response("Action"))["result"]
     client.authenticate(base=1, tokenType="None")
     assert "FunctionNotFound" in (await client.values())[0]
 

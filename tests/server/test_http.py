@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from tests.issuer import Issuer, issuing
 from tests.server.peers import Bench, bench
 from yugen.server.api import HttpApi
+from yugen.server.http import Endpoints
 from yugen.server.tokens import TokenVerifier
 from yugen.server.yugen import Backend
 
@@ -36,7 +37,7 @@ async def client(notes: Bench) -> AsyncIterator[httpx.AsyncClient]:
     async def backend() -> Backend:
         return Backend(notes.runtime, notes.callers)
 
-    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(backend, requests_max=100).routes()))
+    transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(Endpoints(backend, requests_max=100)).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as made:
         yield made
 

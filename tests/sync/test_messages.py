@@ -114,6 +114,20 @@ class TestClientMessages:
     def test_unknown_fields_are_ignored(self) -> None:
         assert parse(json.dumps({**MUTATION, "priority": "high", "componentPath": ""})) == parse(json.dumps(MUTATION))
 
+    def test_a_function_of_a_component_is_not_taken_for_one_of_the_app(self) -> None:
+        messages = [
+            parse(json.dumps({**MUTATION, "componentPath": "a/b"})),
+            parse(json.dumps({**ACTION, "componentPath": "a/b"})),
+        ]
+        assert isinstance(messages[0], Mutation)
+        assert messages[0].path == f"_component/a/b/{MUTATION['udfPath']}"
+        assert isinstance(messages[1], Action)
+        assert messages[1].path.startswith("_component/a/b/")
+        modify = parse(json.dumps({**MODIFY, "modifications": [{**ADD, "componentPath": "a"}]}))
+        assert isinstance(modify, ModifyQuerySet)
+        assert isinstance(modify.modifications[0], AddQuery)
+        assert modify.modifications[0].path == f"_component/a/{ADD['udfPath']}"
+
     def test_trap_7_unknown_types_are_for_the_session_to_pass_over(self) -> None:
         assert parse('{"type": "Subscribe"}') is None
 
@@ -158,7 +172,7 @@ class TestClientMessages:
             ({**MUTATION, "args": [{}, {}]}, "Mutation.args must be an array that holds one object"),
             ({**MUTATION, "args": [1]}, "Mutation.args must be an array that holds one object"),
             ({**MUTATION, "args": "{}"}, "Mutation.args must be an array that holds one object"),
-            ({**MUTATION, "componentPath": "a/b"}, "Mutation.componentPath must be absent or empty"),
+            ({**MUTATION, "componentPath": 7}, "Mutation.componentPath must be a string or null"),
             ({**ACTION, "requestId": 1 << 64}, "Action.requestId must be"),
             (
                 {**USER, "tokenType": "Robot"},

@@ -17,7 +17,7 @@ from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
-from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
+from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.schema import Document
 
@@ -29,12 +29,12 @@ class AppError(Refused):
 
 
 class AdministratorsOnly(Refused):
-    """One of Yugen's own functions, called without the admin key. The convex command line knows the first words."""
+    """One of Yugen's own functions, called without the admin key."""
 
     code = "AdministratorsOnly"
 
     def __init__(self) -> None:
-        super().__init__("You do not have permission to perform this operation: it takes this deployment's admin key.")
+        super().__init__(f"{NO_PERMISSION}: it takes this deployment's admin key.")
 
 
 class WrongKind(Refused):
@@ -82,7 +82,7 @@ class App:
             raise AdministratorsOnly
         found = self.functions.get(path)
         if found is None or (public and not found.function.public):
-            raise FunctionNotFound(path)
+            raise FunctionNotFound(path, public=public)
         return found
 
     def path_of(self, function: Function[Any, Any]) -> str:
@@ -183,6 +183,8 @@ def _defined_in(module: ModuleType) -> Iterator[Any]:
 
 def _registered(module: str, function: Function[Any, Any]) -> Registered:
     path = f"{module}:{function.name}"
+    if path.startswith(SYSTEM_PREFIX):
+        raise AppError(f"{_place(function)}: the folder _system is for Yugen's own functions; give it another name.")
     try:
         canonical_path(path)
         return Registered(path, function, Signature(path, function))

@@ -306,7 +306,7 @@ class Runtime:
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         try:
-            path = canonical_path(path)
+            path = canonical_path(path, public=public)
         except FunctionNotFound as error:
             return _refused(error, request_id)
         now = self._clock() / 1_000_000

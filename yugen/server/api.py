@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +17,10 @@ from yugen import __version__, values
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.runtime.outcome import Answer
-from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime, TimestampOutOfReach
 from yugen.server.caller import Caller
-from yugen.server.http import Endpoint, HttpError, admin_of, caller_of, parse, read_json
+from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, caller_of, parse, read_body, read_json
+from yugen.server.unsupported import advice
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import Timestamp
 
@@ -54,48 +53,30 @@ class _Call:
 
 
 class HttpApi:
-    """The routes of the HTTP API for functions.
+    """The routes of the HTTP API for functions."""
 
-    Args:
-        backend: gives what serves now, or raises NotServing.
-        requests_max: requests that may be under way at once.
-    """
-
-    def __init__(self, backend: Callable[[], Awaitable[Backend]], *, requests_max: int) -> None:
-        self._backend = backend
-        self._requests_max = requests_max
-        self._requests = 0
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
 
     def routes(self) -> list[Route]:
         """What to mount at the root of an origin."""
+        endpoint = self._endpoints.make
         return [
-            Route("/api/query", self._endpoint(self._query, "GET", "POST")),
-            Route("/api/mutation", self._endpoint(self._mutation)),
-            Route("/api/action", self._endpoint(self._action)),
-            Route("/api/function", self._endpoint(self._function)),
-            Route("/api/run/{name:path}", self._endpoint(self._run)),
-            Route("/api/query_ts", self._endpoint(self._query_ts)),
-            Route("/api/query_at_ts", self._endpoint(self._query_at_ts)),
-            Route("/api/query_batch", self._endpoint(self._query_batch)),
-            Route("/api/debug_event", self._endpoint(_debug_event)),
+            Route("/api/query", endpoint(self._query, "GET", "POST")),
+            Route("/api/mutation", endpoint(self._mutation)),
+            Route("/api/action", endpoint(self._action)),
+            Route("/api/function", endpoint(self._function)),
+            Route("/api/run/{name:path}", endpoint(self._run)),
+            Route("/api/query_ts", endpoint(self._query_ts)),
+            Route("/api/query_at_ts", endpoint(self._query_at_ts)),
+            Route("/api/query_batch", endpoint(self._query_batch)),
+            Route("/api/debug_event", endpoint(_debug_event)),
+            Route("/echo", endpoint(_echo)),
             Route("/api/{path:path}", Endpoint(_not_here)),
             Route("/version", self._version, methods=["GET"]),
             Route("/instance_version", self._version, methods=["GET"]),
             Route("/instance_name", _instance_name, methods=["GET"]),
         ]
-
-    def _endpoint(self, answer: Callable[[Request, Backend], Awaitable[Response]], *methods: str) -> Endpoint:
-        async def limited(request: Request) -> Response:
-            _check_method(request, methods or ("POST",))
-            if self._requests >= self._requests_max:
-                raise Overloaded(f"{self._requests} requests are under way already; try again in a moment.")
-            self._requests += 1
-            try:
-                return await answer(request, await self._backend())
-            finally:
-                self._requests -= 1
-
-        return Endpoint(limited)
 
     async def _query(self, request: Request, backend: Backend) -> Response:
         caller = await caller_of(request, backend.callers)
@@ -167,7 +148,7 @@ class HttpApi:
 
     async def _version(self, request: Request) -> Response:
         try:
-            await self._backend()
+            await self._endpoints.backend()
         except NotServing as error:
             return PlainTextResponse(f"{error}\n", 503)
         return PlainTextResponse(__version__)
@@ -181,13 +162,17 @@ async def _debug_event(request: Request, backend: Backend) -> Response:
     return _json({})
 
 
+async def _echo(request: Request, backend: Backend) -> Response:
+    """The body as it came, for `convex network-test`. No browser is to take it for a page."""
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(await read_body(request), media_type="application/octet-stream", headers=headers)
+
+
 async def _not_here(request: Request) -> Response:
+    if request.headers.get("authorization", "").lower().startswith("convex "):
+        # The convex command line, which asks again and again after a 404, and shows the text of a 403.
+        raise HttpError(403, "NotSupported", advice(request.url.path))
     raise HttpError(404, "NotFound", "This API has /api/query, /api/mutation, /api/action, /api/run and /api/function.")
-
-
-def _check_method(request: Request, methods: Sequence[str]) -> None:
-    if request.method not in methods:
-        raise HttpError(405, "MethodNotAllowed", f"Use {' or '.join(methods)}, not {request.method}.")
 
 
 async def _answer(runtime: Runtime, kind: Kind, call: _Call, caller: Caller, request: Request) -> Answer:

@@ -1,11 +1,11 @@
-"""What every endpoint of the HTTP API has in common: credentials, bodies, and failures that clients can read."""
+"""What all endpoints over HTTP have in common: credentials, bodies, and failures that clients can read."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from yugen import values
 from yugen.runtime.runner import Overloaded
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
-from yugen.server.yugen import NotServing
+from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
 BODY_SIZE_MAX = 16 * 1024 * 1024 + 64 * 1024
@@ -70,6 +70,41 @@ class Endpoint:
             return error_response(500, "InternalServerError", "The server could not do this; its log says why.")
 
 
+class Endpoints:
+    """Makes endpoints that ask what serves now, and of whose requests so many may be under way at once.
+
+    Args:
+        backend: gives what serves now, or raises NotServing.
+        requests_max: requests that may be under way at once.
+    """
+
+    def __init__(self, backend: Callable[[], Awaitable[Backend]], *, requests_max: int) -> None:
+        self.backend = backend
+        self._requests_max = requests_max
+        self._requests = 0
+
+    def make(self, answer: Callable[[Request, Backend], Awaitable[Response]], *methods: str) -> Endpoint:
+        """An endpoint for these methods, `POST` if none is given."""
+
+        async def limited(request: Request) -> Response:
+            check_method(request, methods or ("POST",))
+            if self._requests >= self._requests_max:
+                raise Overloaded(f"{self._requests} requests are under way already; try again in a moment.")
+            self._requests += 1
+            try:
+                return await answer(request, await self.backend())
+            finally:
+                self._requests -= 1
+
+        return Endpoint(limited)
+
+
+def check_method(request: Request, methods: Sequence[str]) -> None:
+    """Refuses a request with another method than these."""
+    if request.method not in methods:
+        raise HttpError(405, "MethodNotAllowed", f"Use {' or '.join(methods)}, not {request.method}.")
+
+
 def error_response(status: int, code: str, message: str) -> Response:
     """The form in which clients expect any error outside of a function (protocol.md 3.4)."""
     return Response(orjson.dumps({"code": code, "message": message}), status, media_type="application/json")
@@ -77,6 +112,29 @@ def error_response(status: int, code: str, message: str) -> Response:
 
 async def caller_of(request: Request, callers: Callers) -> Caller:
     """Who makes a request, by its Authorization header."""
+    try:
+        return await _caller_of(request, callers)
+    except TokenRejected as error:
+        raise HttpError(401, error.code, str(error)) from None
+
+
+async def admin_of(request: Request, callers: Callers) -> Caller:
+    """The administrator who makes a request.
+
+    Raises:
+        HttpError: it is nobody, or somebody else. The status is 403 also where the key is wrong: on 401, the convex
+            command line tries again for ever.
+    """
+    try:
+        caller = await _caller_of(request, callers)
+    except TokenRejected as error:
+        raise HttpError(403, error.code, str(error)) from None
+    if not caller.admin:
+        raise HttpError(403, "BadDeployKey", "This takes the admin key: `Authorization: Convex <key>`.")
+    return caller
+
+
+async def _caller_of(request: Request, callers: Callers) -> Caller:
     header = request.headers.get("authorization")
     if header is None:
         return ANYONE
@@ -89,22 +147,8 @@ async def caller_of(request: Request, callers: Callers) -> Caller:
                 return (await callers.user(credentials.strip())).caller
             case _:
                 raise HttpError(400, "BadAuthorizationHeader", "Authorization is `Bearer <token>` or `Convex <key>`.")
-    except TokenRejected as error:
-        raise HttpError(401, error.code, str(error)) from None
     except ProviderUnavailable as error:
         raise HttpError(503, "AuthProviderUnavailable", str(error)) from None
-
-
-async def admin_of(request: Request, callers: Callers) -> Caller:
-    """The administrator who makes a request.
-
-    Raises:
-        HttpError: it is nobody, or somebody else.
-    """
-    caller = await caller_of(request, callers)
-    if not caller.admin:
-        raise HttpError(403, "BadDeployKey", "This takes the admin key: `Authorization: Convex <key>`.")
-    return caller
 
 
 def _key_and_user(credentials: str) -> tuple[str, dict[str, Any] | None]:

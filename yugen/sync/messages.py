@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from yugen.functions.names import component_path
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.storage.interface import Timestamp
 from yugen.values import InvalidValue, parse_json
@@ -298,10 +299,8 @@ def _read_modification(fields: _Fields) -> AddQuery | RemoveQuery:
 
 
 def _read_path(fields: _Fields) -> str:
-    # To run a function of the app where one of a component was asked for would be worse than to refuse.
-    if fields.optional_string("componentPath"):
-        raise fields.wrong("componentPath", "absent or empty, since an app has no components")
-    return fields.string("udfPath")
+    path, component = fields.string("udfPath"), fields.optional_string("componentPath")
+    return component_path(component, path) if component else path
 
 
 def _read_mutation(fields: _Fields) -> Mutation:
