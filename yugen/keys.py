@@ -3,6 +3,7 @@
     index prefix   4 bytes: table number * 64 + slot of the index, big endian
     document key   index prefix of slot 0 ‖ internal id (16 bytes)
     entry key      index prefix ‖ encoded index values ‖ internal id
+                   of an index with totals, a number (9 bytes) before the internal id
 
 Encoded values compare as bytes just as the values compare (protocol, 1.4), and the encoding of one value never begins
 that of another. So equality on the first fields of an index is a byte prefix, a range is an interval, and fields may
@@ -31,7 +32,11 @@ TABLES_MAX: Final = 1 << 26
 SLOTS_MAX: Final = 64
 """Slots of a table: 0 for the documents themselves, the others for its indexes."""
 
+FIRST_TOTAL_SLOT: Final = 48
+"""Slots from here on are for indexes with totals, see `yugen.totals`; so a key tells whether it has a number."""
+
 _PREFIX_SIZE: Final = 4
+_NUMBER_SIZE: Final = 9
 _END: Final = b"\x00"
 _FIELD: Final = b"\x01"
 _ABSENT: Final = b"\x02"
@@ -48,6 +53,7 @@ _OBJECT: Final = b"\x0b"
 _SIGN: Final = 1 << 63
 _ALL_BITS: Final = (1 << 64) - 1
 _pack_float = struct.Struct(">d").pack
+_unpack_float = struct.Struct(">d").unpack
 
 
 def index_prefix(table: int, slot: int) -> bytes:
@@ -63,10 +69,28 @@ def document_key(table: int, internal: bytes) -> bytes:
     return index_prefix(table, 0) + internal
 
 
-def entry_key(table: int, slot: int, values: Sequence[Value | Absent], internal: bytes) -> bytes:
-    """Where an index keeps its entry for a document."""
+def entry_key(
+    table: int, slot: int, values: Sequence[Value | Absent], internal: bytes, number: Value | Absent = ABSENT
+) -> bytes:
+    """Where an index keeps its entry for a document; `number` goes into the totals of an index that has them."""
     assert len(internal) == INTERNAL_SIZE
-    return index_prefix(table, slot) + encode_values(values) + internal
+    key = index_prefix(table, slot) + encode_values(values)
+    return key + (_encode_number(number) if slot >= FIRST_TOTAL_SLOT else b"") + internal
+
+
+def has_totals(key: bytes) -> bool:
+    """Whether a key is of an index with totals."""
+    return slot_of(key) >= FIRST_TOTAL_SLOT
+
+
+def number_of(key: bytes) -> float | None:
+    """The number in an entry key of an index with totals, if the document has one."""
+    raw = key[-INTERNAL_SIZE - _NUMBER_SIZE : -INTERNAL_SIZE]
+    if raw[:1] != _FLOAT64:
+        return None
+    bits = int.from_bytes(raw[1:], "big")
+    (number,) = _unpack_float((bits ^ (_SIGN if bits & _SIGN else _ALL_BITS)).to_bytes(8, "big"))
+    return float(number)
 
 
 def table_of(key: bytes) -> int:
@@ -145,6 +169,13 @@ def _encode(value: object) -> bytes:
             return _OBJECT + b"".join(fields) + _END
         case _:
             raise InvalidValue(f"{type(value).__name__} is not a value of the wire")
+
+
+def _encode_number(value: Value | Absent) -> bytes:
+    """A number that totals take in; anything else is as good as none."""
+    if type(value) is not float:
+        return _NULL + bytes(_NUMBER_SIZE - 1)
+    return _encode(value)
 
 
 def _terminated(raw: bytes) -> bytes:
