@@ -115,6 +115,20 @@ async def test_saving_reloads_and_clients_come_back(app: Path, tmp_path: Path) -
         assert await anext(counts) == 1
 
 
+@pytest.mark.parametrize("given", [None, "https://yugen.example"])
+async def test_the_address_for_clients_is_where_it_listens_or_what_it_is_told(
+    app: Path, tmp_path: Path, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given:
+        monkeypatch.setenv("YUGEN_URL", given)
+    async with serving(app, tmp_path / "data") as server, httpx.AsyncClient() as client:
+        key = (tmp_path / "data" / "admin_key").read_text().strip()
+        call = {"path": "_system/cli/convexUrl:cloudUrl", "args": {}}
+        headers = {"Authorization": f"Convex {key}"}
+        answer = (await client.post(f"{server.url}/api/function", json=call, headers=headers)).json()
+        assert answer == {"status": "success", "value": given or server.url}
+
+
 async def test_a_port_that_is_taken(app: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -98,13 +98,13 @@ ANSWERS = [
     Answer(b"null"),
     Answer(b"[1.0]", log_lines=("[LOG] 'a'",)),
     Answer(failure=Failure("no")),
-    Answer(failure=Failure("no", b"null")),
+    Answer(failure=Failure("no", b"null", "ValueError: no")),
 ]
 
 
 @pytest.mark.parametrize("identity", [None, IDENTITY])
 def test_a_run_crosses_as_it_is(identity: Identity | None) -> None:
-    run = Run("query", "a:b", b"{}", False, 2**62, 1.5, b"seed", "0" * 16, identity)
+    run = Run("query", "a:b", b"{}", False, 2**62, 1.5, b"seed", "0" * 16, identity, journal="j", long=True)
     [crossed] = Unpacker().feed(pack(run_to_data(run)))
     assert run_from_data(crossed) == run
 

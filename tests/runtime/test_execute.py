@@ -17,6 +17,7 @@ from yugen.runtime.execute import CALL_DEPTH_MAX, Executor
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.storage.memory import MemoryStore
+from yugen.system.deployment import Deployment
 
 APP = {
     "things": """
@@ -131,7 +132,13 @@ APP = {
 class Bench:
     def __init__(self, app: Path, *, development: bool = True) -> None:
         self.store = MemoryStore()
-        self.executor = Executor(load(app), Catalog(), secret=SECRET, development=development)
+        self.executor = Executor(
+            load(app),
+            Catalog(),
+            secret=SECRET,
+            development=development,
+            deployment=Deployment("http://yugen", app.parent),
+        )
 
     def run(
         self, kind: Kind, name: str, /, *, public: bool = True, identity: Identity | None = None, **args: Any
@@ -209,6 +216,9 @@ async def test_in_production_only_the_request_id_goes_out_and_the_rest_to_the_lo
     assert await bench.failure("query", "raises") == PREFIX
     assert "things:raises failed [Request ID: 0123456789abcdef]" in caplog.text
     assert "a secret of the app" in caplog.text
+    failure = (await bench.transact("query", "raises")).answer.failure
+    assert failure is not None
+    assert failure.detail.startswith("LookupError: a secret of the app\n    at raises (things.py:")
     assert await bench.failure("query", "nope") == (
         f"{PREFIX}\nUncaught FunctionNotFound: Could not find public function for `things:nope`; "
         "check its name and its module."

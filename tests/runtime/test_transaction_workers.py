@@ -123,6 +123,20 @@ async def test_one_that_was_to_be_skipped_and_never_ends_is_not_taken_for_the_ne
             pass
 
 
+async def test_what_may_take_long_keeps_no_one_waiting_and_is_not_stopped() -> None:
+    limits = replace(QUICK, transaction_seconds=0.02, grace_seconds=0.0)
+    async with workers(limits) as (pool, forks, slow):
+        long = asyncio.create_task(pool.run(replace(query("long"), long=True)))
+        number, _ = await slow.runs()
+        # The same time that ends an ordinary run is not the end of this one.
+        stopped = start(pool, "stopped")
+        other = await forks.next()
+        assert (await other.runs())[1] == "stopped"
+        assert (await stopped).answer.failure is not None
+        answer(slow, number, "long")
+        assert await long == done("long")
+
+
 @pytest.mark.parametrize("deaths", [1, 2])
 async def test_a_function_is_blamed_for_the_second_process_that_dies_under_it(deaths: int) -> None:
     async with workers(PATIENT) as (pool, forks, first_peer):

@@ -19,22 +19,30 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(help="The port of the API.", min=0, max=65535)]
 Data = Annotated[Path | None, typer.Option(help="The folder for data. Default: .yugen beside the app.")]
 Url = Annotated[str, typer.Option(envvar="YUGEN_URL", help="The server to talk to.")]
+OwnUrl = Annotated[
+    str | None,
+    typer.Option("--url", envvar="YUGEN_URL", help="The address for clients. Default: where it listens."),
+]
 
 
 @app.command()
-def dev(app: App = Path("app"), host: Host = "127.0.0.1", port: Port = 3210, data: Data = None) -> None:
+def dev(
+    app: App = Path("app"), host: Host = "127.0.0.1", port: Port = 3210, data: Data = None, url: OwnUrl = None
+) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, development=True)
+    serve_forever(app, host=host, port=port, data=data, url=url, development=True)
 
 
 @app.command()
-def serve(app: App = Path("app"), host: Host = "0.0.0.0", port: Port = 3210, data: Data = None) -> None:
+def serve(
+    app: App = Path("app"), host: Host = "0.0.0.0", port: Port = 3210, data: Data = None, url: OwnUrl = None
+) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, development=False)
+    serve_forever(app, host=host, port=port, data=data, url=url, development=False)
 
 
 @app.command()

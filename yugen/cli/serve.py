@@ -21,7 +21,7 @@ from yugen.storage.interface import StorageError
 logger = logging.getLogger(__name__)
 
 
-def serve_forever(app: Path, *, host: str, port: int, data: Path | None, development: bool) -> None:
+def serve_forever(app: Path, *, host: str, port: int, data: Path | None, url: str | None, development: bool) -> None:
     """Serves until it is interrupted or terminated, which ends it with status 0.
 
     It exits with status 1, and says why, when it cannot begin.
@@ -31,7 +31,7 @@ def serve_forever(app: Path, *, host: str, port: int, data: Path | None, develop
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
         listener = _listen(host, port)
-        yugen = Yugen(app, database=data, development=development)
+        yugen = Yugen(app, database=data, development=development, url=url or _address(listener))
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
         _run(_serve(yugen, listener, development=development))
@@ -89,10 +89,15 @@ async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) ->
         pass
 
 
-def _say_ready(yugen: Yugen, listener: socket.socket) -> None:
+def _address(listener: socket.socket) -> str:
+    """Where the API is for those on this machine."""
     host, port, *_ = listener.getsockname()
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    print(f"Yugen is ready at http://{shown}:{port} (admin key in {yugen.data / 'admin_key'})", flush=True)
+    return f"http://{shown}:{port}"
+
+
+def _say_ready(yugen: Yugen, listener: socket.socket) -> None:
+    print(f"Yugen is ready at {_address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
 
 
 @asynccontextmanager

@@ -56,6 +56,8 @@ class Function(Generic[P, R]):
     """
 
     kind: ClassVar[Kind]
+    long = False
+    """Whether it may take as long as an action; only Yugen's own functions may."""
 
     def __init__(self, handler: Callable[..., Awaitable[R]], *, public: bool, name: str | None) -> None:
         if not inspect.iscoroutinefunction(handler):

@@ -13,10 +13,11 @@ Kind = Literal["query", "mutation", "action"]
 
 @dataclass(frozen=True, slots=True)
 class FunctionInfo:
-    """A function by its kind, and whether clients may call it."""
+    """A function by its kind, whether clients may call it, and whether it may take as long as an action."""
 
     kind: Kind
     public: bool
+    long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class AppInfo:
     def to_data(self) -> tuple[Any, ...]:
         """The same as tuples and dicts, to be sent between processes."""
         return (
-            {path: (info.kind, info.public) for path, info in self.functions.items()},
+            {path: (info.kind, info.public, info.long) for path, info in self.functions.items()},
             {
                 table: {name: (index.fields, index.unique) for name, index in indexes.items()}
                 for table, indexes in self.tables.items()

@@ -96,7 +96,10 @@ class App:
 def describe(app: App) -> AppInfo:
     """What others need to know of the app."""
     return AppInfo(
-        {path: FunctionInfo(each.kind, each.function.public) for path, each in app.functions.items()},
+        {
+            path: FunctionInfo(each.kind, each.function.public, each.function.long)
+            for path, each in app.functions.items()
+        },
         {
             table: {name: IndexInfo(index.fields, index.unique) for name, index in document.__indexes__.items()}
             for table, document in app.documents.items()

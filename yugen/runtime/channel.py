@@ -114,19 +114,31 @@ def run_to_data(run: Run) -> Message:
     """A run as plain data."""
     who = run.identity
     identity = (who.token_identifier, who.subject, who.issuer, who.claims_json) if who else None
-    return (run.kind, run.path, run.args, run.public, run.ts, run.now, run.seed, run.request_id, identity, run.journal)
+    return (
+        run.kind,
+        run.path,
+        run.args,
+        run.public,
+        run.ts,
+        run.now,
+        run.seed,
+        run.request_id,
+        identity,
+        run.journal,
+        run.long,
+    )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long = data
     who = Identity(*identity) if identity else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal)
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long)
 
 
 def answer_to_data(answer: Answer) -> Message:
     """An answer as plain data."""
-    failure = (answer.failure.message, answer.failure.data) if answer.failure else None
+    failure = (answer.failure.message, answer.failure.data, answer.failure.detail) if answer.failure else None
     return (answer.value, failure, answer.log_lines, answer.journal)
 
 

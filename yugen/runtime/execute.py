@@ -32,6 +32,7 @@ from yugen.runtime.transaction import Transaction
 from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
+from yugen.system.deployment import Deployment
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -51,11 +52,13 @@ class Executor:
         catalog: the tables of the deployment.
         secret: seals cursors.
         development: whether the text of errors goes to clients.
+        deployment: where it runs.
     """
 
-    def __init__(self, app: App, catalog: Catalog, *, secret: bytes, development: bool) -> None:
+    def __init__(self, app: App, catalog: Catalog, *, secret: bytes, development: bool, deployment: Deployment) -> None:
         self.app = app
         self.catalog = catalog
+        self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents)
         self._development = development
@@ -77,7 +80,7 @@ class Executor:
         answer = await self._answer(run, body)
         if pages.journal is not None:
             answer = replace(answer, journal=pages.journal)
-        changes = () if answer.failure else transaction.changes
+        changes = transaction.changes if run.kind == "mutation" and not answer.failure else ()
         return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded)
 
     async def act(self, run: Run, call: Call) -> Answer:
@@ -135,13 +138,13 @@ class Executor:
                 error = TypeError(f"the data of a YugenError must be a value of the wire: {fault}")
         if not isinstance(error, Refused | YugenError):
             logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
-        if not self._development and not isinstance(error, Refused):
-            return Failure(prefix, data)
-        return Failure(f"{prefix}\nUncaught {_described(error)}{self._places(error)}", data)
+        detail = f"{_described(error)}{self._places(error)}"
+        shown = self._development or isinstance(error, Refused)
+        return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail)
 
     def _places(self, error: BaseException) -> str:
-        if not self._development or isinstance(error, Refused):
-            return ""
+        if isinstance(error, Refused) or (isinstance(error, YugenError) and not self._development):
+            return ""  # in production, an error that an app raises on purpose is no fault to look for
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
@@ -197,6 +200,7 @@ class _Nested:
             database = SystemDatabase(self._transaction, self._pages)
             ctx = (SystemQueryCtx if registered.kind == "query" else SystemMutationCtx)(database, *others)
             ctx.app = self._executor.app
+            ctx.deployment = self._executor.deployment
         elif registered.kind == "query":
             ctx = QueryCtx(DatabaseReader(self._transaction, tables, self._pages), *others)
         else:

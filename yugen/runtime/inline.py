@@ -13,7 +13,9 @@ from yugen.runtime.execute import Executor
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
+from yugen.runtime.setup import LOCAL_URL
 from yugen.storage.interface import Store
+from yugen.system.deployment import Deployment
 from yugen.system.functions import with_system_functions
 
 
@@ -25,17 +27,29 @@ class InlineRunner:
         store: what it reads; whoever opens it runs the functions.
         secret: seals cursors.
         development: whether the text of errors goes to callers.
+        deployment: what Yugen's own functions know of where it runs; data beside the app, by default.
     """
 
-    def __init__(self, app: App, store: Store, *, secret: bytes, development: bool = True) -> None:
+    def __init__(
+        self,
+        app: App,
+        store: Store,
+        *,
+        secret: bytes,
+        development: bool = True,
+        deployment: Deployment | None = None,
+    ) -> None:
         self._app = with_system_functions(app)
         self.info = describe(self._app)
         self._store = store
         self._secret = secret
         self._development = development
+        self._deployment = deployment or Deployment(LOCAL_URL, app.folder.parent / ".yugen")
 
     async def start(self, catalog: Catalog) -> None:
-        self._executor = Executor(self._app, catalog, secret=self._secret, development=self._development)
+        self._executor = Executor(
+            self._app, catalog, secret=self._secret, development=self._development, deployment=self._deployment
+        )
 
     async def transact(self, run: Run) -> Outcome:
         snapshot = await self._store.snapshot(run.ts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yugen.errors import Refused
+from yugen.runtime.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class RunLimits:
 
     Attributes:
         transaction_seconds: how long a query or a mutation may run.
-        action_seconds: how long an action may run.
+        action_seconds: how long an action may run, and those of Yugen's own functions that take long.
         grace_seconds: how much longer a function may hold out against being stopped before its process is killed.
         slow_seconds: how long one function may occupy a worker before others are sent around it.
         workers_max: processes that run queries and mutations at once, those that are occupied included.
@@ -30,6 +31,10 @@ class RunLimits:
     depth: int = 16
     waiting_max: int = 10_000
     actions_max: int = 512
+
+    def seconds(self, run: Run) -> float:
+        """How long a run may take."""
+        return self.action_seconds if run.long or run.kind == "action" else self.transaction_seconds
 
 
 class TimeLimitExceeded(Refused):

@@ -14,11 +14,13 @@ class Failure:
     """Why a function gave no value.
 
     `message` is for the caller. `data` is the encoded JSON of what a `YugenError` carries and None for every other
-    error, so that data which is null stays data (`b"null"`).
+    error, so that data which is null stays data (`b"null"`). `detail` is for administrators: the error by its name and
+    its text, also where callers do not get to see them.
     """
 
     message: str
     data: bytes | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

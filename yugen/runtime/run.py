@@ -24,6 +24,7 @@ class Run:
         request_id: 16 hex digits that stand before the text of an error.
         identity: who calls, if they are signed in.
         journal: where an earlier run of this query ended its page.
+        long: whether it may take as long as an action.
     """
 
     kind: Kind
@@ -36,3 +37,4 @@ class Run:
     request_id: str
     identity: Identity | None = None
     journal: str | None = None
+    long: bool = False

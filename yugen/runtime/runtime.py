@@ -310,7 +310,9 @@ class Runtime:
         except FunctionNotFound as error:
             return _refused(error, request_id)
         now = self._clock() / 1_000_000
-        return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity, journal)
+        info = self._runner.info.functions.get(path)
+        long = info is not None and info.long
+        return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity, journal, long)
 
     async def _attempt(self, call: _Call) -> MutationAnswer | None:
         """One run and its commit; None when it conflicts."""
@@ -414,4 +416,5 @@ def _tell(call: _Call, answer: MutationAnswer) -> MutationAnswer:
 
 
 def _refused(error: Refused, request_id: str) -> Answer:
-    return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {error.code}: {error}"))
+    detail = f"{error.code}: {error}"
+    return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {detail}", detail=detail))

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from yugen.runtime.limits import RunLimits
+from yugen.system.deployment import Deployment
+
+LOCAL_URL = "http://127.0.0.1:3210"
+"""Where an API is that nobody has said anything else about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class Setup:
         secret: 32 bytes that seal cursors.
         development: whether clients are shown the text and place of errors.
         limits: how long and how much functions may run.
+        url: the address of the API, as clients should write it.
     """
 
     app: Path
@@ -26,12 +31,18 @@ class Setup:
     secret: bytes = field(repr=False)
     development: bool = False
     limits: RunLimits = field(default_factory=RunLimits)
+    url: str = LOCAL_URL
+
+    @property
+    def deployment(self) -> Deployment:
+        """What Yugen's own functions know of the deployment."""
+        return Deployment(self.url, self.database.parent)
 
     def to_data(self) -> tuple[Any, ...]:
         """The same as plain data, to be sent between processes."""
-        return (str(self.app), str(self.database), self.secret, self.development, astuple(self.limits))
+        return (str(self.app), str(self.database), self.secret, self.development, astuple(self.limits), self.url)
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> Setup:
-        app, database, secret, development, limits = data
-        return cls(Path(app), Path(database), secret, development, RunLimits(*limits))
+        app, database, secret, development, limits, url = data
+        return cls(Path(app), Path(database), secret, development, RunLimits(*limits), url)

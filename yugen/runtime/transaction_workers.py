@@ -64,6 +64,11 @@ class _Worker(Worker):
         self.leaving = False
         self._workers = workers
 
+    @property
+    def running(self) -> Run:
+        """What it runs, if it has anything."""
+        return next(iter(self.jobs.values())).run
+
     def received(self, message: Message) -> None:
         match message:
             case ("outcome", number, data):
@@ -161,7 +166,7 @@ class TransactionWorkers(Workers[_Worker]):
         now = self._loop.time()
         for worker in [worker for worker in self.all if worker.jobs]:
             seconds = now - worker.since
-            if seconds > limits.transaction_seconds + limits.grace_seconds:
+            if seconds > limits.seconds(worker.running) + limits.grace_seconds:
                 worker.overdue = True
                 self.kill(worker)
             elif seconds > limits.slow_seconds and not worker.slow:
@@ -224,7 +229,7 @@ class TransactionWorkers(Workers[_Worker]):
     def _blame(self, job: _Job, *, overdue: bool) -> None:
         """Ends a function that is the cause of its process's end. One death may have come from outside."""
         if overdue:
-            error = TimeLimitExceeded(job.run.path, self.limits.transaction_seconds)
+            error = TimeLimitExceeded(job.run.path, self.limits.seconds(job.run))
             job.settle(failed(job.run, TimeLimitExceeded.code, str(error)))
             return
         job.deaths += 1

@@ -45,6 +45,7 @@ from yugen.runtime.setup import Setup
 from yugen.runtime.turns import TransactionLoop
 from yugen.storage.interface import Row, Snapshot, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.sqlite import SqliteReader
+from yugen.totals import Total
 
 T = TypeVar("T")
 
@@ -60,6 +61,10 @@ class ForeignAwait(Refused):
 
 class _Interrupt(BaseException):
     """Raised inside a function when its time is over. Not an Exception, so that `except Exception` lets it pass."""
+
+
+def _executor(app: App, setup: Setup) -> Executor:
+    return Executor(app, Catalog(), secret=setup.secret, development=setup.development, deployment=setup.deployment)
 
 
 def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
@@ -86,7 +91,7 @@ class _Transactions:
         self._app = app
         self._reader = reader
         self._limits = setup.limits
-        self._executor = Executor(app, Catalog(), secret=setup.secret, development=setup.development)
+        self._executor = _executor(app, setup)
         self._waiting: deque[tuple[int, Run]] = deque()
         self._running: Run | None = None
         self._interrupted = False
@@ -145,9 +150,10 @@ class _Transactions:
         return ("outcome", number, outcome_to_data(outcome))
 
     def _outcome(self, run: Run, snapshot: _Watched) -> Outcome:
+        seconds = self._limits.seconds(run)
         try:
             self._running = run
-            signal.setitimer(signal.ITIMER_REAL, self._limits.transaction_seconds, _AGAIN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
             # In a context of its own, so that nothing it sets there is seen by the next.
             loop = TransactionLoop(self.foreign_await)
             outcome = copy_context().run(loop.run, self._executor.transact(run, snapshot))
@@ -156,7 +162,7 @@ class _Transactions:
             # If it was not interrupted, such as CancelledError, which a function has no business to raise.
             self._running = None
             if self._interrupted:
-                error = TimeLimitExceeded(run.path, self._limits.transaction_seconds, self._last_place(error))
+                error = TimeLimitExceeded(run.path, seconds, self._last_place(error))
             outcome = self._cut_off(run, snapshot, error)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -202,6 +208,10 @@ class _Watched:
         self._asked.append((start, end))
         return await self._snapshot.scan(start, end, reverse=reverse, limit=limit)
 
+    async def total(self, start: bytes, end: bytes) -> Total:
+        self._asked.append((start, end))
+        return await self._snapshot.total(start, end)
+
     def close(self) -> None:
         self._snapshot.close()
 
@@ -233,7 +243,7 @@ class _Actions(asyncio.Protocol):
     """
 
     def __init__(self, app: App, setup: Setup) -> None:
-        self._executor = Executor(app, Catalog(), secret=setup.secret, development=setup.development)
+        self._executor = _executor(app, setup)
         self._limits = setup.limits
         self._unpacker = Unpacker()
         self._offered: dict[int, Run] = {}

@@ -246,4 +246,5 @@ class Workers(ABC, Generic[W]):
 
 def failed(run: Run, code: str, text: str) -> Answer:
     """The answer of a function that did not come to answer itself."""
-    return Answer(failure=Failure(f"[Request ID: {run.request_id}] Server Error\nUncaught {code}: {text}"))
+    detail = f"{code}: {text}"
+    return Answer(failure=Failure(f"[Request ID: {run.request_id}] Server Error\nUncaught {detail}", detail=detail))

@@ -15,7 +15,7 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.runtime.setup import Setup
+from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.limits import ServerLimits
@@ -60,6 +60,7 @@ class Yugen:
         app: the folder of the app package.
         database: the folder for its data; `.yugen` beside the app by default.
         development: show clients the text and place of errors, and what functions log.
+        url: the address of the API, as clients should write it.
         run_limits: how long and how much functions may run.
         session_limits: what one connection may ask for at once.
         server_limits: what all clients together may ask for at once.
@@ -71,6 +72,7 @@ class Yugen:
         *,
         database: str | Path | None = None,
         development: bool = False,
+        url: str = LOCAL_URL,
         run_limits: RunLimits | None = None,
         session_limits: SessionLimits | None = None,
         server_limits: ServerLimits | None = None,
@@ -78,6 +80,7 @@ class Yugen:
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
+        self._url = url
         self._run_limits = run_limits or RunLimits()
         self._session_limits = session_limits
         self.limits = server_limits or ServerLimits()
@@ -92,7 +95,8 @@ class Yugen:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
-            self._nursery = Nursery(Setup(self.app, self._database, secret, self._development, self._run_limits))
+            setup = Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
+            self._nursery = Nursery(setup)
 
     async def start(self) -> None:
         """Loads the app and opens its data. Does nothing when it has started.

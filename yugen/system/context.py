@@ -9,6 +9,7 @@ from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.database import SystemDatabase
 from yugen.functions.declare import Mutation, Query
 from yugen.functions.registry import App
+from yugen.system.deployment import Deployment
 
 R = TypeVar("R")
 
@@ -19,10 +20,12 @@ class SystemQueryCtx(QueryCtx):
     Attributes:
         db: all documents, as they are stored.
         app: the app that is loaded.
+        deployment: where it runs.
     """
 
     db: SystemDatabase
     app: App
+    deployment: Deployment
 
 
 class SystemMutationCtx(MutationCtx):
@@ -30,13 +33,18 @@ class SystemMutationCtx(MutationCtx):
 
     db: SystemDatabase
     app: App
+    deployment: Deployment
 
 
-def system_query(handler: Callable[..., Awaitable[R]]) -> Query[..., R]:
-    """Declares a query of Yugen's own; its path is in `yugen.system.functions`."""
-    return Query(handler, public=False, name=None)
+def system_query(handler: Callable[..., Awaitable[R]], *, long: bool = False) -> Query[..., R]:
+    """Declares a query of Yugen's own, which may be one that takes long; its path is in `yugen.system.functions`."""
+    query: Query[..., R] = Query(handler, public=False, name=None)
+    query.long = long
+    return query
 
 
-def system_mutation(handler: Callable[..., Awaitable[R]]) -> Mutation[..., R]:
-    """Declares a mutation of Yugen's own; its path is in `yugen.system.functions`."""
-    return Mutation(handler, public=False, name=None)
+def system_mutation(handler: Callable[..., Awaitable[R]], *, long: bool = False) -> Mutation[..., R]:
+    """Declares a mutation of Yugen's own, as `system_query` does a query."""
+    mutation: Mutation[..., R] = Mutation(handler, public=False, name=None)
+    mutation.long = long
+    return mutation

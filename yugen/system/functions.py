@@ -11,13 +11,14 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import data, environment, modules
+from yugen.system import address, data, environment, modules
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
     "_system/cli/tableData:default": data.table_data,
     "_system/cli/queryEnvironmentVariables:default": environment.list_variables,
     "_system/cli/queryEnvironmentVariables:get": environment.get,
+    "_system/cli/convexUrl:cloudUrl": address.cloud_url,
     "_system/cli/modules:apiSpec": modules.api_spec,
     "_system/environment:update": environment.update,
 }
