@@ -1,8 +1,8 @@
 """Totals of index entries: how many there are, and the sum, the least and the greatest of a number in each.
 
-Sums are exact. A float64 is a whole number times a power of two, and so is a sum of them; kept in that form, totals do not
-depend on the order in which they were put together, nor on what was added and taken away before. A total becomes a float
-when it is given to a function, rounded once.
+Sums are exact. A float64 is a whole number times a power of two, and so is a sum of them; kept in that form, totals do
+not depend on the order in which they were put together, nor on what was added and taken away before. A total becomes a
+float when it is given to a function, rounded once.
 """
 
 from __future__ import annotations

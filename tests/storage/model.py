@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from yugen.keys import document_key, entry_key, index_prefix, prefix_end
 from yugen.storage.interface import Change, Commit, RequestRecord, Row, Snapshot, Store, Timestamp
+from yugen.totals import Total
 
 TABLE = 70
-SLOTS = (0, 1, 2)
+TOTALS = (48, 49)
+"""Slots of indexes with totals: a count and a sum of ranks, by author."""
+
+SLOTS = (0, 1, 2, *TOTALS)
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,25 @@ def entry_keys(number: int, note: Note | None) -> tuple[bytes, ...]:
         return ()
     by_rank = entry_key(TABLE, 1, [note.rank], internal(number))
     by_author = entry_key(TABLE, 2, [note.author, note.rank], internal(number))
-    return by_rank, by_author
+    count = entry_key(TABLE, 48, [note.author], internal(number))
+    ranks = entry_key(TABLE, 49, [note.author], internal(number), float(note.rank))
+    return by_rank, by_author, count, ranks
 
 
 def rows_of(notes: Mapping[int, Note], slot: int) -> list[Row]:
     """All rows of one index, by sorting."""
-    rows = [Row((key_of(n), *entry_keys(n, note))[slot], note.stored) for n, note in notes.items()]
+    rows = [Row(row_key(n, note, slot), note.stored) for n, note in notes.items()]
     return sorted(rows, key=lambda row: row.key)
+
+
+def row_key(number: int, note: Note, slot: int) -> bytes:
+    return (key_of(number), *entry_keys(number, note))[SLOTS.index(slot)]
+
+
+def total_of(notes: Mapping[int, Note], slot: int, start: bytes, end: bytes) -> Total:
+    """The total of a range, one by one."""
+    inside = [note for n, note in notes.items() if start <= row_key(n, note, slot) < end]
+    return Total.of([float(note.rank) if slot == 49 else None for note in inside])
 
 
 def whole(slot: int) -> tuple[bytes, bytes]:
@@ -113,7 +129,7 @@ edits = st.dictionaries(st.integers(0, 7), st.none() | notes, max_size=4)
 def scans(draw: st.DrawFn) -> tuple[int, bytes, bytes, bool, int]:
     """A slot, an interval of it that begins and ends at, just after or beside keys that may exist, order and limit."""
     slot = draw(st.sampled_from(SLOTS))
-    keys = st.builds(lambda n, note: (key_of(n), *entry_keys(n, note))[slot], st.integers(0, 7), notes)
+    keys = st.builds(lambda n, note: row_key(n, note, slot), st.integers(0, 7), notes)
     first, last = whole(slot)
     inside = st.just(first) | keys | keys.map(lambda key: key + b"\x00") | keys.map(lambda key: key[:-16])
     start, end = sorted((draw(inside), draw(inside | st.just(last))))

@@ -7,9 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.storage.model import Note, cut, edits, entry_keys, key_of, notes, rows_of, scans, whole
+from tests.storage.model import (
+    SLOTS,
+    TOTALS,
+    Note,
+    cut,
+    edits,
+    entry_keys,
+    key_of,
+    notes,
+    rows_of,
+    scans,
+    total_of,
+    whole,
+)
+from yugen.keys import slot_of
 from yugen.storage.interface import Row
 from yugen.storage.overlay import Laid, Overlay
+from yugen.totals import Total
 
 A, B = Note(1, "ada"), Note(2, "bob")
 
@@ -18,16 +33,20 @@ class Base:
     """A snapshot of notes that remembers what it was asked for."""
 
     def __init__(self, notes: Mapping[int, Note]) -> None:
-        self.rows = {prefix: rows_of(notes, slot) for slot in (0, 1, 2) for prefix in [whole(slot)[0]]}
+        self.rows = {prefix: rows_of(notes, slot) for slot in SLOTS for prefix in [whole(slot)[0]]}
+        self.notes = notes
         self.limits: list[int] = []
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         self.limits.append(limit)
         return cut(self.rows[start[:4]], start, end, reverse=reverse, limit=limit)
 
+    async def total(self, start: bytes, end: bytes) -> Total:
+        return total_of(self.notes, slot_of(start), start, end)
 
-def lay(overlay: Overlay, number: int, note: Note | None) -> None:
-    overlay.put(key_of(number), note.stored if note else None, entry_keys(number, note))
+
+def lay(overlay: Overlay, number: int, note: Note | None, base: Note | None = None) -> None:
+    overlay.put(key_of(number), note.stored if note else None, entry_keys(number, note), entry_keys(number, base))
 
 
 def test_get_tells_what_is_not_laid_from_what_is_deleted() -> None:
@@ -90,7 +109,7 @@ def test_equals_a_scan_of_the_edited_documents(
     expected = dict(stored)
     for edit in laid:
         for number, note in edit.items():
-            lay(overlay, number, note)
+            lay(overlay, number, note, stored.get(number))
             expected.pop(number, None)
             if note is not None:
                 expected[number] = note
@@ -99,3 +118,5 @@ def test_equals_a_scan_of_the_edited_documents(
     found = asyncio.run(overlay.scan(base, start, end, reverse=reverse, limit=limit))
     assert found == cut(rows_of(expected, slot), start, end, reverse=reverse, limit=limit)
     assert all(asked_for > 0 for asked_for in base.limits) or not len(overlay)
+    if slot in TOTALS:
+        assert asyncio.run(overlay.total(base, start, end)) == total_of(expected, slot, start, end)

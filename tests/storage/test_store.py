@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.storage.conftest import AnyStore
 from tests.storage.model import (
+    TOTALS,
     History,
     Note,
     append,
@@ -25,6 +26,7 @@ from tests.storage.model import (
     read_all,
     rows_of,
     scans,
+    total_of,
     whole,
 )
 from yugen.keys import entry_key
@@ -261,6 +263,8 @@ def test_any_past_of_any_history_is_shown_by_all_stores(
             for _, (slot, start, end, reverse, limit) in reads:
                 found = await snapshot.scan(start, end, reverse=reverse, limit=limit)
                 assert found == cut(rows_of(expected, slot), start, end, reverse=reverse, limit=limit)
+                if slot in TOTALS:
+                    assert await snapshot.total(start, end) == total_of(expected, slot, start, end)
         for snapshot in opened:
             snapshot.close()
         await store.close()

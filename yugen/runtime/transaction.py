@@ -18,6 +18,7 @@ from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
 from yugen.storage.interface import Change, Row, Snapshot
 from yugen.storage.overlay import Laid, Overlay
+from yugen.totals import Total
 
 _GUARDED_MAX = 256
 """Guards of one transaction, each of which is asked about each commit near it; what is read beyond them has none."""
@@ -44,6 +45,10 @@ class Rows:
         self._end = end
         self._reverse = reverse
         self._reads = reads
+
+    def read_all(self) -> None:
+        """Records the whole range, which was read in another way."""
+        self._reads.add(self._start, self._end)
 
     async def take(self, count: int) -> list[Row]:
         """The next `count` rows. Records the interval up to the last of them, or to the end when there are fewer."""
@@ -129,6 +134,12 @@ class Transaction:
             self._guarded.append((guard, reads))
         return Rows(self, start, end, reverse=reverse, reads=reads)
 
+    async def total(self, start: bytes, end: bytes, guard: Guard) -> Total:
+        """What the entries in [start, end) of one index with totals amount to."""
+        total = await self.overlay.total(self.snapshot, start, end)
+        self.rows(start, end, guard=guard).read_all()
+        return total
+
     @property
     def guarded(self) -> tuple[GuardedRead, ...]:
         """What was read under guards."""
@@ -166,7 +177,7 @@ class Transaction:
             text = await self.snapshot.get(key)
             stored = values.loads(text) if text is not None else None
             self._before[key] = Laid(text, table.entry_keys(stored, internal)) if isinstance(stored, dict) else _NOTHING
-        self.overlay.put(key, *after)
+        self.overlay.put(key, after.value, after.entry_keys, self._before[key].entry_keys)
 
     async def _check_unique(
         self, table: TableSpec, index: IndexSpec, document: dict[str, Any], entry_key: bytes
@@ -190,7 +201,8 @@ class Transaction:
             yield
         except BaseException:
             for key, before in self._before.items():
-                self.overlay.put(key, *(kept.get(key) or before))
+                laid = kept.get(key) or before
+                self.overlay.put(key, laid.value, laid.entry_keys, before.entry_keys)
             raise
 
     @property
@@ -199,7 +211,7 @@ class Transaction:
         changes = []
         for key, before in self._before.items():
             after = self.overlay.get(key)
-            if after is not None and after != before:
+            if after is not None and (after.value, after.entry_keys) != (before.value, before.entry_keys):
                 changes.append(Change(key, before.value, after.value, before.entry_keys, after.entry_keys))
         return tuple(changes)
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from yugen.totals import Total
+
 Timestamp = int
 """Nanoseconds since the epoch, strictly increasing over the life of a deployment; marks a prefix of the commit log."""
 
@@ -119,6 +121,9 @@ class Snapshot(Protocol):
 
         Both ends lie within one index. In an index with slot 0 the documents themselves are the entries.
         """
+
+    async def total(self, start: bytes, end: bytes) -> Total:
+        """What the entries in [start, end) of one index with totals amount to."""
 
     def close(self) -> None: ...
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 
+from yugen.keys import number_of
 from yugen.storage.interface import (
     Commit,
     Decide,
@@ -20,6 +21,7 @@ from yugen.storage.interface import (
     Timestamp,
     check_rising,
 )
+from yugen.totals import Total
 
 Pause = Callable[[], Awaitable[None]]
 
@@ -139,6 +141,12 @@ class MemorySnapshot:
             if value is not None:
                 rows.append(Row(key, value))
         return rows
+
+    async def total(self, start: bytes, end: bytes) -> Total:
+        await self._pause()
+        keys = self._store._keys
+        inside = keys[bisect_left(keys, start) : bisect_left(keys, end)]
+        return Total.of(number_of(key) for key in inside if self._value(key) is not None)
 
     def close(self) -> None:
         self._closed = True

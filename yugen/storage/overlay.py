@@ -12,21 +12,27 @@ from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedList
 
-from yugen.keys import index_prefix, internal_of, table_of, to_document_key
+from yugen.keys import index_prefix, internal_of, number_of, table_of, to_document_key
 from yugen.storage.interface import Row
+from yugen.totals import Total
 
 
-class Scannable(Protocol):
-    """Anything that can be scanned as a `Snapshot` can."""
+class Base(Protocol):
+    """Anything that can be read as a `Snapshot` can."""
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]: ...
+    async def total(self, start: bytes, end: bytes) -> Total: ...
 
 
 class Laid(NamedTuple):
-    """What an overlay says of one document: its stored JSON, or None where it is deleted, and its entry keys."""
+    """What an overlay says of one document: its stored JSON, or None where it is deleted, and its entry keys.
+
+    `hidden` are the entry keys that the document has in the base.
+    """
 
     value: bytes | None
     entry_keys: tuple[bytes, ...]
+    hidden: tuple[bytes, ...] = ()
 
 
 class Overlay:
@@ -42,12 +48,21 @@ class Overlay:
         # Of documents that are not deleted: their own keys and their entries'.
         self._row_keys: SortedList[bytes] = SortedList()
 
-    def put(self, key: bytes, value: bytes | None, entry_keys: Sequence[bytes] = ()) -> None:
-        """Lays a document, in place of what was laid for it before; the value None lays a deletion."""
+    def put(
+        self, key: bytes, value: bytes | None, entry_keys: Sequence[bytes] = (), hidden: Sequence[bytes] = ()
+    ) -> None:
+        """Lays a document, in place of what was laid for it before; the value None lays a deletion.
+
+        Args:
+            key: of the document.
+            value: its stored JSON.
+            entry_keys: the keys of its index entries.
+            hidden: those that it has in the base.
+        """
         assert value is not None or not entry_keys, "a deleted document has no entries"
         for row_key in self._row_keys_of(key):
             self._row_keys.remove(row_key)
-        self._documents[key] = Laid(value, tuple(entry_keys))
+        self._documents[key] = Laid(value, tuple(entry_keys), tuple(hidden))
         for row_key in self._row_keys_of(key):
             self._row_keys.add(row_key)
 
@@ -58,7 +73,7 @@ class Overlay:
     def __len__(self) -> int:
         return len(self._documents)
 
-    async def scan(self, base: Scannable, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
+    async def scan(self, base: Base, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         """The first `limit` rows in [start, end) of the base with this laid over it; as `Snapshot.scan`.
 
         The base is asked for no more rows than are missing, and again only for what takes the place of hidden ones.
@@ -86,6 +101,15 @@ class Overlay:
             laid = self._rows(page_start, page_end, reverse=reverse, limit=missing)
             rows += sorted(kept + laid, key=attrgetter("key"), reverse=reverse)
         return rows[:limit]
+
+    async def total(self, base: Base, start: bytes, end: bytes) -> Total:
+        """What the entries in [start, end) of the base with this laid over it amount to; as `Snapshot.total`."""
+        hidden = sorted(key for laid in self._documents.values() for key in laid.hidden if start <= key < end)
+        total = Total.of(number_of(key) for key in self._row_keys.irange(start, end, inclusive=(True, False)))
+        for key in hidden:
+            total += await base.total(start, key)
+            start = key + b"\x00"
+        return total + await base.total(start, end)
 
     def _row_keys_of(self, key: bytes) -> Iterable[bytes]:
         laid = self._documents.get(key)

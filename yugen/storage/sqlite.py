@@ -26,7 +26,8 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from yugen.keys import index_prefix, slot_of, table_of
+from yugen.keys import has_totals, index_prefix, slot_of, table_of
+from yugen.storage import sqlite_totals
 from yugen.storage.interface import (
     Change,
     Commit,
@@ -39,6 +40,7 @@ from yugen.storage.interface import (
     check_rising,
 )
 from yugen.storage.overlay import Overlay
+from yugen.totals import Total
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ MIGRATIONS: Final = (
     CREATE TABLE horizon (ts INTEGER NOT NULL) STRICT;
     INSERT INTO horizon VALUES (0);
     """,
+    sqlite_totals.MIGRATION,
 )
 """What makes a database of version n one of version n + 1; `PRAGMA user_version` counts those done."""
 
@@ -84,6 +87,9 @@ _TRUNCATE_FRAMES: Final = 8192
 
 _TRUNCATE_BUSY_MS: Final = 100
 
+_DIRTY_MAX: Final = 16
+"""Keys that totals may not know of: each costs a reader of totals some steps, and all of them together one round."""
+
 _STATE = "SELECT coalesce((SELECT max(ts) FROM log), ts), ts FROM horizon"
 _GET = "SELECT value FROM documents WHERE key = ?"
 _SCAN_DOCUMENTS = {
@@ -97,7 +103,7 @@ _SCAN_ENTRIES = {
     """
     for reverse, order in ((False, "ASC"), (True, "DESC"))
 }
-_UNDO = "SELECT key, before, keys_before FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts DESC, n DESC"
+_UNDO = "SELECT key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts DESC, n DESC"
 _CHANGES = "SELECT ts, key, before, after, keys_before, keys_after FROM log WHERE ts > ? ORDER BY ts, n"
 _FIND_REQUEST = "SELECT digest, value, log_lines, ts FROM requests WHERE session = ? AND request = ?"
 
@@ -191,7 +197,7 @@ class SqliteStore:
 
     def _append_then_tend(self, decide: Decide) -> Sequence[Commit]:
         commits = self._writer.append(decide)
-        self._thread.submit(self._writer.tend_wal)  # afterwards: the answer does not wait for a checkpoint
+        self._thread.submit(self._writer.tend)  # afterwards: the answer does not wait for a checkpoint
         return commits
 
 
@@ -299,6 +305,9 @@ class SqliteSnapshot:
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         return await self._undo.scan(self._open_view(), start, end, reverse=reverse, limit=limit)
 
+    async def total(self, start: bytes, end: bytes) -> Total:
+        return await self._undo.total(self._open_view(), start, end)
+
     def close(self) -> None:
         if self._view is not None:
             self._reader._leave(self._view)
@@ -367,12 +376,21 @@ class _View:
         except apsw.Error as error:
             raise _explain(self._path, error) from error
 
+    async def total(self, start: bytes, end: bytes) -> Total:
+        try:
+            return sqlite_totals.total(self._connection, start, end)
+        except apsw.Error as error:
+            raise _explain(self._path, error) from error
+
     def undo(self, ts: Timestamp) -> Overlay:
         """The documents that changed after `ts`, as they were then."""
         overlay = Overlay()
         if ts < self.newest:
-            for key, before, keys_before in self._connection.execute(_UNDO, (ts,)):
-                overlay.put(key, before, unpack_keys(keys_before))
+            for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
+                # The newest change of a document, which comes first, tells where it stands now.
+                laid = overlay.get(key)
+                hidden = unpack_keys(keys_after) if laid is None else laid.hidden
+                overlay.put(key, before, unpack_keys(keys_before), hidden)
         return overlay
 
     def changes(self, after: Timestamp, limit: int) -> list[Commit]:
@@ -401,6 +419,7 @@ class _Writer:
         self._connection: apsw.Connection | None = None
         self._newest: Timestamp = 0
         self._tended_frames = 0  # of the WAL, when a checkpoint was last tried
+        self._dirty = _DIRTY_MAX  # keys that totals do not know of yet, as far as this process knows
         self._stopped: str | None = None  # why nothing is appended any more
 
     def open(self) -> Timestamp:
@@ -440,7 +459,7 @@ class _Writer:
         check_rising(self._newest, commits)
         if commits:
             with self._transaction() as connection:
-                _insert(connection, commits)
+                self._dirty += _insert(connection, commits)
             self._newest = commits[-1].ts
         return commits
 
@@ -455,6 +474,23 @@ class _Writer:
                 connection.execute("UPDATE horizon SET ts = ?", (trimmed[-1],))
         self.tend_wal()
         return len(trimmed) == _COMMITS_PER_TRIM
+
+    def tend(self) -> None:
+        """Does what can wait until commits are answered; never raises."""
+        self.tend_totals()
+        self.tend_wal()
+
+    def tend_totals(self) -> None:
+        """Works the keys into the totals that they do not know of yet, when they have become some; never raises."""
+        while self._connection is not None and self._stopped is None and self._dirty >= _DIRTY_MAX:
+            try:
+                with self._transaction() as connection:
+                    more = sqlite_totals.merge(connection)
+            except StorageError as error:
+                logger.warning("totals are behind: %s", error)
+                return
+            if not more:
+                self._dirty = 0
 
     def tend_wal(self) -> None:
         """Moves the WAL's pages into the database when they have become many; never raises.
@@ -521,8 +557,8 @@ class _Writer:
             raise StorageError(self._stopped, stopped=True)
 
 
-def _insert(connection: apsw.Connection, commits: Sequence[Commit]) -> None:
-    """Writes the commits in as few statements as there are kinds of rows.
+def _insert(connection: apsw.Connection, commits: Sequence[Commit]) -> int:
+    """Writes the commits in as few statements as there are kinds of rows; how many keys totals do not know of then.
 
     SQLite gives up the interpreter lock for every statement it runs, and a busy event loop gives it back only after
     milliseconds (`sys.getswitchinterval`). With a statement for each row a group commit takes a hundred times as long.
@@ -554,11 +590,14 @@ def _insert(connection: apsw.Connection, commits: Sequence[Commit]) -> None:
     _execute_for(connection, "DELETE FROM documents WHERE key IN (VALUES {rows})", deleted)
     _execute_for(connection, "DELETE FROM entries WHERE key IN (VALUES {rows})", gone)
     _execute_for(connection, "INSERT OR IGNORE INTO entries VALUES {rows}", there)
+    dirty = [(key,) for key in entries if has_totals(key)]
+    _execute_for(connection, "INSERT OR IGNORE INTO dirty VALUES {rows}", dirty)
     _execute_for(connection, "INSERT INTO log VALUES {rows}", log)
     try:
         _execute_for(connection, "INSERT INTO requests VALUES {rows}", requests)
     except apsw.ConstraintError as error:
         raise ValueError("a request among these commits has already been carried out.") from error
+    return len(dirty)
 
 
 def _execute_for(connection: apsw.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
