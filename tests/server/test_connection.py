@@ -115,6 +115,27 @@ async def test_a_mutation_sent_again_is_answered_as_before(notes: Bench) -> None
     assert await ask(notes.runtime, "notes:count", book="a") == 1
 
 
+async def test_what_a_returning_client_sends_again_is_answered_before_its_first_results(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 10)
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+    # The answer to the query is known already, and yet it does not overtake what comes behind.
+    time = LoopTime()
+    client = notes.client(connect=False)
+    client.connect(connectionCount=1)
+    client.subscribe(COUNT)
+    await until_blocked()
+    client.mutate("notes:add", book="a", text="y")
+    await client.response()
+    await until_blocked()
+    assert client.unheard == 0
+    time.forward(11)
+    assert await client.values() == {0: 2}
+
+
 async def test_few_queries_of_a_connection_run_at_once(notes: Bench) -> None:
     notes.probe.gate.clear()
     client = notes.client(*((number, "notes:count", {"book": str(number)}) for number in range(200)))

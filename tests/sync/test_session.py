@@ -416,6 +416,19 @@ class TestTrapsOfMutations:
         assert [versions(transition)[1] for transition in driver.update(12)] == [(0, 0, 12)]
         assert driver.session.begin_update(12) is None
 
+    def test_first_results_of_a_returning_client_wait_for_what_it_has_sent_before(self, driver: Driver) -> None:
+        driver.send({**CONNECT, "connectionCount": 1}, modify(0, add(0)), mutation(3), mutation(4))
+        assert driver.session.begin_update(20) is None
+        driver.send(mutation(5))
+        # The first took place before the connection broke, and any result shows it; the second is new.
+        for request_id, ts in ((3, 15), (4, 21)):
+            assert driver.session.begin_update(20) is None
+            driver.session.take_work()
+            driver.session.mutation_finished(request_id, committed(ts))
+        first, second, transition = *driver.received(), *driver.update(21, {0: value("1.0")})
+        assert [first["requestId"], second["requestId"]] == [3, 4]
+        assert versions(transition) == ((0, 0, 0), (1, 0, 21))
+
     def test_trap_19_mutations_run_one_at_a_time_in_order(self, driver: Driver) -> None:
         driver.send(*(mutation(request_id, n=request_id) for request_id in range(3)))
         for request_id in range(3):

@@ -41,6 +41,9 @@ SEND_SECONDS_MAX = 60.0
 CATCH_UP_SECONDS_MAX = 10.0
 """How far this node may be behind what a client has seen elsewhere and still be expected to get there."""
 
+RESEND_SECONDS = 0.05
+"""How long a client that comes back has for sending again what it has no answer to, before its first results."""
+
 QUERIES_AT_ONCE_MAX = 32
 """Queries of one connection that are run at once; the others of its update wait, so that other clients need not."""
 
@@ -290,9 +293,13 @@ class Connection:
             logger.error("a client has seen commit %d, which is lost: the newest is %d", ts, self._runtime.ts)
 
     async def _update(self) -> None:
+        waited = False
         while True:
             await self._update_due.wait()
             self._update_due.clear()
+            if self._session.returning and not waited:
+                await asyncio.sleep(RESEND_SECONDS)
+                waited = True
             await self._caught_up.wait()
             update = self._session.begin_update(self._runtime.ts)
             if update is not None:

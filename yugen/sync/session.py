@@ -16,6 +16,10 @@ what was *sent*, the version the last Transition moved the client to. An update 
 what arrives while it runs is for the next one. So a Transition to some query set version holds a result for every query
 of that version, even for one the client has dropped since (protocol, 0.4 and 2.5).
 
+A client that comes back sends its queries and, right behind them, the mutations it has no answer to. Some may have
+taken place before, so that already the first results show them: the first update waits until those are answered that
+are there when it is due.
+
 The owner promises two things which a session cannot check. When `begin_update(ts)` is called, `mutation_finished` has
 been called for each mutation of this session that committed at or before `ts`: its response must precede the first
 Transition that shows its writes (protocol, 2.6). And `invalidate` has been called for each query whose result a commit
@@ -226,6 +230,8 @@ class ServerSession:
         # Requests without a response. The first mutation has been handed out if one runs; the actions all have been.
         self._mutations: deque[tuple[RunMutation, int]] = deque()
         self._mutation_running = False
+        # How many of them the first update of a client that has come back waits for; None until it is due.
+        self._resent: int | None = None
         self._actions: dict[RequestId, int] = {}
         self._request_bytes = 0
 
@@ -358,6 +364,11 @@ class ServerSession:
         return work
 
     @property
+    def returning(self) -> bool:
+        """Whether the client has had connections before this one."""
+        return self.connect is not None and self.connect.connection_count > 0
+
+    @property
     def is_full(self) -> bool:
         """Whether so much waits for its response that nothing more should be received for now."""
         return self._request_bytes + self._inbox_bytes > self._limits.request_bytes
@@ -377,6 +388,8 @@ class ServerSession:
         ts = mutation.ts or 0
         self._response_ts = max(ts, self._response_ts or 0)
         self._ts_min = max(ts, self._ts_min)
+        if self._resent:
+            self._resent -= 1
 
     def action_finished(self, request_id: RequestId, answer: Answer) -> None:
         """An action handed out has its answer."""
@@ -433,6 +446,10 @@ class ServerSession:
         """
         assert ts >= self._ts_min
         if self._close is not None or self._update is not None or not self._update_due():
+            return None
+        if self.returning and self._resent is None:
+            self._resent = len(self._mutations)
+        if self._resent:
             return None
         self._ts_min = ts
         self._update = Update(
