@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.identity import Identity
-    from yugen.schema import UNSET, Document, Id, Index
+    from yugen.schema import UNSET, Count, Document, Id, Index, Sum
     from yugen.server.yugen import Yugen
     from yugen.values import Int64
 
@@ -35,7 +35,7 @@ _HOMES = {
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.identity": ("Identity",),
-    "yugen.schema": ("UNSET", "Document", "Id", "Index"),
+    "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Sum"),
     "yugen.server.yugen": ("Yugen",),
     "yugen.values": ("Int64",),
 }
@@ -59,6 +59,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Document",
     "Id",
     "Index",
+    "Count",
+    "Sum",
     "UNSET",
     "Int64",
     "gt",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yugen import keys
+from yugen.values import ABSENT
 
 BY_ID = "by_id"
 BY_CREATION_TIME = "by_creation_time"
@@ -28,7 +29,8 @@ FIRST_USER_SLOT = 2
 class IndexSpec:
     """An index of a deployment: its place in the key space and the dotted field paths it orders by.
 
-    `creation_time` follows the fields in every key and is not part of `fields`.
+    `creation_time` follows the fields in every key and is not part of `fields`. `total` is None for an index without
+    totals, and for one with them the path of the field that is added up, or nothing for one that only counts.
     """
 
     name: str
@@ -36,6 +38,7 @@ class IndexSpec:
     fields: tuple[str, ...]
     unique: bool = False
     ready: bool = True
+    total: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,11 @@ class TableSpec:
         created = document[CREATION_TIME]
         return tuple(
             keys.entry_key(
-                self.number, index.slot, [*(keys.lookup(document, path) for path in index.fields), created], internal
+                self.number,
+                index.slot,
+                [*(keys.lookup(document, path) for path in index.fields), created],
+                internal,
+                keys.lookup(document, index.total) if index.total else ABSENT,
             )
             for index in self.indexes
         )

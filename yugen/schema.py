@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -38,12 +38,13 @@ from yugen.errors import Refused
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["UNSET", "Document", "Id", "Index", "SchemaError", "as_wire", "check_name"]
+__all__ = ["UNSET", "Count", "Document", "Id", "Index", "SchemaError", "Sum", "as_wire", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _FIELD_NAME = re.compile(r"(?![_$])[ -~]{1,64}")
 _INDEX_FIELDS_MAX = 16
 _INDEXES_MAX = 32
+_TOTALS_MAX = 16
 
 
 class SchemaError(Refused):
@@ -145,17 +146,60 @@ class Index:
     """
 
     def __init__(self, *fields: str, unique: bool = False) -> None:
-        if not 1 <= len(fields) <= _INDEX_FIELDS_MAX:
-            raise SchemaError(f"An index has 1 to {_INDEX_FIELDS_MAX} fields, not {len(fields)}.")
+        if not self._fields_min <= len(fields) <= _INDEX_FIELDS_MAX:
+            raise SchemaError(f"An index has {self._fields_min} to {_INDEX_FIELDS_MAX} fields, not {len(fields)}.")
         self.fields = fields
         self.unique = unique
+        self.total: str | None = None
         self.name = ""
+
+    _fields_min = 1
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __repr__(self) -> str:
         return f"Index({', '.join(map(repr, self.fields))}{', unique=True' if self.unique else ''})"
+
+
+class Count(Index):
+    """An index that also knows how many documents any range of it has, without reading them.
+
+    `ctx.db.query(Message).with_index(Message.per_channel, channel=c).count()` takes as long for a million messages as
+    for ten. Without fields it counts the whole table, and ranges of `creation_time`.
+
+    Args:
+        fields: the fields to order by, at most 16.
+    """
+
+    _fields_min = 0
+
+    def __init__(self, *fields: str) -> None:
+        super().__init__(*fields)
+        self.total = ""
+
+    def __repr__(self) -> str:
+        return f"Count({', '.join(map(repr, self.fields))})"
+
+
+class Sum(Index):
+    """An index that also knows the count, sum, least and greatest of a number over any range, without reading it.
+
+    Sums are exact and rounded once. A document in which the number is absent or null counts and adds nothing.
+
+    Args:
+        value: the field that holds the number.
+        by: the field to order by, or several.
+    """
+
+    _fields_min = 0
+
+    def __init__(self, value: str, *, by: str | Sequence[str] = ()) -> None:
+        super().__init__(*((by,) if isinstance(by, str) else by))
+        self.total = value
+
+    def __repr__(self) -> str:
+        return f"Sum({self.total!r}, by={self.fields!r})"
 
 
 class Document(BaseModel):
@@ -211,6 +255,10 @@ class Document(BaseModel):
             index.fields = tuple(_index_path(cls, name, path, names) for path in index.fields)
             if len(set(index.fields)) < len(index.fields):
                 raise SchemaError(f"{cls.__name__}.{name} orders by a field twice; name each field once.")
+            if index.total:
+                index.total = _total_path(cls, name, index.total, names)
+        if sum(index.total is not None for index in cls.__indexes__.values()) > _TOTALS_MAX:
+            raise SchemaError(f"{cls.__name__} has more than {_TOTALS_MAX} indexes with totals; remove some.")
 
     def to_fields(self) -> dict[str, Any]:
         """The fields under their names in storage, without absent ones; values are still Python objects."""
@@ -269,6 +317,24 @@ def _index_path(cls: type[Document], index: str, path: str, names: Mapping[str, 
             f"it has {', '.join(name for name in names if name != 'creation_time')}."
         )
     return f"{stored}{dot}{rest}"
+
+
+def _total_path(cls: type[Document], index: str, path: str, names: Mapping[str, str]) -> str:
+    """The path in storage of a number that is added up."""
+    stored = _index_path(cls, index, path, names)
+    field = cls.model_fields.get(path) or next((each for each in cls.model_fields.values() if each.alias == path), None)
+    if field is not None and not _is_number(field.annotation):
+        raise SchemaError(
+            f"{cls.__name__}.{index} adds up {path!r}, which holds no number; annotate it as int or float."
+        )
+    return stored
+
+
+def _is_number(annotation: Any) -> bool:
+    kinds = {annotation, *get_args(annotation)}
+    return bool(kinds & {int, float}) and all(
+        kind in (int, float, type(None)) or kind is UNSET for kind in get_args(annotation)
+    )
 
 
 def _how_to_name(cls: type[Document]) -> str:

@@ -41,6 +41,12 @@ class Exact:
         mantissa = (self.mantissa << self.exponent - low) + (other.mantissa << other.exponent - low)
         return Exact(mantissa, low, self.special + other.special)
 
+    def whole(self) -> int | None:
+        """The sum as a whole number, if it is one."""
+        if self.special != 0.0 or (self.exponent < 0 and self.mantissa & ((1 << -self.exponent) - 1)):
+            return None
+        return self.mantissa << self.exponent if self.exponent >= 0 else self.mantissa >> -self.exponent
+
     def __float__(self) -> float:
         if self.special != 0.0:
             return self.special

@@ -22,7 +22,7 @@ from tests.storage.model import TABLE, History, Note, append, expected_all, key_
 from yugen.keys import document_key
 from yugen.storage import sqlite
 from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
-from yugen.storage.sqlite import SqliteReader, SqliteStore, pack_keys, unpack_keys
+from yugen.storage.sqlite import MIGRATIONS, SqliteReader, SqliteStore, pack_keys, unpack_keys
 
 A, B = Note(1, "ada"), Note(2, "bob")
 REPOSITORY = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ async def test_a_newer_version_is_refused_and_its_file_let_go(path: Path) -> Non
     connection.pragma("user_version", 99)
     with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 2"):
         await SqliteStore(path).open()
-    connection.pragma("user_version", 1)
+    connection.pragma("user_version", len(MIGRATIONS))
     connection.close()
     store = SqliteStore(path)
     assert await store.open() == 0
@@ -199,7 +199,7 @@ async def test_a_reader_cannot_write(store: SqliteStore, path: Path) -> None:
 
 READ = """
 import asyncio, sys
-from yugen.storage.sqlite import SqliteReader
+from yugen.storage.sqlite import MIGRATIONS, SqliteReader
 
 async def main():
     reader = SqliteReader(sys.argv[1])

@@ -20,6 +20,7 @@ from yugen.guards import Guard
 from yugen.intervals import Interval
 from yugen.schema import UNSET, Document, Id, Index, as_wire, check_name, stored_names
 from yugen.storage.interface import Row
+from yugen.totals import Total
 from yugen.validation import NOT_EXPECTED, Validator, explain
 from yugen.values import SYSTEM_FIELDS, Int64
 
@@ -80,6 +81,7 @@ class Transaction(Protocol):
     async def numbered(self, number: int) -> TableSpec | None: ...
     async def get(self, key: bytes) -> bytes | None: ...
     def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows: ...
+    async def total(self, start: bytes, end: bytes, guard: Guard) -> Total: ...
     async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str: ...
     async def write(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None: ...
 
@@ -93,6 +95,7 @@ class Tables:
         self._names = {name: stored_names(cls) for name, cls in documents.items()}
         self._shapes = {name: shape_of(cls) for name, cls in documents.items()}
         self._parts: dict[tuple[str, tuple[str, ...]], _Part] = {}
+        self._ints = {name: _int_fields(cls) for name, cls in documents.items()}
         self._int64s = {name: _int64_fields(cls) for name, cls in documents.items()}
 
     def load(self, table: str, document: dict[str, Any]) -> Any:
@@ -174,6 +177,10 @@ class Tables:
         """The name in storage of a field, which Python may know by another."""
         return self._names.get(table, {}).get(field, field)
 
+    def is_int(self, table: str, stored: str) -> bool:
+        """Whether a field, by its name in storage, holds whole numbers only."""
+        return stored in self._ints.get(table, ())
+
     def has_field(self, table: str, stored: str) -> bool:
         """Whether a document of the table can have a field of this name in storage."""
         return table not in self._names or stored in self._names[table].values()
@@ -234,6 +241,14 @@ def _int64_fields(cls: type[Document]) -> frozenset[str]:
         field.alias or name: {field.annotation, *get_args(field.annotation)} for name, field in cls.model_fields.items()
     }
     return frozenset(name for name, kind in kinds.items() if Int64 in kind and kind.isdisjoint((int, float)))
+
+
+def _int_fields(cls: type[Document]) -> frozenset[str]:
+    """The fields, by their names in storage, that hold whole numbers only."""
+    kinds = {
+        field.alias or name: {field.annotation, *get_args(field.annotation)} for name, field in cls.model_fields.items()
+    }
+    return frozenset(name for name, kind in kinds.items() if int in kind and float not in kind)
 
 
 def _unwrapped(value: Any) -> Any:
@@ -581,11 +596,97 @@ class TableQuery(Generic[D]):
         return repr(parts).encode()
 
     async def count(self) -> int:
-        """How many documents the range has. Reads all of them, but what else is in them does not matter."""
+        """How many documents the range has; what else is in them does not matter.
+
+        Over an index with totals (`Count`, `Sum`) and without a filter this takes a logarithmic time. Otherwise it
+        reads all of them.
+        """
+        if not self._filters and (total := await self._total(())) is not None:
+            return total.count
         count = 0
         async for page in replace(self, _part=_Part(self._table, (), None))._pages(_PAGE):
             count += len(self._kept(page)) if self._filters else len(page)
         return count
+
+    async def sum(self) -> float:
+        """The sum of the number that a `Sum` index adds up, over the range; exact, and rounded once.
+
+        Raises:
+            IndexNotFound: the index is not one that adds up.
+        """
+        field, total = await self._numbers("sum")
+        whole = total.sum.whole() if self._db._tables.is_int(self._table, field) else None
+        return float(total.sum) if whole is None else whole
+
+    async def min(self) -> float | None:
+        """The least of the numbers of a `Sum` index in the range, or None."""
+        field, total = await self._numbers("min")
+        return None if total.least is None else self._number(field, total.least)
+
+    async def max(self) -> float | None:
+        """The greatest of the numbers of a `Sum` index in the range, or None."""
+        field, total = await self._numbers("max")
+        return None if total.greatest is None else self._number(field, total.greatest)
+
+    async def rank(self, id: str, /) -> int | None:
+        """How many documents of the range come before this one in its order; None if it is not in the range.
+
+        Takes a logarithmic time over an index with totals, `Count` or `Sum`.
+
+        Raises:
+            IndexNotFound: the index has no totals.
+        """
+        transaction = self._db._transaction
+        table, spec = await self._totalled("rank")
+        found = await self._db._locate(id)
+        if table is None or spec is None or found is None or found[0].number != table.number:
+            return None
+        text = await transaction.get(keys.document_key(table.number, found[1]))
+        if text is None:
+            return None
+        key = dict(zip(table.indexes, table.entry_keys(_decoded(text), found[1]), strict=True))[spec]
+        start, end = self._interval(table, spec)
+        if not start <= key < end:
+            return None
+        before = (start, key) if self._order == "asc" else (key + b"\x00", end)
+        return (await transaction.total(*before, Guard(None, ()))).count
+
+    async def _numbers(self, what: str) -> tuple[str, Total]:
+        _, spec = await self._totalled(what)
+        if spec is None:
+            return "", Total()
+        if not spec.total:
+            raise IndexNotFound(f"{what}: the index {spec.name} of {self._table} only counts; declare a Sum index.")
+        total = await self._total((spec.total,))
+        return spec.total, total or Total()
+
+    async def _totalled(self, what: str) -> tuple[TableSpec | None, IndexSpec | None]:
+        if self._filters:
+            raise IndexNotFound(f"{what}: a filter looks at documents, which totals do not read; use an index alone.")
+        table = await self._db._transaction.table(self._table)
+        if table is None:
+            return None, None
+        spec = self._spec(table)
+        if spec.total is None:
+            raise IndexNotFound(
+                f"{what}: the index {spec.name} of {self._table} has no totals; declare a Count or a Sum index and "
+                "read that."
+            )
+        return table, spec
+
+    async def _total(self, fields: tuple[str, ...]) -> Total | None:
+        """The total of the range; None when its index has none."""
+        table = await self._db._transaction.table(self._table)
+        if table is None:
+            return None
+        spec = self._spec(table)
+        if spec.total is None:
+            return None
+        return await self._db._transaction.total(*self._interval(table, spec), Guard(None, fields))
+
+    def _number(self, field: str, number: float) -> float:
+        """A number as the field's annotation has it."""
+        return int(number) if self._db._tables.is_int(self._table, field) and number.is_integer() else number
 
     async def __aiter__(self) -> AsyncIterator[D]:
         async for page in self._pages(1):

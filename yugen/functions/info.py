@@ -22,10 +22,14 @@ class FunctionInfo:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index as the app declares it: dotted field paths, and whether their values are unique."""
+    """An index as the app declares it: dotted field paths, whether their values are unique, and what it adds up.
+
+    `total` is as in `yugen.catalog.IndexSpec`.
+    """
 
     fields: tuple[str, ...]
     unique: bool
+    total: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class AppInfo:
         return (
             {path: (info.kind, info.public, info.long) for path, info in self.functions.items()},
             {
-                table: {name: (index.fields, index.unique) for name, index in indexes.items()}
+                table: {name: (index.fields, index.unique, index.total) for name, index in indexes.items()}
                 for table, indexes in self.tables.items()
             },
             [provider_to_data(provider) for provider in self.providers],
@@ -59,7 +63,7 @@ class AppInfo:
         return cls(
             {path: FunctionInfo(*info) for path, info in functions.items()},
             {
-                table: {name: IndexInfo(tuple(fields), unique) for name, (fields, unique) in indexes.items()}
+                table: {name: IndexInfo(tuple(fields), *more) for name, (fields, *more) in indexes.items()}
                 for table, indexes in tables.items()
             },
             tuple(provider_from_data(provider) for provider in providers),

@@ -101,7 +101,9 @@ def describe(app: App) -> AppInfo:
             for path, each in app.functions.items()
         },
         {
-            table: {name: IndexInfo(index.fields, index.unique) for name, index in document.__indexes__.items()}
+            table: {
+                name: IndexInfo(index.fields, index.unique, index.total) for name, index in document.__indexes__.items()
+            }
             for table, document in app.documents.items()
         },
         app.providers,

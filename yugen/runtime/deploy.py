@@ -85,14 +85,23 @@ def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
         index
         for index in table.indexes
         if index.name == BY_CREATION_TIME
-        or (index.ready and declared.get(index.name) == IndexInfo(index.fields, index.unique))
+        or (index.ready and declared.get(index.name) == IndexInfo(index.fields, index.unique, index.total))
     )
     going = tuple(index for index in table.indexes if index not in staying)
     names, taken = {index.name for index in staying}, {index.slot for index in staying}
     # Those that go are gone by the time the others come, so their slots are free.
-    free = (slot for slot in range(FIRST_USER_SLOT, keys.SLOTS_MAX) if slot not in taken)
+    plain = (slot for slot in range(FIRST_USER_SLOT, keys.FIRST_TOTAL_SLOT) if slot not in taken)
+    with_totals = (slot for slot in range(keys.FIRST_TOTAL_SLOT, keys.SLOTS_MAX) if slot not in taken)
     coming = tuple(
-        IndexSpec(name, next(free), index.fields, index.unique) for name, index in declared.items() if name not in names
+        IndexSpec(
+            name,
+            next(plain if index.total is None else with_totals),
+            index.fields,
+            index.unique,
+            total=index.total,
+        )
+        for name, index in declared.items()
+        if name not in names
     )
     return _Plan(replace(table, indexes=staying), going, coming)
 
@@ -198,6 +207,7 @@ class _Deployment:
                     tuple(document["fields"]),
                     document["unique"],
                     document["ready"],
+                    document.get("total"),
                 )
             )
         tables = [TableSpec(document["name"], int(document["number"])) async for document in self._documents(TABLES)]
@@ -245,6 +255,7 @@ async def _enter_indexes(
                         "fields": list(index.fields),
                         "unique": index.unique,
                         "ready": index.ready,
+                        "total": index.total,
                     },
                 )
 
