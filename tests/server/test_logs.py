@@ -16,6 +16,7 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.server import logs
 from yugen.server.logs import LoggedRunner
+from yugen.server.runs import Runs
 
 
 class Fixed:
@@ -72,6 +73,14 @@ def stream(capsys: pytest.CaptureFixture[str]) -> Iterator[Stream]:
 def readable(stream: Stream) -> list[str]:
     """The lines after their time of day."""
     return [line[9:] if line[2:3] == ":" else line for line in stream.getvalue().splitlines()]
+
+
+async def test_runs_are_kept_whatever_callers_get_to_see() -> None:
+    runs = Runs()
+    runner = LoggedRunner(Fixed(GOOD), lines_to_callers=False, runs=runs)
+    assert (await runner.transact(RUN)).answer.log_lines == ()
+    assert (await runner.act(RUN, nobody)).log_lines == ()
+    assert [ran.lines for ran in runs.after(0)] == [GOOD.log_lines] * 2
 
 
 async def test_a_run_is_one_line(stream: Stream) -> None:

@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server.api import HttpApi
+from yugen.server.deployment import DeploymentApi
 from yugen.server.http import Endpoints
 from yugen.server.socket import StarletteSocket
 from yugen.server.yugen import NotServing, Yugen
@@ -60,6 +61,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         WebSocketRoute("/api/sync", sync),
         WebSocketRoute("/api/{version}/sync", sync),
         WebSocketRoute("/{path:path}", _no_socket),
+        *DeploymentApi(endpoints, yugen.runs).routes(),
         *HttpApi(endpoints).routes(),
         Route("/client.js", _client_js, methods=["GET"]),
         Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),

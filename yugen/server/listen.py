@@ -62,6 +62,7 @@ class Server(uvicorn.Server):
         """As uvicorn's, after clients have been told; those who come back meanwhile are not let in."""
         for server in self.servers:
             server.close()
+        self._yugen.runs.close()
         await self._yugen.disconnect_all("ServerShuttingDown")
         await super().shutdown(sockets)
 

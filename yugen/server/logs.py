@@ -16,6 +16,7 @@ from yugen.runtime.formats import Json, Readable
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
+from yugen.server.runs import Runs
 
 logger = logging.getLogger("yugen.run")
 
@@ -26,10 +27,12 @@ class LoggedRunner:
     Args:
         runner: what runs the functions.
         lines_to_callers: whether what functions log goes to their callers as well.
+        runs: where the runs are kept for administrators, if anywhere.
     """
 
-    def __init__(self, runner: Runner, *, lines_to_callers: bool) -> None:
+    def __init__(self, runner: Runner, *, lines_to_callers: bool, runs: Runs | None = None) -> None:
         self._runner = runner
+        self._runs = runs
         self._lines_to_callers = lines_to_callers
 
     @property
@@ -52,7 +55,10 @@ class LoggedRunner:
         await self._runner.close()
 
     def _logged(self, run: Run, answer: Answer, started: float) -> Answer:
-        milliseconds = (time.perf_counter() - started) * 1000
+        seconds = time.perf_counter() - started
+        milliseconds = seconds * 1000
+        if self._runs is not None:
+            self._runs.add(run, answer, seconds)
         level, outcome = (logging.INFO, "ran") if answer.failure is None else (logging.WARNING, "failed")
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around

@@ -20,6 +20,7 @@ from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.limits import ServerLimits
 from yugen.server.logs import LoggedRunner
+from yugen.server.runs import Runs
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.sync.client import ClientInfo
@@ -64,6 +65,9 @@ class Yugen:
         run_limits: how long and how much functions may run.
         session_limits: what one connection may ask for at once.
         server_limits: what all clients together may ask for at once.
+
+    Attributes:
+        runs: the last runs of functions.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Yugen:
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._url = url
+        self.runs = Runs()
         self._run_limits = run_limits or RunLimits()
         self._session_limits = session_limits
         self.limits = server_limits or ServerLimits()
@@ -204,7 +209,8 @@ class Yugen:
             raise
 
     async def _open(self, pool: WorkerPool) -> None:
-        runtime = Runtime(SqliteStore(self._database), LoggedRunner(pool, lines_to_callers=self._development))
+        runner = LoggedRunner(pool, lines_to_callers=self._development, runs=self.runs)
+        runtime = Runtime(SqliteStore(self._database), runner)
         try:
             await runtime.start()
             self._backend = Backend(runtime, self._callers(pool.info.providers))

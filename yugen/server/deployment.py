@@ -1,0 +1,117 @@
+"""The HTTP API for administrators: what the convex command line asks of a deployment beside its functions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from yugen import values
+from yugen.runtime.runner import Overloaded
+from yugen.runtime.runtime import Runtime
+from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_json
+from yugen.server.runs import Runs
+from yugen.server.yugen import Backend, NotServing
+
+POLL_SECONDS_MAX = 60.0
+"""How long whoever asks for runs may wait for one."""
+
+POLLS_MAX = 64
+"""Requests that may wait for runs at once."""
+
+
+class DeploymentApi:
+    """The routes of the HTTP API for administrators.
+
+    Args:
+        endpoints: makes the endpoints.
+        runs: the last runs of functions.
+    """
+
+    def __init__(self, endpoints: Endpoints, runs: Runs) -> None:
+        self._endpoints = endpoints
+        self._runs = runs
+        self._polls = 0
+
+    def routes(self) -> list[Route]:
+        """What to mount at the root of an origin, before the routes of `HttpApi`."""
+        return [
+            Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
+            # Not among the requests under way, of which there may be only so many: these wait.
+            Route("/api/stream_function_logs", Endpoint(self._stream_runs)),
+        ]
+
+    async def _stream_runs(self, request: Request) -> Response:
+        """The runs after a cursor. When there are none it waits for them, or answers that nothing has run."""
+        check_method(request, ["GET"])
+        await admin_of(request, (await self._endpoints.backend()).callers)
+        # A cursor from the future is one of a clock that has been set back.
+        cursor = min(_cursor(request), self._runs.newest)
+        if self._polls >= POLLS_MAX:
+            raise Overloaded(f"{self._polls} requests wait for runs already; try again in a moment.")
+        self._polls += 1
+        try:
+            await _until_gone(request, self._runs.wait_after(cursor))
+        finally:
+            self._polls -= 1
+        if self._runs.closed:
+            raise NotServing("This deployment is shutting down; try again in a moment.")
+        structured = request.headers.get("convex-client", "").startswith(("npm-cli-", "dashboard-"))
+        entries = [ran.to_json(structured=structured) for ran in self._runs.after(cursor)]
+        # Not orjson, for a function may log half of a surrogate pair.
+        return Response(json.dumps({"entries": entries, "newCursor": self._runs.newest}), media_type="application/json")
+
+
+async def change(runtime: Runtime, path: str, **args: Any) -> Any:
+    """What one of Yugen's own mutations gives.
+
+    Raises:
+        HttpError: it refuses.
+    """
+    try:
+        encoded = values.canonical(args)
+    except values.InvalidValue as error:
+        raise HttpError(400, error.code, str(error)) from None
+    answer = (await runtime.mutate(path, encoded, public=False)).answer
+    if answer.failure is not None:
+        code, _, text = answer.failure.detail.partition(": ")
+        raise HttpError(400, code, text)
+    assert answer.value is not None
+    return values.loads(answer.value)
+
+
+async def _update_environment(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    changes = (await read_json(request)).get("changes")
+    await change(backend.runtime, "_system/environment:update", changes=changes)
+    return Response(b"{}", media_type="application/json")
+
+
+def _cursor(request: Request) -> float:
+    try:
+        cursor = float(request.query_params.get("cursor", "0"))
+    except ValueError:
+        cursor = math.nan
+    if math.isnan(cursor):
+        raise HttpError(400, "BadCursor", "`cursor` is 0, or the newCursor of the answer before.")
+    return cursor
+
+
+async def _until_gone(request: Request, waiting: Any) -> None:
+    """Waits, but not for ever, and not when nobody is there any more to be answered."""
+    tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(_gone(request))]
+    try:
+        await asyncio.wait(tasks, timeout=POLL_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
