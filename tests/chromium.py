@@ -52,10 +52,15 @@ class Window:
 
 async def window(browser: Browser, url: str, *, width: int = 1280, height: int = 800) -> Window:
     """Opens an address in a fresh profile."""
+    opened = await empty_window(browser, width=width, height=height)
+    await opened.page.goto(url)
+    return opened
+
+
+async def empty_window(browser: Browser, *, width: int = 1280, height: int = 800) -> Window:
+    """Opens a page in a fresh profile, which is to go somewhere once it has been prepared for what it will find."""
     context = await browser.new_context(
         viewport={"width": width, "height": height}, locale="en-GB", reduced_motion="reduce"
     )
     context.set_default_timeout(10_000)
-    opened = Window(await context.new_page())
-    await opened.page.goto(url)
-    return opened
+    return Window(await context.new_page())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,32 +9,14 @@ import pytest
 from playwright.async_api import expect
 
 from tests.chromium import chromium, window
-from tests.serving import ROOT, serving
+from tests.conformance.site import write_site
+from tests.serving import serving
 from yugen_client import AsyncClient
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """The app, and beside it the page, bundled as a user's tools would."""
-    shutil.copytree(HERE / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "public").mkdir()
-    shutil.copy(HERE / "react/index.html", tmp_path / "public")
-    subprocess.run(
-        [
-            ROOT / "node_modules/.bin/esbuild",
-            HERE / "react/page.jsx",
-            "--bundle",
-            "--format=esm",
-            "--jsx=automatic",
-            "--define:process.env.NODE_ENV='production'",
-            f"--outfile={tmp_path}/public/page.js",
-            "--log-level=warning",
-        ],
-        check=True,
-    )
-    return tmp_path / "app"
+    return write_site(tmp_path, "app", "page.jsx")
 
 
 @pytest.mark.browser
