@@ -13,7 +13,11 @@ export { url };
 export const report = (event) => console.log(JSON.stringify(event));
 
 class Official {
-  #client = new ConvexClient(url);
+  #client;
+
+  constructor(address) {
+    this.#client = new ConvexClient(address);
+  }
 
   subscribe = (name, args, onValue, onError) => this.#client.onUpdate(makeFunctionReference(name), args, onValue, onError);
   query = (name, args) => this.#client.query(makeFunctionReference(name), args);
@@ -24,11 +28,12 @@ class Official {
 }
 
 class Own {
-  #client = new YugenClient(url, { WebSocket });
+  #client;
   #connections = 0;
 
-  constructor() {
+  constructor(address) {
     let before;
+    this.#client = new YugenClient(address, { WebSocket });
     this.#client.onConnectionState(({ status }) => {
       if (status === "connected" && before !== "connected") this.#connections += 1;
       before = status;
@@ -44,7 +49,7 @@ class Own {
 }
 
 /** A new connection of its own, by the client this scenario is run with. */
-export const connect = () => (kind === "official" ? new Official() : new Own());
+export const connect = (address = url) => (kind === "official" ? new Official(address) : new Own(address));
 
 /** Subscribes, and gives the results so far once the newest of them is as wanted. */
 export function until(client, name, args, wanted) {

@@ -6,3 +6,11 @@ class Message(Document, table="messages"):
     body: str
 
     by_channel = Index("channel")
+
+
+class Counter(Document, table="counters"):
+    team: str
+    name: str
+    count: int
+
+    by_name = Index("team", "name", unique=True)
