@@ -1,6 +1,17 @@
 from typing import Literal
 
-from yugen import Id, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, YugenError, mutation, query
+from yugen import (
+    ActionCtx,
+    Id,
+    MutationCtx,
+    PaginationOptions,
+    PaginationResult,
+    QueryCtx,
+    YugenError,
+    action,
+    mutation,
+    query,
+)
 
 from .schema import Book
 
@@ -51,3 +62,11 @@ async def rename(ctx: MutationCtx, book: Id[Book], title: str) -> None:
 @mutation
 async def remove(ctx: MutationCtx, book: Id[Book]) -> None:
     await ctx.db.delete(book)
+
+
+@action
+async def count(ctx: ActionCtx, shelf: str) -> int:
+    books = await ctx.run_query(everything, shelf=shelf, order="asc")
+    if not books:
+        raise YugenError({"code": "empty", "shelf": shelf})
+    return len(books)
