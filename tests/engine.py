@@ -13,6 +13,7 @@ from typing import Any
 from yugen import values
 from yugen.functions.registry import load
 from yugen.runtime.inline import InlineRunner
+from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
 from yugen.runtime.runner import Runner
 from yugen.runtime.runtime import Runtime
@@ -32,6 +33,7 @@ async def engine(
     development: bool = True,
     clock: Callable[[], int] = time.time_ns,
     wrap: Callable[[Runner], Runner] = lambda runner: runner,
+    limits: RunLimits | None = None,
 ) -> AsyncIterator[Runtime]:
     """A started runtime of the app in a folder; closes it, and the store with it.
 
@@ -41,8 +43,10 @@ async def engine(
         development: whether the text of errors goes to callers.
         clock: nanoseconds since the epoch.
         wrap: makes the runner to use out of the inline one.
+        limits: what functions may use.
     """
-    runtime = Runtime(store, wrap(InlineRunner(load(app), store, secret=SECRET, development=development)), clock=clock)
+    runner = InlineRunner(load(app), store, secret=SECRET, development=development, limits=limits)
+    runtime = Runtime(store, wrap(runner), clock=clock)
     try:
         await runtime.start()
         yield runtime

@@ -505,6 +505,11 @@ def size(value: object) -> int:
     raise _unknown(value)
 
 
+def may_exceed(text: bytes, limit: int) -> bool:
+    """Whether the value of a text may have a size beyond a limit; it takes no look at the value."""
+    return len(text) * _SIZE_TO_TEXT_MAX > limit
+
+
 def nesting(value: object) -> int:
     """How deep arrays and objects are nested in a value: 0 for a scalar, 1 for `[]` and `{}`."""
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -283,13 +284,24 @@ async def test_what_a_function_raises_never_ends_its_process(tmp_path: Path) -> 
 
 
 async def test_a_function_that_fills_the_memory_does_not_stop_others(tmp_path: Path) -> None:
-    async with running(tmp_path, replace(LIMITS, transaction_seconds=5)) as (runtime, _):
+    limits = replace(LIMITS, transaction_seconds=5, memory_bytes=2**31)
+    async with running(tmp_path, limits) as (runtime, _):
         filling = asyncio.create_task(ask(runtime, "f:lists"))
         trips = 0
         while not filling.done():
             trips += 1
             assert await change(runtime, "f:count") == trips
         assert await filling == 2**27
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel limits the memory of a process on Linux only")
+async def test_a_function_that_needs_too_much_memory_fails_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, replace(LIMITS, transaction_seconds=5, memory_bytes=2**28)) as (runtime, _):
+        [worker] = children(nursery())
+        text = await failure_of(runtime, "lists")
+        assert text.startswith("MemoryLimitExceeded: f:lists needs more than the 268,435,456 bytes of memory")
+        assert await change(runtime, "f:count") == 1
+        assert children(nursery()) == [worker]
 
 
 @pytest.mark.parametrize("name", ["spins_while_counted", "computes_while_counted"])

@@ -178,7 +178,7 @@ def test_tasks_that_nobody_waits_for_run_too(caplog: pytest.LogCaptureFixture) -
 
     async def forgets() -> None:
         for task in (turn(log, "late"), fails()):
-            asyncio.get_running_loop().create_task(task)  # type: ignore[unused-awaitable]  # noqa: RUF006
+            asyncio.get_running_loop().create_task(task)  # type: ignore[unused-awaitable]
 
     run(forgets())
     assert log == ["late begins", "late ends"]

@@ -28,7 +28,7 @@ D = TypeVar("D")
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 Order = Literal["asc", "desc"]
 
-_PAGE = 1000
+_PAGE = 250
 """Rows asked of the store at a time when all are wanted."""
 
 _PAGE_BATCH = 100

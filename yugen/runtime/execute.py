@@ -22,10 +22,12 @@ from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase, Tables
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
-from yugen.functions.names import canonical_path
+from yugen.functions.names import SYSTEM_PREFIX, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
 from yugen.runtime import logs
+from yugen.runtime.budget import Budget, check_size
+from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
@@ -53,29 +55,41 @@ class Executor:
         secret: seals cursors.
         development: whether the text of errors goes to clients.
         deployment: where it runs.
+        limits: what its functions may use.
     """
 
-    def __init__(self, app: App, catalog: Catalog, *, secret: bytes, development: bool, deployment: Deployment) -> None:
+    def __init__(
+        self,
+        app: App,
+        catalog: Catalog,
+        *,
+        secret: bytes,
+        development: bool,
+        deployment: Deployment,
+        limits: RunLimits | None = None,
+    ) -> None:
         self.app = app
         self.catalog = catalog
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents)
         self._development = development
+        self._limits = limits or RunLimits()
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
         dice = random.Random(run.seed)
         auth = Auth(run.identity)
-        transaction = Transaction(snapshot, self.catalog, now=run.now, random_bytes=dice.randbytes)
+        budget = Budget(None if run.path.startswith(SYSTEM_PREFIX) else self._limits)
+        transaction = Transaction(snapshot, self.catalog, now=run.now, random_bytes=dice.randbytes, budget=budget)
         pages = Pages(self._cursors, remembers=run.kind == "query", journal=run.journal)
         nested = _Nested(self, transaction, auth, pages, run.now, dice)
 
         async def body() -> bytes:
             registered = self.app.find(run.path, public=run.public)
             _check_kind(registered, run.kind)
-            result = await nested.invoke(registered, _arguments(run.args), depth=1)
-            return registered.signature.encode_result(result)
+            result = await nested.invoke(registered, self._arguments(run.args), depth=1)
+            return self._checked(registered.signature.encode_result(result))
 
         answer = await self._answer(run, body)
         if pages.journal is not None:
@@ -91,11 +105,25 @@ class Executor:
         async def body() -> bytes:
             registered = self.app.find(run.path, public=run.public)
             _check_kind(registered, run.kind)
-            kwargs = registered.signature.bind(_arguments(run.args), self.catalog)
+            kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
             result = await registered.function.handler(ctx, **kwargs)
-            return registered.signature.encode_result(registered.signature.result(result, self.catalog))
+            return self._checked(registered.signature.encode_result(registered.signature.result(result, self.catalog)))
 
         return await self._answer(run, body)
+
+    def _arguments(self, text: bytes) -> dict[str, Any]:
+        args = values.loads(text)
+        assert isinstance(args, dict)
+        figure = self._limits.arguments_bytes
+        if values.may_exceed(text, figure):
+            check_size(values.size(args), "arguments_bytes", figure, "takes arguments of")
+        return args
+
+    def _checked(self, result: bytes) -> bytes:
+        figure = self._limits.result_bytes
+        if values.may_exceed(result, figure):
+            check_size(values.size(values.loads(result)), "result_bytes", figure, "gives a result of")
+        return result
 
     def reference(self, target: Function[Any, Any] | str) -> Registered:
         """The function that another function refers to, internal ones included."""
@@ -115,7 +143,7 @@ class Executor:
 
     async def _answer(self, run: Run, body: Callable[[], Awaitable[bytes]]) -> Answer:
         value, failed = None, None
-        with logs.captured() as lines:
+        with logs.captured(self._limits) as lines:
             try:
                 value = await body()
             except (Exception, SystemExit) as error:
@@ -136,6 +164,8 @@ class Executor:
                 data = values.dumps(error.data, fallback=as_wire)
             except values.InvalidValue as fault:
                 error = TypeError(f"the data of a YugenError must be a value of the wire: {fault}")
+        if isinstance(error, MemoryError):
+            error = MemoryLimitExceeded(run.path, self._limits.memory_bytes)
         if not isinstance(error, Refused | YugenError):
             logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
         detail = f"{_described(error)}{self._places(error)}"
@@ -216,12 +246,6 @@ class _Nested:
         """Notes that they count as read, though not from the snapshot: if they are newer, the run does not hold."""
         start = keys.index_prefix(ENVIRONMENT.number, 0)
         self._transaction.reads.add(start, keys.prefix_end(start))
-
-
-def _arguments(text: bytes) -> dict[str, Any]:
-    args = values.loads(text)
-    assert isinstance(args, dict)
-    return args
 
 
 def _check_kind(registered: Registered, kind: Kind) -> None:

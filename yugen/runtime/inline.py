@@ -10,6 +10,7 @@ from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.registry import App, describe
 from yugen.runtime.execute import Executor
+from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
@@ -28,6 +29,7 @@ class InlineRunner:
         secret: seals cursors.
         development: whether the text of errors goes to callers.
         deployment: what Yugen's own functions know of where it runs; data beside the app, by default.
+        limits: what its functions may use; how long they run is not limited here.
     """
 
     def __init__(
@@ -38,17 +40,24 @@ class InlineRunner:
         secret: bytes,
         development: bool = True,
         deployment: Deployment | None = None,
+        limits: RunLimits | None = None,
     ) -> None:
         self._app = with_system_functions(app)
         self.info = describe(self._app)
         self._store = store
         self._secret = secret
         self._development = development
+        self._limits = limits
         self._deployment = deployment or Deployment(LOCAL_URL, app.folder.parent / ".yugen")
 
     async def start(self, catalog: Catalog) -> None:
         self._executor = Executor(
-            self._app, catalog, secret=self._secret, development=self._development, deployment=self._deployment
+            self._app,
+            catalog,
+            secret=self._secret,
+            development=self._development,
+            deployment=self._deployment,
+            limits=self._limits,
         )
 
     async def transact(self, run: Run) -> Outcome:

@@ -21,6 +21,16 @@ class RunLimits:
         depth: runs handed to one worker ahead of its answers.
         waiting_max: queries and mutations that may wait for a worker.
         actions_max: actions that may run at once.
+        ranges_read: ranges of indexes and single documents that a query or a mutation may read.
+        documents_read: documents that it may read.
+        bytes_read: bytes of their stored JSON.
+        documents_written: documents that a mutation may write.
+        bytes_written: bytes of their stored JSON.
+        arguments_bytes: size of the arguments of a function, as `yugen.values.size` has it.
+        result_bytes: size of its result.
+        log_lines: lines that a function may log; the rest is left out.
+        log_line_size: characters of a line; the rest of it is left out.
+        memory_bytes: what the process of a query or a mutation may take beyond what it has at the start.
     """
 
     transaction_seconds: float = 1.0
@@ -31,6 +41,16 @@ class RunLimits:
     depth: int = 16
     waiting_max: int = 10_000
     actions_max: int = 512
+    ranges_read: int = 4096
+    documents_read: int = 32_000
+    bytes_read: int = 16 * 1024 * 1024
+    documents_written: int = 16_000
+    bytes_written: int = 16 * 1024 * 1024
+    arguments_bytes: int = 16 * 1024 * 1024
+    result_bytes: int = 16 * 1024 * 1024
+    log_lines: int = 256
+    log_line_size: int = 4096
+    memory_bytes: int = 512 * 1024 * 1024
 
     def seconds(self, run: Run) -> float:
         """How long a run may take."""
@@ -52,4 +72,21 @@ class TimeLimitExceeded(Refused):
         super().__init__(
             f"{path} ran for more than {seconds:g} s and was stopped{place}; do less in one call, or do it in an "
             "action."
+        )
+
+
+class MemoryLimitExceeded(Refused):
+    """A function asked for more memory than its process may take.
+
+    Args:
+        path: the function.
+        figure: the limit in bytes.
+    """
+
+    code = "MemoryLimitExceeded"
+
+    def __init__(self, path: str, figure: int) -> None:
+        super().__init__(
+            f"{path} needs more than the {figure:,} bytes of memory that a function may take; do less in one call, or "
+            "raise the limit `memory_bytes`."
         )

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-LINES_MAX = 256
-LINE_SIZE_MAX = 4096
-"""Characters of a line (protocol.md 10)."""
+from yugen.runtime.limits import RunLimits
 
 _LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR"}
 
@@ -19,9 +17,10 @@ _LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARN", "ERROR": "ERROR"
 class _Capture:
     """The lines of one run, and what it has printed since the last end of a line."""
 
-    __slots__ = ("lines", "unfinished")
+    __slots__ = ("limits", "lines", "unfinished")
 
-    def __init__(self) -> None:
+    def __init__(self, limits: RunLimits) -> None:
+        self.limits = limits
         self.lines: list[str] = []
         self.unfinished: list[str] = []
 
@@ -30,10 +29,10 @@ _capture: ContextVar[_Capture | None] = ContextVar("capture", default=None)
 
 
 @contextmanager
-def captured() -> Iterator[list[str]]:
+def captured(limits: RunLimits) -> Iterator[list[str]]:
     """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12)."""
     _install()
-    capture = _Capture()
+    capture = _Capture(limits)
     token = _capture.set(capture)
     try:
         yield capture.lines
@@ -45,17 +44,20 @@ def captured() -> Iterator[list[str]]:
 
 def add(level: str, text: str) -> None:
     """One line of the function that runs now; nothing when none runs."""
-    cut = text if len(text) <= LINE_SIZE_MAX else f"{text[:LINE_SIZE_MAX]}… (cut at {LINE_SIZE_MAX} characters)"
-    relay(f"[{level}] '{cut}'")
+    capture = _capture.get()
+    if capture is None:
+        return
+    most = capture.limits.log_line_size
+    relay(f"[{level}] '{text if len(text) <= most else f'{text[:most]}… (cut at {most} characters)'}'")
 
 
 def relay(line: str) -> None:
     """A line that has its form already."""
     capture = _capture.get()
-    if capture is None or len(capture.lines) > LINES_MAX:
+    if capture is None or len(capture.lines) > capture.limits.log_lines:
         return
-    if len(capture.lines) == LINES_MAX:
-        line = f"[WARN] 'More than {LINES_MAX} lines were logged; the rest is left out.'"
+    if len(capture.lines) == capture.limits.log_lines:
+        line = f"[WARN] 'More than {capture.limits.log_lines} lines were logged; the rest is left out.'"
     capture.lines.append(line)
 
 

@@ -16,6 +16,7 @@ from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TABLES, Catalog, Inde
 from yugen.errors import Refused
 from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
+from yugen.runtime.budget import Budget
 from yugen.storage.interface import Change, Row, Snapshot
 from yugen.storage.overlay import Laid, Overlay
 from yugen.totals import Total
@@ -64,6 +65,7 @@ class Rows:
         else:
             self._start = self._end = end
         self._reads.add(start, end)
+        self._transaction.budget.has_read(len(rows), sum([len(row.value) for row in rows]))
         return rows
 
 
@@ -76,6 +78,7 @@ class Transaction:
         now: creation time of the first document it inserts, in milliseconds since the epoch; the next ones follow
             as closely as floats can, so that they keep the order they were inserted in.
         random_bytes: gives that many random bytes, for ids.
+        budget: what it may read and write; without one, as much as it likes.
 
     Attributes:
         reads: what was read so far, as intervals of the key space.
@@ -83,13 +86,20 @@ class Transaction:
     """
 
     def __init__(
-        self, snapshot: Snapshot, catalog: Catalog, *, now: float, random_bytes: Callable[[int], bytes]
+        self,
+        snapshot: Snapshot,
+        catalog: Catalog,
+        *,
+        now: float,
+        random_bytes: Callable[[int], bytes],
+        budget: Budget | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.catalog = catalog
         self.reads = IntervalSet()
         self._guarded: list[tuple[Guard, IntervalSet]] = []
         self.overlay = Overlay()
+        self.budget = budget or Budget(None)
         self._creation_time = now
         self._random_bytes = random_bytes
         self._before: dict[bytes, Laid] = {}
@@ -123,11 +133,16 @@ class Transaction:
     async def get(self, key: bytes) -> bytes | None:
         """The stored JSON of the document at a document key, or None."""
         self.reads.add(*point(key))
+        self.budget.reads_range()
         laid = self.overlay.get(key)
-        return await self.snapshot.get(key) if laid is None else laid.value
+        text = await self.snapshot.get(key) if laid is None else laid.value
+        if text is not None:
+            self.budget.has_read(1, len(text))
+        return text
 
     def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows:
         """The rows of [start, end), which lies within one index. What `guard` leaves out does not count as read."""
+        self.budget.reads_range()
         reads = self.reads
         if guard is not None and len(self._guarded) < _GUARDED_MAX:
             reads = IntervalSet()
@@ -171,6 +186,7 @@ class Transaction:
             for index, entry_key in zip(table.indexes, after.entry_keys, strict=True):
                 if index.unique:
                     await self._check_unique(table, index, document, entry_key)
+        self.budget.writes(len(after.value or b""), first=self.overlay.get(key) is None)
         if key not in self._before:
             # The image from before goes into the commit, so it must still be true by then.
             self.reads.add(*point(key))

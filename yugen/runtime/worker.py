@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -64,7 +65,14 @@ class _Interrupt(BaseException):
 
 
 def _executor(app: App, setup: Setup) -> Executor:
-    return Executor(app, Catalog(), secret=setup.secret, development=setup.development, deployment=setup.deployment)
+    return Executor(
+        app,
+        Catalog(),
+        secret=setup.secret,
+        development=setup.development,
+        deployment=setup.deployment,
+        limits=setup.limits,
+    )
 
 
 def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
@@ -75,6 +83,7 @@ def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
     except StorageError as error:
         channel.send(("unable", str(error)))
         return
+    limit_memory(setup.limits.memory_bytes)
     channel.send(("ready",))
     worker.serve()
 
@@ -326,6 +335,17 @@ class _Actions(asyncio.Protocol):
             return await answer
         finally:
             self._calls.pop(call, None)
+
+
+def limit_memory(more: int) -> None:
+    """Has the kernel refuse this process memory beyond what it has now and so many bytes more, where the kernel can.
+
+    A function that asks for too much then fails with a MemoryError, and no other process is killed for its sake.
+    """
+    if sys.platform == "linux":
+        has = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (has + more, hard))
 
 
 def die_with_parent(parent: int) -> None:
