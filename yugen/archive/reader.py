@@ -1,0 +1,340 @@
+"""Reading what is to be imported: an archive as Yugen and Convex write it, or the documents of one table.
+
+Whoever made the file may have meant harm. Nothing of it is ever unpacked to a disk; its names are held to what names of
+files may be; and it is given up once it holds more than an import may, whatever it says of itself.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, Literal, Protocol
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from yugen.archive.rows import InvalidRow, Kinds, Numbered, csv_rows, json_array, json_lines
+from yugen.archive.shapes import Hint, Shape, parse_shape
+from yugen.archive.writer import DOCUMENTS, SCHEMA, TABLES
+from yugen.errors import Refused
+from yugen.schema import check_name
+from yugen.values import InvalidValue, decode, parse_json
+
+BYTES_MAX: Final = 256 * 1024 * 1024
+"""Bytes of all documents of an import, as text and unpacked."""
+
+DIRECTORY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the list of an archive's files."""
+
+_COMPONENTS: Final = "_components"
+_STORAGE: Final = "_storage"
+_ENCRYPTED: Final = 0x1
+
+Format = Literal["zip", "jsonLines", "jsonArray", "csv"]
+
+
+class InvalidImport(Refused):
+    """A file that cannot be imported; the text names the place in it."""
+
+    code = "InvalidImport"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """The documents of one table.
+
+    Attributes:
+        table: its name.
+        number: the number that the archive gives the table, if it does.
+    """
+
+    table: str
+    number: int | None
+    _label: str
+    _rows: Rows = field(repr=False)
+
+    def rows(self) -> Iterator[Numbered]:
+        """The documents as decoded values, by the numbers of their rows.
+
+        Raises:
+            InvalidImport: they are not what they should be.
+        """
+        with _explained(self._label):
+            yield from self._rows()
+
+    def place(self, row: int) -> str:
+        """What to call a row in an error."""
+        return f"row {row} of {self._label}" if self._label else f"row {row}"
+
+
+class Rows(Protocol):
+    """Gives the documents of a table each time it is called."""
+
+    def __call__(self) -> Iterator[Numbered]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What a file holds.
+
+    Attributes:
+        tables: the documents by table, in the order of their names.
+        notes: what in the file is left out, a sentence each.
+    """
+
+    tables: tuple[TableFile, ...]
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[str, Kinds]) -> Iterator[Import]:
+    """What a file holds, which can be read until this is left.
+
+    Args:
+        file: the file.
+        form: how it is written.
+        table: the table of the documents; None for an archive, which names its tables itself.
+        kinds: what the columns of tables can be, for text that does not say what it is.
+
+    Raises:
+        InvalidImport: it is not written like that, or holds what no such file holds.
+    """
+    budget = _Budget(BYTES_MAX)
+    with file.open("rb") as raw, ExitStack() as stack:
+        if form == "zip":
+            if table is not None:
+                raise InvalidImport("An archive names its tables itself; leave --table out.")
+            with _explained(""):
+                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget).read()
+            yield found
+            return
+        if table is None:
+            raise InvalidImport("Name the table that the documents are for, with --table.")
+        with _explained(""):
+            check_name("table", table)
+
+        def rows() -> Iterator[Numbered]:
+            raw.seek(0)
+            content = _Counted(raw, budget)
+            match form:
+                case "csv":
+                    yield from csv_rows(content, kinds.get(table, {}))
+                case "jsonArray":
+                    yield from _decoded(json_array(content))
+                case "jsonLines":
+                    yield from _decoded(json_lines(content))
+
+        yield Import((TableFile(table, None, "", rows),))
+
+
+class _Archive:
+    """An archive that is being read."""
+
+    def __init__(self, archive: ZipFile, budget: _Budget) -> None:
+        self._zip = archive
+        self._budget = budget
+
+    def read(self) -> Import:
+        documents: dict[str, ZipInfo] = {}
+        schemas: dict[str, ZipInfo] = {}
+        stored, components = 0, set()
+        for entry in self._entries():
+            *above, folder, name = ["", "", *entry.filename.split("/")]
+            if _COMPONENTS in above:
+                components.add(above[above.index(_COMPONENTS) + 1] if above[-1] != _COMPONENTS else folder)
+            elif name == DOCUMENTS:
+                _once(documents, folder, entry)
+            elif name == SCHEMA:
+                _once(schemas, folder, entry)
+            elif folder == _STORAGE and name:
+                stored += 1
+        numbers = self._numbers(documents.pop(TABLES, None))
+        system = sorted(name for name in documents if name.startswith("_"))
+        mine = sorted(documents.keys() - set(system))
+        if not mine and not system and not numbers:
+            raise InvalidImport(f"The archive holds no {DOCUMENTS} of any table; export one with `convex export`.")
+        for name in mine:
+            check_name("table", name)
+        self._check_declared([documents[name] for name in mine] + [schemas[name] for name in mine if name in schemas])
+        return Import(
+            tuple(self._table(name, numbers.get(name), documents[name], schemas.get(name)) for name in mine),
+            tuple(_notes(system, stored, components)),
+        )
+
+    def _entries(self) -> Iterator[ZipInfo]:
+        names: set[str] = set()
+        for entry in self._zip.infolist():
+            name = entry.orig_filename
+            parts = name.split("/")
+            if not name or parts[0] == "" or ".." in parts or any(each in name for each in ("\\", "\0", ":")):
+                raise InvalidImport(f"The archive holds a file called {name[:100]!r}, which no export does.")
+            mode = stat.S_IFMT(entry.external_attr >> 16)
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise InvalidImport(f"{name[:100]} in the archive is a link or a device; exports hold only files.")
+            if name in names:
+                raise InvalidImport(f"The archive holds two files called {name[:100]}; it may hold each once.")
+            names.add(name)
+            if not entry.is_dir():
+                yield entry
+
+    def _check_declared(self, entries: list[ZipInfo]) -> None:
+        total = sum(entry.file_size for entry in entries)
+        if total > BYTES_MAX:
+            raise _too_large(total)
+
+    def _numbers(self, entry: ZipInfo | None) -> dict[str, int]:
+        """The numbers of tables by name, which `_tables` lists."""
+        numbers: dict[str, int] = {}
+        if entry is None:
+            return numbers
+        with _explained(entry.filename), self._open(entry) as content:
+            for row, fields in json_lines(content):
+                match fields:
+                    case {"name": str(name), "id": int() | float() as number} if number == int(number):
+                        if numbers.setdefault(name, int(number)) != int(number):
+                            raise InvalidRow(row, f"gives {name[:100]} a second number.")
+                    case _:
+                        raise InvalidRow(row, 'is not of the form {"name": "users", "id": 10001}.')
+        return numbers
+
+    def _table(self, name: str, number: int | None, documents: ZipInfo, schema: ZipInfo | None) -> TableFile:
+        def rows() -> Iterator[Numbered]:
+            if schema is None:
+                with self._open(documents) as content:
+                    yield from _decoded(json_lines(content))
+                return
+            with _explained(schema.filename), self._open(schema) as content:
+                shape, hints = _schema(content)
+            with self._open(documents) as content:
+                yield from _shaped(json_lines(content), shape, hints)
+
+        return TableFile(name, number, documents.filename, rows)
+
+    @contextmanager
+    def _open(self, entry: ZipInfo) -> Iterator[IO[bytes]]:
+        if entry.flag_bits & _ENCRYPTED:
+            raise InvalidImport(f"{entry.filename} in the archive is encrypted; import one that is not.")
+        with self._zip.open(entry) as content:
+            yield _Counted(content, self._budget)
+
+
+def _once(entries: dict[str, ZipInfo], folder: str, entry: ZipInfo) -> None:
+    other = entries.setdefault(folder, entry)
+    if other is not entry:
+        raise InvalidImport(
+            f"{other.filename} and {entry.filename} are both of the table {folder}; leave one of them out."
+        )
+
+
+def _notes(system: list[str], stored: int, components: set[str]) -> Iterator[str]:
+    if stored or _STORAGE in system:
+        yield f"The {stored} stored files of the archive are left out, for Yugen has no file storage yet."
+    if others := [name for name in system if name != _STORAGE]:
+        yield f"System tables are left out: {', '.join(others)[:200]}."
+    if components:
+        yield f"Components are left out, which an app does not have: {', '.join(sorted(components))[:200]}."
+
+
+def _schema(content: IO[bytes]) -> tuple[Shape, dict[str, Hint]]:
+    """The shape of a table, and what is said of single documents."""
+    text = parse_json(content.readline())
+    if not isinstance(text, str):
+        raise InvalidImport("the first line is not the shape of the table, a JSON string.")
+    hints: dict[str, Hint] = {}
+    for _, fields in json_lines(content):
+        hints |= fields
+    return parse_shape(text), hints
+
+
+def _decoded(rows: Iterator[Numbered]) -> Iterator[Numbered]:
+    for number, fields in rows:
+        try:
+            document = decode(fields)
+        except InvalidValue as error:
+            raise InvalidRow(number, f"is not of wire values: {error}.") from None
+        if not isinstance(document, dict):
+            raise InvalidRow(number, "is not a document but a single value.")
+        yield number, document
+
+
+def _shaped(rows: Iterator[Numbered], shape: Shape, hints: dict[str, Hint]) -> Iterator[Numbered]:
+    for number, fields in rows:
+        try:
+            hint = hints.get(str(fields.get("_id")))
+            yield number, shape.read(fields, hint)  # type: ignore[misc]  # an object, for it is read from one
+        except Refused as error:
+            raise InvalidRow(number, f"is not of the table's shape: {error}.") from None
+
+
+class _Budget:
+    """Bytes that may still be read."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _too_large(BYTES_MAX - self._left)
+
+
+def _too_large(size: int) -> InvalidImport:
+    return InvalidImport(
+        f"The documents are {size} bytes of text or more; an import has at most {BYTES_MAX}. Import in several parts."
+    )
+
+
+class _Counted(io.BufferedReader):
+    """A file of which no more is read than the budget allows."""
+
+    def __init__(self, file: Any, budget: _Budget) -> None:
+        super().__init__(_CountedRaw(file, budget), 128 * 1024)
+
+
+class _CountedRaw(io.RawIOBase):
+    def __init__(self, file: IO[bytes], budget: _Budget) -> None:
+        self._file = file
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        self._budget.spend(len(data))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Modest:
+    """A file for `ZipFile`, which reads the list of an archive's files at once, however long that says it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        limit = DIRECTORY_BYTES_MAX + 1
+        data = self._file.read(min(size, limit) if size >= 0 else limit)
+        if len(data) == limit:
+            raise InvalidImport("The archive holds too many files; import one that holds less.")
+        return data
+
+
+@contextmanager
+def _explained(label: str) -> Iterator[None]:
+    """Raises an `InvalidImport`, which names the place, for whatever can be wrong with a file."""
+    place = f"{label}: " if label else ""
+    try:
+        yield
+    except InvalidImport:
+        raise
+    except InvalidValue as error:
+        raise InvalidImport(f"{place or 'The file is '}{error}.") from None
+    except Refused as error:
+        raise InvalidImport(f"{place}{error}") from None
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        raise InvalidImport(f"{place or 'The file '}cannot be read as an archive ({error}); export it again.") from None
