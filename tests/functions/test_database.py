@@ -18,17 +18,10 @@ from yugen import ids, keys, values
 from yugen.bounds import Bound, InvalidRange, between, gt, gte, lt, lte
 from yugen.catalog import TABLES, Catalog, IndexSpec, TableSpec
 from yugen.functions.cursors import Cursors
-from yugen.functions.database import (
-    DatabaseReader,
-    DatabaseWriter,
-    DocumentInvalid,
-    DocumentNotFound,
-    IndexNotFound,
-    NotUnique,
-    TableNotFound,
-    Tables,
-)
+from yugen.functions.database import DatabaseReader, DatabaseWriter
+from yugen.functions.faults import DocumentInvalid, DocumentNotFound, IndexNotFound, NotUnique, TableNotFound
 from yugen.functions.pagination import Pages
+from yugen.functions.tables import Tables
 from yugen.guards import Guard
 from yugen.ids import InvalidId
 from yugen.intervals import Interval

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from yugen import bounds, ids, keys, values
 from yugen.bounds import gt, gte, lt
 from yugen.catalog import FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.functions.faults import UniqueError
 from yugen.intervals import point
-from yugen.runtime.transaction import Transaction, UniqueError
+from yugen.runtime.transaction import Transaction
 from yugen.storage.interface import Commit
 from yugen.storage.memory import MemoryStore
 

@@ -19,12 +19,13 @@ from yugen.catalog import ENVIRONMENT, Catalog
 from yugen.errors import Refused, YugenError
 from yugen.functions.context import ActionCtx, Auth, Call, Environment, MutationCtx, QueryCtx
 from yugen.functions.cursors import Cursors
-from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase, Tables
+from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.names import SYSTEM_PREFIX, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits

@@ -13,7 +13,7 @@ from typing import Any
 
 from yugen import bounds, ids, keys, values
 from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpec
-from yugen.errors import Refused
+from yugen.functions.faults import UniqueError
 from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
 from yugen.runtime.budget import Budget
@@ -23,12 +23,6 @@ from yugen.totals import Total
 
 _GUARDED_MAX = 256
 """Guards of one transaction, each of which is asked about each commit near it; what is read beyond them has none."""
-
-
-class UniqueError(Refused):
-    """A document with the same values stands in a unique index already."""
-
-    code = "UniqueError"
 
 
 _NOTHING = Laid(None, ())
@@ -204,10 +198,8 @@ class Transaction:
         start, end = bounds.interval(keys.index_prefix(table.number, index.slot), same, None)
         for row in await self.rows(start, end).take(2):
             if keys.internal_of(row.key) != keys.internal_of(entry_key):
-                shown = ", ".join(
-                    f"{path} = {values.dumps(value).decode()}" for path, value in zip(index.fields, same, strict=True)
-                )
-                raise UniqueError(f"Table {table.name} already has a document with {shown}; {index.name} is unique.")
+                shown = {path: values.dumps(value).decode() for path, value in zip(index.fields, same, strict=True)}
+                raise UniqueError(table.name, index.name, shown)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -1,0 +1,31 @@
+"""What `ctx.db` needs from the runtime: the interface of a transaction."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from yugen.catalog import Catalog, TableSpec
+from yugen.guards import Guard
+from yugen.storage.interface import Row
+from yugen.totals import Total
+
+
+class Rows(Protocol):
+    """The rows of a range in order. What has been taken counts as read, and nothing beyond it."""
+
+    async def take(self, count: int) -> list[Row]:
+        """The next `count` rows, fewer at the end of the range."""
+
+
+class Transaction(Protocol):
+    """What `ctx.db` needs from the runtime."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    async def table(self, name: str, *, create: bool = False) -> TableSpec | None: ...
+    async def numbered(self, number: int) -> TableSpec | None: ...
+    async def get(self, key: bytes) -> bytes | None: ...
+    def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows: ...
+    async def total(self, start: bytes, end: bytes, guard: Guard) -> Total: ...
+    async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str: ...
+    async def write(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None: ...
