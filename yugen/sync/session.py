@@ -428,7 +428,7 @@ class ServerSession:
         if self._close is not None:
             return
         assert self._checking_token
-        self._outbox.append(auth_error(error, base_version=self._sent.identity, attempted=True))
+        self._outbox.append(auth_error(error, base_version=self._identity, attempted=True))
         self.close(1000, "")
 
     # Transitions -----------------------------------------------------------------------------------------------------
@@ -594,7 +594,7 @@ class ServerSession:
         expiry = self._expiry()
         if self._close is None and expiry is not None and now >= expiry:
             error = "The token has expired; sign in again."
-            self._outbox.append(auth_error(error, base_version=self._sent.identity, attempted=False))
+            self._outbox.append(auth_error(error, base_version=self._identity, attempted=False))
             self.close(1000, "")
         if self._close is not None or now < self._ping_at:
             return
