@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from yugen.errors import YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
+    from yugen.functions.faults import (
+        BrokenReference,
+        DocumentInvalid,
+        DocumentNotFound,
+        NotUnique,
+        UniqueError,
+    )
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.identity import Identity
-    from yugen.schema import UNSET, Count, Document, Id, Index, Sum
+    from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
     from yugen.server.yugen import Yugen
     from yugen.values import Int64
 
@@ -32,10 +39,11 @@ _HOMES = {
         "mutation",
         "query",
     ),
+    "yugen.functions.faults": ("BrokenReference", "DocumentInvalid", "DocumentNotFound", "NotUnique", "UniqueError"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.identity": ("Identity",),
-    "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Sum"),
+    "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
     "yugen.server.yugen": ("Yugen",),
     "yugen.values": ("Int64",),
 }
@@ -61,6 +69,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Index",
     "Count",
     "Sum",
+    "Ref",
     "UNSET",
     "Int64",
     "gt",
@@ -69,6 +78,11 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "lte",
     "between",
     "YugenError",
+    "BrokenReference",
+    "DocumentInvalid",
+    "DocumentNotFound",
+    "NotUnique",
+    "UniqueError",
     "Yugen",
 ]
 

@@ -38,7 +38,7 @@ from yugen.errors import Refused
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["UNSET", "Count", "Document", "Id", "Index", "SchemaError", "Sum", "as_wire", "check_name"]
+__all__ = ["UNSET", "Count", "Document", "Id", "Index", "Ref", "SchemaError", "Sum", "as_wire", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _FIELD_NAME = re.compile(r"(?![_$])[ -~]{1,64}")
@@ -162,6 +162,42 @@ class Index:
         return f"Index({', '.join(map(repr, self.fields))}{', unique=True' if self.unique else ''})"
 
 
+OnDelete = Literal["restrict", "cascade", "set_null"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What `Ref` says of a field."""
+
+    on_delete: OnDelete
+
+
+def Ref(on_delete: OnDelete = "restrict", *, default: Any = ..., alias: str | None = None) -> Any:  # noqa: N802 -- like pydantic's Field, it stands where a value would
+    """A field that refers to a document which is there.
+
+    It stands where a default would, as in `author: Id[User] = Ref("cascade")`.
+
+    A write that would make it refer to nothing is refused. When the document it refers to is deleted, in any way, then
+
+    - `"restrict"`: the deletion is refused,
+    - `"cascade"`: the document with the field is deleted too,
+    - `"set_null"`: the field becomes None, which its annotation must allow.
+
+    It takes an index that begins with the field to find out. Where none is declared there is one all the same, by the
+    name of `ref_` and the field.
+
+    Args:
+        on_delete: what becomes of the document when the other one goes.
+        default: as of `pydantic.Field`; None with `"set_null"`.
+        alias: as of `pydantic.Field`.
+    """
+    if on_delete not in get_args(OnDelete):
+        raise SchemaError(f'Ref takes "restrict", "cascade" or "set_null", not {on_delete!r}.')
+    field: Any = Field(None if on_delete == "set_null" and default is ... else default, alias=alias)
+    field.metadata.append(Reference(on_delete))
+    return field
+
+
 class Count(Index):
     """An index that also knows how many documents any range of it has, without reading them.
 
@@ -246,6 +282,7 @@ class Document(BaseModel):
             if field.default is None or name in ("id", "creation_time")
         }
         _check_fields(cls, names)
+        cls.__indexes__ = {**cls.__indexes__, **_reference_indexes(cls, names)}
         if len(cls.__indexes__) > _INDEXES_MAX:
             raise SchemaError(f"{cls.__name__} has {len(cls.__indexes__)} indexes; a table has at most {_INDEXES_MAX}.")
         for name, index in cls.__indexes__.items():
@@ -317,6 +354,30 @@ def _index_path(cls: type[Document], index: str, path: str, names: Mapping[str, 
             f"it has {', '.join(name for name in names if name != 'creation_time')}."
         )
     return f"{stored}{dot}{rest}"
+
+
+def _reference_indexes(cls: type[Document], names: Mapping[str, str]) -> dict[str, Index]:
+    """Indexes for the fields that refer to other documents, where none begins with them."""
+    found = {}
+    for name, field in cls.model_fields.items():
+        reference = next((each for each in field.metadata if isinstance(each, Reference)), None)
+        if reference is None:
+            continue
+        parts = [field, *get_args(field.annotation)]
+        if not any(
+            isinstance(each, IdOf)
+            for part in parts
+            for each in getattr(part, "__metadata__", ()) or getattr(part, "metadata", ())
+        ):
+            raise SchemaError(f"{cls.__name__}.{name}: Ref is for an id, `Id[User]` or `Id[User] | None`.")
+        if reference.on_delete == "set_null" and type(None) not in get_args(field.annotation):
+            raise SchemaError(f"{cls.__name__}.{name} cannot become null; annotate it as `Id[...] | None`.")
+        if not any(
+            index.total is None and index.fields[0] in (name, names[name]) for index in cls.__indexes__.values()
+        ):
+            index = found[f"ref_{name}"] = Index(name)
+            index.name = f"ref_{name}"
+    return found
 
 
 def _total_path(cls: type[Document], index: str, path: str, names: Mapping[str, str]) -> str:

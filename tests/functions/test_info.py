@@ -8,7 +8,10 @@ from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo
 from yugen.functions.providers import JwtProvider, OidcProvider
 
 INFO = AppInfo(
-    {"messages:list": FunctionInfo("query", public=True), "messages:clear": FunctionInfo("mutation", public=False, long=True)},
+    {
+        "messages:list": FunctionInfo("query", public=True),
+        "messages:clear": FunctionInfo("mutation", public=False, long=True),
+    },
     {"messages": {"by_author": IndexInfo(("author", "address.city"), unique=True)}, "users": {}},
     (
         OidcProvider(issuer="https://id.example", audience="app"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
-from yugen import ids, keys
+from yugen import bounds, ids, keys
 from yugen.catalog import FIRST_USER_TABLE, TableSpec
-from yugen.functions.faults import DocumentInvalid, DocumentNotFound
+from yugen.functions.faults import BrokenReference, DocumentInvalid, DocumentNotFound, TableNotFound
 from yugen.functions.pagination import Pages
+from yugen.functions.references import Referrer
 from yugen.functions.table_query import PAGE, AnyDocument, Source, TableQuery
 from yugen.functions.tables import Tables, decoded, table_name
 from yugen.functions.transaction import Transaction
@@ -65,8 +67,15 @@ class DatabaseReader:
         known = await self._transaction.table(self._name_of(table))
         return text if known is not None and known.number == number else None
 
+    @property
+    def system(self) -> SystemReader:
+        """The system tables that an app may read."""
+        return SystemReader(self._transaction, self._pages)
+
     def _name_of(self, table: type[Document] | str) -> str:
-        return table_name(table)
+        name = table_name(table)
+        self._tables.check_declared(name)
+        return name
 
     async def _locate(self, id: str) -> tuple[TableSpec, bytes] | None:
         """The table of an id and the rest of it; None when it is of no table of the app."""
@@ -119,6 +128,7 @@ class DatabaseWriter(DatabaseReader):
         if self._transaction.catalog.named(name) is None:
             check_name("table", name)
         async with self.turn:
+            await self._check_references(name, checked, {})
             table = await self._transaction.table(name, create=True)
             assert table is not None
             return await self._transaction.insert(table, checked)
@@ -139,6 +149,7 @@ class DatabaseWriter(DatabaseReader):
                 if not self._tables.has_field(table.name, name):
                     raise self._tables.no_field(table.name, name)
             checked = self._tables.check(table.name, {**stored, **changes}, self._transaction.catalog)
+            await self._check_references(table.name, checked, stored)
             await self._transaction.write(table, internal, checked)
 
     async def replace(self, id: str, document: Document | Mapping[str, Any], /) -> None:
@@ -160,17 +171,77 @@ class DatabaseWriter(DatabaseReader):
                 fields = self._by_stored_name(table.name, document)
             kept = {name: stored[name] for name in SYSTEM_FIELDS}
             checked = self._tables.check(table.name, {**fields, **kept}, self._transaction.catalog)
+            await self._check_references(table.name, checked, stored)
             await self._transaction.write(table, internal, checked)
 
     async def delete(self, id: str, /) -> None:
-        """Removes the document.
+        """Removes the document, and does with those that refer to it what their `Ref` says.
 
         Raises:
             DocumentNotFound: there is no document with this id.
+            BrokenReference: another document refers to it and must not lose it; nothing was removed.
         """
         async with self.turn:
             table, internal, _ = await self._existing(id, "delete")
+            with self._transaction.savepoint():
+                await self._delete(table, internal, id)
+
+    async def _check_references(self, table: str, fields: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Sees to it that what a document refers to is there."""
+        for reference in self._tables.references(table):
+            other = fields.get(reference.field)
+            if other is None or other == before.get(reference.field):
+                continue
+            found = await self._locate(other)
+            if found is None or await self._transaction.get(keys.document_key(found[0].number, found[1])) is None:
+                raise BrokenReference(
+                    f"{table}.{reference.field} refers to {other}, which is not there; insert it first."
+                )
+
+    async def _delete(self, table: TableSpec, internal: bytes, first: str) -> None:
+        """Removes a document and all that goes with it."""
+        going = deque([(table, internal, first)])
+        gone: list[tuple[TableSpec, str]] = []
+        while going:
+            table, internal, document_id = going.popleft()
+            if await self._transaction.get(keys.document_key(table.number, internal)) is None:
+                continue  # it was referred to by several
             await self._transaction.write(table, internal, None)
+            gone.append((table, document_id))
+            for referrer in self._tables.referrers(table.name):
+                if referrer.on_delete == "restrict":
+                    continue
+                async for other, document in self._referring(referrer, document_id):
+                    _, other_internal = ids.decode_id(document["_id"])
+                    if referrer.on_delete == "cascade":
+                        going.append((other, other_internal, document["_id"]))
+                    else:
+                        await self._transaction.write(other, other_internal, {**document, referrer.field: None})
+        # Only now is it known who is left.
+        for table, document_id in gone:
+            for referrer in self._tables.referrers(table.name):
+                if referrer.on_delete == "restrict":
+                    async for _, document in self._referring(referrer, document_id):
+                        raise BrokenReference(
+                            f"delete: {document['_id']} refers to {document_id} by {referrer.table}.{referrer.field}; "
+                            "delete or change that first."
+                        )
+
+    async def _referring(self, referrer: Referrer, id: str) -> AsyncIterator[tuple[TableSpec, dict[str, Any]]]:
+        """The documents that refer to this one by a field, and their table."""
+        table = await self._transaction.table(referrer.table)
+        if table is None:
+            return
+        index = table.index(referrer.index)
+        start, end = bounds.interval(keys.index_prefix(table.number, 0), [], None)
+        if index is not None:
+            start, end = bounds.interval(keys.index_prefix(table.number, index.slot), [id], None)
+        rows = self._transaction.rows(start, end)
+        while page := await rows.take(PAGE):
+            for row in page:
+                document = decoded(row.value)
+                if document.get(referrer.field) == id:
+                    yield table, document
 
     async def _existing(self, id: str, what: str) -> tuple[TableSpec, bytes, dict[str, Any]]:
         found = await self._locate(id)
@@ -183,6 +254,33 @@ class DatabaseWriter(DatabaseReader):
 
     def _by_stored_name(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {self._tables.stored_name(table, field): value for field, value in fields.items()}
+
+
+class SystemReader:
+    """`ctx.db.system`: system tables, whose documents are dicts with the field names of Convex."""
+
+    def __init__(self, transaction: Transaction, pages: Pages) -> None:
+        self._database = SystemDatabase(transaction, pages)
+
+    async def get(self, id: str, /) -> dict[str, Any] | None:
+        """The document of a system table with this id, or None."""
+        document = await self._database.get(id)
+        table = await self._database.table_of(id)
+        return document if table in READABLE else None
+
+    def query(self, table: str, /) -> TableQuery[dict[str, Any]]:
+        """The documents of a system table, oldest first.
+
+        Raises:
+            TableNotFound: it is none that an app may read.
+        """
+        if table not in READABLE:
+            raise TableNotFound(f"{table} is no system table that can be read; there are {', '.join(READABLE)}.")
+        return self._database.query(table)
+
+
+READABLE: Final = ("_storage", "_scheduled_functions")
+"""The system tables that an app may read."""
 
 
 class SystemDatabase(DatabaseWriter):
@@ -199,6 +297,11 @@ class SystemDatabase(DatabaseWriter):
         number, internal = ids.decode_id(id)
         table = await self._transaction.numbered(number)
         return None if table is None else (table, internal)
+
+    async def table_of(self, id: str) -> str | None:
+        """The name of the table of an id."""
+        found = await self._locate(id)
+        return found and found[0].name
 
     async def pages(self, table: str) -> AsyncIterator[list[dict[str, Any]]]:
         """All documents of a table in the order of their ids, many at a time."""

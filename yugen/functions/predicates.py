@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from yugen.guards import Expression
-from yugen.schema import UNSET, IdOf
+from yugen.schema import UNSET, IdOf, Reference
 from yugen.values import Int64
 
 _NODES_MAX: Final = 200
@@ -100,7 +100,7 @@ _SCALARS: Final = (str, int, float, bool, bytes, NoneType, Int64)
 
 
 def _is_plain(annotation: Any, field: FieldInfo | None = None) -> bool:
-    if field is not None and not all(isinstance(each, BaseMetadata | IdOf) for each in field.metadata):
+    if field is not None and not all(isinstance(each, BaseMetadata | IdOf | Reference) for each in field.metadata):
         return False  # a validator may make anything of it
     origin = get_origin(annotation)
     if origin is Annotated:

@@ -63,12 +63,13 @@ class Registered:
 
 @dataclass(frozen=True)
 class App:
-    """What a loaded app package holds."""
+    """What a loaded app package holds; `strict` tells that it has no tables but those it declares."""
 
     folder: Path
     functions: Mapping[str, Registered]
     documents: Mapping[str, type[Document]]
     providers: tuple[Provider, ...]
+    strict: bool
     _paths: Mapping[int, str] = field(repr=False)
 
     def find(self, path: str, *, public: bool) -> Registered:
@@ -128,6 +129,7 @@ def load(folder: Path) -> App:
     functions: dict[str, Registered] = {}
     documents: dict[str, type[Document]] = {}
     providers: tuple[Provider, ...] = ()
+    strict = False
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
         if not all(part.isidentifier() for part in parts):
@@ -136,6 +138,8 @@ def load(folder: Path) -> App:
         module = _import(folder, ".".join((folder.name, *packages)))
         if packages == ("auth",):
             providers = _providers(file, module)
+        if packages == ("schema",):
+            strict = getattr(module, "strict", False) is True
         for member in _defined_in(module):
             if isinstance(member, Function):
                 registered = _registered("/".join(packages) or "__init__", member)
@@ -151,7 +155,7 @@ def load(folder: Path) -> App:
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
-    return App(folder, functions, documents, providers, paths)
+    return App(folder, functions, documents, providers, strict, paths)
 
 
 def _make_importable(folder: Path) -> None:

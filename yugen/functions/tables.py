@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,16 +13,28 @@ from yugen.bounds import InvalidRange
 from yugen.catalog import Catalog
 from yugen.functions.faults import DocumentInvalid, TableNotFound
 from yugen.functions.predicates import DICT, Shape, shape_of
+from yugen.functions.references import Referrer, referrers
 from yugen.schema import UNSET, Document, as_wire, stored_names
 from yugen.validation import NOT_EXPECTED, Validator, explain
 from yugen.values import SYSTEM_FIELDS, Int64
 
 
 class Tables:
-    """How the documents of an app look in Python: the class of each table that has one."""
+    """How the documents of an app look in Python: the class of each table that has one.
 
-    def __init__(self, documents: Mapping[str, type[Document]]) -> None:
+    Args:
+        documents: the classes by table.
+        strict: whether there are no other tables.
+    """
+
+    def __init__(self, documents: Mapping[str, type[Document]], *, strict: bool = False) -> None:
         self._documents = documents
+        self._strict = strict
+        self._references: dict[str, list[Referrer]] = {}
+        self._referrers: dict[str, list[Referrer]] = {}
+        for referrer in referrers(documents):
+            self._references.setdefault(referrer.table, []).append(referrer)
+            self._referrers.setdefault(referrer.target, []).append(referrer)
         self._validators = {name: Validator(cls) for name, cls in documents.items()}
         self._names = {name: stored_names(cls) for name, cls in documents.items()}
         self._shapes = {name: shape_of(cls) for name, cls in documents.items()}
@@ -47,6 +59,23 @@ class Tables:
                 f"The document {document['_id']} does not fit {self._class(table)} any more: `{place}` {fault}; "
                 "let the class take it, or change what is stored."
             ) from None
+
+    def references(self, table: str) -> Sequence[Referrer]:
+        """The fields of a table that refer to other documents."""
+        return self._references.get(table, ())
+
+    def referrers(self, table: str) -> Sequence[Referrer]:
+        """The fields, of whatever table, that refer to documents of this one."""
+        return self._referrers.get(table, ())
+
+    def check_declared(self, table: str) -> None:
+        """Sees to it that a strict app has a class for a table.
+
+        Raises:
+            TableNotFound: it has none.
+        """
+        if self._strict and table not in self._documents:
+            raise TableNotFound(f"{table} has no class, and this app is strict; declare one in schema.py.")
 
     def shape(self, table: str) -> Shape:
         """How the documents of a table look to a predicate."""

@@ -73,7 +73,7 @@ class Executor:
         self.catalog = catalog
         self.deployment = deployment
         self._cursors = Cursors(secret)
-        self._tables = Tables(app.documents)
+        self._tables = Tables(app.documents, strict=app.strict)
         self._development = development
         self._limits = limits or RunLimits()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import secrets
 import time
@@ -118,6 +119,7 @@ class Runtime:
         self._contended = asyncio.Lock()
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
+        self._last_now = 0.0
         self._newcomers = asyncio.Event()
         self._newcomers.set()
 
@@ -134,6 +136,7 @@ class Runtime:
         )
         await self._runner.start(self.catalog)
         self._past.append((self._clock(), self.ts))
+        self._last_now = self.ts / 1_000_000 + 1
         self.queries = Queries(self._execute, self.ts)
         self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
 
@@ -309,10 +312,14 @@ class Runtime:
             path = canonical_path(path, public=public)
         except FunctionNotFound as error:
             return _refused(error, request_id)
-        now = self._clock() / 1_000_000
         info = self._runner.info.functions.get(path)
         long = info is not None and info.long
-        return Run(kind, path, args, public, ts, now, os.urandom(16), request_id, identity, journal, long)
+        return Run(kind, path, args, public, ts, self._now(), os.urandom(16), request_id, identity, journal, long)
+
+    def _now(self) -> float:
+        """The time of a run in milliseconds: later than that of any other, and than all documents that are there."""
+        self._last_now = max(math.nextafter(self._last_now, math.inf), self._clock() / 1_000_000)
+        return self._last_now
 
     async def _attempt(self, call: _Call) -> MutationAnswer | None:
         """One run and its commit; None when it conflicts."""
@@ -339,6 +346,8 @@ class Runtime:
                 # That there was no record is something this attempt has read: of two that race, one conflicts.
                 reads = (point(request_key(session, number)), *reads)
             proposal = Proposal(ts, reads, outcome.changes, record, outcome.guarded)
+            # The documents it inserts have times that follow its own, a step each.
+            self._last_now = max(self._last_now, run.now + len(outcome.changes) * 2 * math.ulp(run.now))
             try:
                 ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
             except Conflict:
