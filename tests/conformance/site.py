@@ -12,11 +12,25 @@ from typing import Any
 
 from playwright.async_api import Page, WebSocket
 
-from tests.serving import ROOT, SECONDS_MAX
+from tests.serving import ROOT, SECONDS_MAX, Process
 
 HERE = Path(__file__).parent
 
 Message = dict[str, Any]
+
+
+def write_app(folder: Path, app: str, **modules: str) -> Path:
+    """Puts an app into a folder, as users have theirs: a package `app`.
+
+    Args:
+        folder: where to.
+        app: the app, a folder beside this file.
+        modules: the text of modules that it gets on top.
+    """
+    shutil.copytree(HERE / app, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in modules.items():
+        (folder / "app" / f"{name}.py").write_text(text)
+    return folder / "app"
 
 
 def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
@@ -30,9 +44,7 @@ def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
         page: the page, a file in `react/`.
         modules: the text of modules that the app gets on top.
     """
-    shutil.copytree(HERE / app, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in modules.items():
-        (folder / "app" / f"{name}.py").write_text(text)
+    package = write_app(folder, app, **modules)
     public = folder / "public"
     public.mkdir()
     html = (HERE / "react/index.html").read_text()
@@ -51,7 +63,7 @@ def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
             ],
             check=True,
         )
-    return folder / "app"
+    return package
 
 
 class Wire:
@@ -96,3 +108,8 @@ class Wire:
     def of_type(self, kind: str) -> list[Message]:
         """The messages of a type, first those of the page."""
         return [message for message in (*self.sent, *self.received) if message["type"] == kind]
+
+
+def reports(node: Process) -> list[Any]:
+    """What a scenario in Node has reported; whatever else is in its output, a client has logged."""
+    return [json.loads(line) for line in node.lines if line.startswith('{"')]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.conformance.site import reports
 from tests.relay import Relay, relaying
 from tests.serving import Process, Server, serving
 from yugen_client import AsyncClient
@@ -31,11 +31,6 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 def scenario(name: str, client: str, server: Server | Relay) -> Process:
     return Process("node", HERE / f"{name}.mjs", client, server.url, f"{name}-{client}")
-
-
-def reports(node: Process) -> list[Any]:
-    """What a scenario has reported; whatever else is in its output, a client has logged."""
-    return [json.loads(line) for line in node.lines if line.startswith('{"')]
 
 
 async def play(name: str, client: str, server: Server) -> list[Any]:

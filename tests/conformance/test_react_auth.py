@@ -17,6 +17,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.chromium import Window, empty_window
 from tests.conformance.site import Wire, write_site
 from tests.issuer import Issuer, issuing, sign, signing_key
+from tests.relay import Relay, relaying
 from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
@@ -153,7 +154,9 @@ def ends_soon(issuer: Issuer) -> Callable[[str], str]:
     return token
 
 
-async def visit(browser: Browser, server: Server, fetch: Fetch, user: str | None = None, page: str = "") -> NotesPage:
+async def visit(
+    browser: Browser, server: Server | Relay, fetch: Fetch, user: str | None = None, page: str = ""
+) -> NotesPage:
     opened = NotesPage(await empty_window(browser), fetch)
     await opened.open(f"{server.url}/{page}" + (f"?user={user}" if user else ""))
     return opened
@@ -312,6 +315,26 @@ async def test_a_provider_out_of_reach_signs_nobody_out(browser: Browser, server
     assert opened.wire.of_type("AuthError") == []
     assert await opened.gates() == ["loading"]
     assert opened.asked == [("ned", False)]
+
+
+async def test_lost_connections_show_nothing_else(browser: Browser, server: Server, issuer: Issuer) -> None:
+    async with relaying(server.port) as relay, AsyncClient(server.url) as client:
+        opened = await visit(browser, relay, good(issuer), "oda")
+        await opened.shows("oda")
+        for text in ("one cut", "another cut"):
+            relay.cut()
+            await client.mutation("notes:write", {"text": text})
+            await opened.page.evaluate("window.dispatchEvent(new Event('online'))")
+            await expect(opened.page.locator("#shared")).to_contain_text(f'"{text}"')
+        await opened.page.evaluate("write('of oda')")
+        await opened.shows("oda", "of oda")
+    assert await opened.users() == ["oda"]
+    assert await opened.gates() == ["loading", "in"]
+    states = await opened.right_states()
+    shown = [state for state in states if not state["inside"] and state["gate"] == "in"]
+    assert all(state["mine"] and state["shared"] is not None for state in shown)
+    secrets = [bool(state["secret"]) for state in states if state["inside"]]
+    assert secrets == sorted(secrets)
 
 
 async def test_two_users_share_what_is_not_theirs(browser: Browser, server: Server, issuer: Issuer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -16,6 +15,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.chromium import Window, empty_window
+from tests.conformance.shelves import check_states, scribble, shown
 from tests.conformance.site import Wire, write_site
 from tests.relay import Relay, relaying
 from tests.serving import Server, serving
@@ -66,17 +66,7 @@ class ShelfPage:
 
     async def right_states(self) -> list[dict[str, Any]]:
         """Every state that was on the screen, of which none showed anything wrong."""
-        states = await self.states()
-        for state in states:
-            if state["all"] is not None:
-                # Without gaps, without duplicates, in order, and of the same moment as another query.
-                assert state["results"] == state["all"][: len(state["results"])]
-        for before, after in pairwise(states):
-            if before["shelf"] == after["shelf"] and after["all"] is not None:
-                # The ends of pages stay: what was shown is shown as long as it is there.
-                assert not (set(before["results"]) - set(after["results"])) & set(after["all"])
-                assert before["status"] == "LoadingFirstPage" or after["status"] != "LoadingFirstPage"
-        return states
+        return check_states(await self.states())
 
 
 async def visit(browser: Browser, to: Server | Relay, shelf: str, *, page: str = "", **options: object) -> ShelfPage:
@@ -85,33 +75,6 @@ async def visit(browser: Browser, to: Server | Relay, shelf: str, *, page: str =
     await opened.settled()
     await expect(opened.all).not_to_be_empty()
     return opened
-
-
-async def scribble(url: str, shelf: str, books: list[str], seed: int) -> None:
-    """Puts books between others, moves them and takes them away, here and there."""
-    dice = random.Random(seed)
-    async with AsyncClient(url) as client:
-        for number in range(60):
-            what = dice.choice(("insert", "insert", "remove", "move"))
-            position = round(dice.uniform(0, 300), 3)
-            if what == "insert" or not books:
-                title = f"s{seed}.{number}"
-                books.append(
-                    await client.mutation("books:insert", {"shelf": shelf, "position": position, "title": title})
-                )
-                continue
-            book = books.pop(dice.randrange(len(books)))
-            if what == "remove":
-                await client.mutation("books:remove", {"book": book})
-            else:
-                await client.mutation("books:move", {"book": book, "position": position})
-                books.append(book)
-
-
-async def shown(client: AsyncClient, shelf: str, order: str = "asc") -> list[str]:
-    """All books of a shelf, as the page shows them."""
-    books = await client.query("books:everything", {"shelf": shelf, "order": order})
-    return [f"{book['title']}@{book['position']:g}" for book in books]
 
 
 @pytest.mark.parametrize(("order", "page"), [("asc", ""), ("desc", "development.html")])

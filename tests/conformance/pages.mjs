@@ -1,0 +1,55 @@
+// A list that grows page by page without React, by the official client: `onPaginatedUpdate_experimental`.
+
+import { ConvexClient } from "convex/browser";
+import { anyApi } from "convex/server";
+
+const [url, shelf, order] = process.argv.slice(2);
+const { books } = anyApi;
+const report = (event) => console.log(JSON.stringify(event));
+
+const client = new ConvexClient(url, { logger: false });
+const all = client.onUpdate(books.everything, { shelf, order }, () => {});
+const label = ({ title, position }) => `${title}@${position}`;
+let last = {};
+const listening = [];
+client.onPaginatedUpdate_experimental(
+  books.page,
+  { shelf, order },
+  { initialNumItems: 5 },
+  (result) => {
+    last = result;
+    report({ status: result.status, results: result.results.map(label), all: all.getCurrentValue()?.map(label) ?? null });
+    for (const listener of [...listening]) listener();
+  },
+  (error) => report({ failed: error.message }),
+);
+
+/** Waits for a state of the list. */
+function until(wanted) {
+  return new Promise((resolve) => {
+    const listener = () => {
+      if (!wanted()) return;
+      listening.splice(listening.indexOf(listener), 1);
+      resolve();
+    };
+    listening.push(listener);
+    listener();
+  });
+}
+
+await until(() => last.status === "CanLoadMore");
+for (let pages = 1; pages < 4; pages++) {
+  report({ began: last.loadMore(5) });
+  await until(() => last.status !== "LoadingMore");
+}
+
+// A book says when all has been written; until then there is none of its title.
+async function readToTheEnd() {
+  while (last.status !== "Exhausted") {
+    last.loadMore(20);
+    await until(() => last.status !== "LoadingMore");
+  }
+  report({ atEnd: last.loadMore(5) });
+  await client.close();
+}
+client.onUpdate(books.titled, { shelf, title: "the end" }, readToTheEnd, () => {});
