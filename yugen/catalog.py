@@ -77,7 +77,9 @@ def _system(name: str, number: int, *indexes: IndexSpec) -> TableSpec:
 TABLES = _system("_tables", 1, IndexSpec("by_name", 2, ("name",)), IndexSpec("by_number", 3, ("number",)))
 INDEXES = _system("_indexes", 2, IndexSpec("by_table", 2, ("table",)))
 ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("name",)))
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT)
+EXPORTS = _system("_exports", 4)
+IMPORTS = _system("_imports", 5)
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS)
 
 
 class Catalog:
@@ -85,18 +87,22 @@ class Catalog:
 
     Attributes:
         environment: the environment variables, replaced as a whole when one of them changes.
+        history: every table that was ever added, those that others have taken the place of included; whoever knows some
+            of it needs only the rest to know what there is.
     """
 
-    __slots__ = ("_by_name", "_by_number", "environment")
+    __slots__ = ("_by_name", "_by_number", "environment", "history")
 
     def __init__(self, tables: Iterable[TableSpec] = (), environment: Mapping[str, str] | None = None) -> None:
         self.environment: Mapping[str, str] = environment or {}
+        self.history: list[TableSpec] = []
         self._by_name: dict[str, TableSpec] = {}
         self._by_number: dict[int, TableSpec] = {}
         for table in (*SYSTEM_TABLES, *tables):
             self.add(table)
 
     def add(self, table: TableSpec) -> None:
+        self.history.append(table)
         self._by_name[table.name] = table
         self._by_number[table.number] = table
 

@@ -21,10 +21,14 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.setup import LOCAL_URL
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
+from yugen.server.exports import Exports
+from yugen.server.yugen import Backend
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
+from yugen.system.deployment import Deployment
 
 SECONDS_MAX = 20.0
 """How long a test waits for anything. What is right comes within milliseconds."""
@@ -278,11 +282,15 @@ class Client:
 class Bench:
     """An engine with clients, each on a connection that a task of `serving` serves."""
 
-    def __init__(self, runtime: Runtime, probe: Probe, admin_key: AdminKey, verifier: Verifier | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, probe: Probe, folder: Path, admin_key: AdminKey, verifier: Verifier | None = None
+    ) -> None:
         self.runtime = runtime
         self.probe = probe
         self.admin_key = admin_key
         self.callers = Callers(admin_key, verifier)
+        self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
+        self.backend = Backend(runtime, self.callers, Exports(runtime, self.deployment))
         self.connections: list[Connection] = []
         self.serving: list[asyncio.Task[None]] = []
 
@@ -328,12 +336,13 @@ async def bench(folder: Path, pause: Pause | None = None, *, verifier: Verifier 
     store = MemoryStore(pause) if pause else MemoryStore()
     before = asyncio.all_tasks()
     async with engine(store, write_app(folder, notes=NOTES), wrap=wrap) as runtime:
-        made = Bench(runtime, probes[0], AdminKey(folder / "admin_key"), verifier)
+        made = Bench(runtime, probes[0], folder, AdminKey(folder / "admin_key"), verifier)
         try:
             yield made
         finally:
             await made.finish()
             await made.callers.close()
+            await made.backend.exports.close()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, left
 

@@ -32,7 +32,7 @@ async def notes(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.fixture
 async def client(notes: Bench) -> AsyncIterator[httpx.AsyncClient]:
     async def backend() -> Backend:
-        return Backend(notes.runtime, notes.callers)
+        return notes.backend
 
     transport = httpx.ASGITransport(app=Starlette(routes=HttpApi(Endpoints(backend, requests_max=100)).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://yugen") as made:

@@ -12,7 +12,7 @@ from starlette.routing import Mount
 from tests.server.peers import Bench, bench
 from yugen.server import asgi
 from yugen.server.asgi import make_asgi
-from yugen.server.yugen import Backend, Yugen
+from yugen.server.yugen import Yugen
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def notes(tmp_path: Path) -> AsyncIterator[Bench]:
 def yugen(notes: Bench, tmp_path: Path) -> Yugen:
     """A backend over an engine in memory."""
     made = Yugen(tmp_path / "app")
-    made._backend = Backend(notes.runtime, notes.callers)
+    made._backend = notes.backend
     return made
 
 

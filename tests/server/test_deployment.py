@@ -56,7 +56,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with bench(tmp_path) as notes:
 
         async def backend() -> Backend:
-            return Backend(notes.runtime, notes.callers)
+            return notes.backend
 
         runs = Runs()
         app = Starlette(routes=DeploymentApi(Endpoints(backend, requests_max=100), runs).routes())

@@ -24,7 +24,7 @@ from tests.engine import change
 from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocked
 from yugen.server import listen
 from yugen.server.listen import Server
-from yugen.server.yugen import Backend, Yugen
+from yugen.server.yugen import Yugen
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 FIN, RSV1 = 0x80, 0x40
@@ -51,7 +51,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     # monkeypatch: a clock that a test puts forward stays so until the server has ended
     async with bench(tmp_path) as notes:
         yugen = Yugen(tmp_path / "app")
-        yugen._backend = Backend(notes.runtime, notes.callers)
+        yugen._backend = notes.backend
         ready = asyncio.Event()
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         server = Server(yugen, ready.set)

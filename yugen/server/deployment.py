@@ -8,12 +8,11 @@ import math
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from yugen import values
 from yugen.runtime.runner import Overloaded
-from yugen.runtime.runtime import Runtime
+from yugen.server.calls import change
 from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_json
 from yugen.server.runs import Runs
 from yugen.server.yugen import Backend, NotServing
@@ -42,6 +41,8 @@ class DeploymentApi:
         """What to mount at the root of an origin, before the routes of `HttpApi`."""
         return [
             Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
+            Route("/api/export/request/zip", self._endpoints.make(_request_export)),
+            Route("/api/export/zip/{ts:int}", self._endpoints.make(_send_export, "GET")),
             # Not among the requests under way, of which there may be only so many: these wait.
             Route("/api/stream_function_logs", Endpoint(self._stream_runs)),
         ]
@@ -67,29 +68,29 @@ class DeploymentApi:
         return Response(json.dumps({"entries": entries, "newCursor": self._runs.newest}), media_type="application/json")
 
 
-async def change(runtime: Runtime, path: str, **args: Any) -> Any:
-    """What one of Yugen's own mutations gives.
-
-    Raises:
-        HttpError: it refuses.
-    """
-    try:
-        encoded = values.canonical(args)
-    except values.InvalidValue as error:
-        raise HttpError(400, error.code, str(error)) from None
-    answer = (await runtime.mutate(path, encoded, public=False)).answer
-    if answer.failure is not None:
-        code, _, text = answer.failure.detail.partition(": ")
-        raise HttpError(400, code, text)
-    assert answer.value is not None
-    return values.loads(answer.value)
-
-
 async def _update_environment(request: Request, backend: Backend) -> Response:
     await admin_of(request, backend.callers)
     changes = (await read_json(request)).get("changes")
     await change(backend.runtime, "_system/environment:update", changes=changes)
     return Response(b"{}", media_type="application/json")
+
+
+async def _request_export(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    await backend.exports.request(include_storage=request.query_params.get("includeStorage") == "true")
+    return Response(b"{}", media_type="application/json")
+
+
+async def _send_export(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    ts = request.path_params["ts"]
+    archive = backend.exports.find(ts)
+    if archive is None:
+        # Not 404, upon which the convex command line asks again for half a minute.
+        raise HttpError(400, "ExportNotFound", f"There is no export of {ts}; it may have been replaced by newer ones.")
+    # Not the `filename` of FileResponse, for the command line takes quotes for a part of the name.
+    headers = {"Content-Disposition": f"attachment; filename=snapshot_{ts}.zip"}
+    return FileResponse(archive, media_type="application/zip", headers=headers)
 
 
 def _cursor(request: Request) -> float:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from yugen import values
 from yugen.runtime.runner import Overloaded
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.calls import CallRefused
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
@@ -52,6 +53,8 @@ class Endpoint:
             return await self._answer(request)
         except HttpError as error:
             return error_response(error.status, error.code, str(error))
+        except CallRefused as error:
+            return error_response(400, error.code, str(error))
         except NotServing as error:
             return error_response(503, "NotServing", str(error))
         except Overloaded as error:

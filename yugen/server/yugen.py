@@ -18,6 +18,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
+from yugen.server.exports import Exports
 from yugen.server.limits import ServerLimits
 from yugen.server.logs import LoggedRunner
 from yugen.server.runs import Runs
@@ -46,10 +47,18 @@ class Backend:
     Attributes:
         runtime: the engine.
         callers: checks who a client says it is.
+        exports: makes archives of the data.
     """
 
     runtime: Runtime
     callers: Callers
+    exports: Exports
+
+    async def close(self) -> None:
+        """Gives up what is under way and lets go of the data."""
+        await self.callers.close()
+        await self.exports.close()
+        await self.runtime.close()
 
 
 class Yugen:
@@ -99,9 +108,7 @@ class Yugen:
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
-            secret = AdminKey(self.data / "admin_key").derive("cursors")
-            setup = Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
-            self._nursery = Nursery(setup)
+            self._nursery = Nursery(self._setup)
 
     async def start(self) -> None:
         """Loads the app and opens its data. Does nothing when it has started.
@@ -213,7 +220,9 @@ class Yugen:
         runtime = Runtime(SqliteStore(self._database), runner)
         try:
             await runtime.start()
-            self._backend = Backend(runtime, self._callers(pool.info.providers))
+            exports = Exports(runtime, self._setup.deployment)
+            await exports.start()
+            self._backend = Backend(runtime, self._callers(pool.info.providers), exports)
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
@@ -232,11 +241,15 @@ class Yugen:
         backend, self._backend = self._backend, None
         await self.disconnect_all(reason)
         if backend is not None:
-            await backend.callers.close()
-            await backend.runtime.close()
+            await backend.close()
 
     def _cannot(self, error: BaseException) -> None:
         self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
+
+    @property
+    def _setup(self) -> Setup:
+        secret = AdminKey(self.data / "admin_key").derive("cursors")
+        return Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
 
     @property
     def _database(self) -> Path:

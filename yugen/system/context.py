@@ -36,15 +36,25 @@ class SystemMutationCtx(MutationCtx):
     deployment: Deployment
 
 
-def system_query(handler: Callable[..., Awaitable[R]], *, long: bool = False) -> Query[..., R]:
-    """Declares a query of Yugen's own, which may be one that takes long; its path is in `yugen.system.functions`."""
-    query: Query[..., R] = Query(handler, public=False, name=None)
-    query.long = long
+def system_query(handler: Callable[..., Awaitable[R]]) -> Query[..., R]:
+    """Declares a query of Yugen's own; its path is in `yugen.system.functions`."""
+    return Query(handler, public=False, name=None)
+
+
+def system_mutation(handler: Callable[..., Awaitable[R]]) -> Mutation[..., R]:
+    """Declares a mutation of Yugen's own; its path is in `yugen.system.functions`."""
+    return Mutation(handler, public=False, name=None)
+
+
+def long_query(handler: Callable[..., Awaitable[R]]) -> Query[..., R]:
+    """Declares a query of Yugen's own that may take as long as an action."""
+    query = system_query(handler)
+    query.long = True
     return query
 
 
-def system_mutation(handler: Callable[..., Awaitable[R]], *, long: bool = False) -> Mutation[..., R]:
-    """Declares a mutation of Yugen's own, as `system_query` does a query."""
-    mutation: Mutation[..., R] = Mutation(handler, public=False, name=None)
-    mutation.long = long
+def long_mutation(handler: Callable[..., Awaitable[R]]) -> Mutation[..., R]:
+    """Declares a mutation of Yugen's own that may take as long as an action."""
+    mutation = system_mutation(handler)
+    mutation.long = True
     return mutation

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from yugen.storage.interface import Timestamp
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -17,3 +19,12 @@ class Deployment:
 
     url: str
     folder: Path
+
+    @property
+    def exports(self) -> Path:
+        """Where the archives of exports are, and what is left of those that were not finished."""
+        return self.folder / "exports"
+
+    def archive(self, ts: Timestamp) -> Path:
+        """Where the archive of the documents at a timestamp is."""
+        return self.exports / f"{ts}.zip"

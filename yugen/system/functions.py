@@ -11,7 +11,7 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, data, environment, modules
+from yugen.system import address, data, environment, exports, modules
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -20,6 +20,11 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/queryEnvironmentVariables:get": environment.get,
     "_system/cli/convexUrl:cloudUrl": address.cloud_url,
     "_system/cli/modules:apiSpec": modules.api_spec,
+    "_system/cli/exports:getLatest": exports.get_latest,
+    "_system/exports:request": exports.request,
+    "_system/exports:write": exports.write,
+    "_system/exports:finish": exports.finish,
+    "_system/exports:recover": exports.recover,
     "_system/environment:update": environment.update,
 }
 

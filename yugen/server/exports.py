@@ -1,0 +1,102 @@
+"""Making exports beside everything else: a worker writes them, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from yugen import values
+from yugen.runtime.runner import Overloaded
+from yugen.runtime.runtime import Runtime
+from yugen.server.calls import CallRefused, change
+from yugen.storage.interface import StorageError, Timestamp
+from yugen.system.deployment import Deployment
+from yugen.values import Int64, Value
+
+logger = logging.getLogger(__name__)
+
+
+class Exports:
+    """The exports of a deployment.
+
+    Args:
+        runtime: runs the functions that make them.
+        deployment: where they are.
+    """
+
+    def __init__(self, runtime: Runtime, deployment: Deployment) -> None:
+        self._runtime = runtime
+        self._deployment = deployment
+        self._busy = False
+        self._making: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Clears away what an earlier server has left unfinished."""
+        await self._keep(await change(self._runtime, "_system/exports:recover"))
+
+    async def request(self, *, include_storage: bool) -> None:
+        """Begins an export of what is committed now.
+
+        Raises:
+            CallRefused: one is being made already.
+        """
+        if self._busy:
+            raise CallRefused("ExportInProgress", "An export is being made already; wait for it.")
+        self._busy = True
+        try:
+            ts = self._runtime.ts
+            form = {"format": "zip", "include_storage": include_storage}
+            await change(self._runtime, "_system/exports:request", start_ts=Int64(ts), form=form)
+        except BaseException:
+            self._busy = False
+            raise
+        self._making = asyncio.get_running_loop().create_task(self._make(ts))
+        self._making.add_done_callback(self._made)
+
+    def find(self, ts: Timestamp) -> Path | None:
+        """The archive of a timestamp, if it is complete and still kept."""
+        file = self._deployment.archive(ts)
+        return file if file.is_file() else None
+
+    async def close(self) -> None:
+        """Gives up what is being made."""
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait([self._making])
+
+    async def _make(self, ts: Timestamp) -> None:
+        try:
+            size = await self._write(ts)
+            await self._keep(await change(self._runtime, "_system/exports:finish", start_ts=Int64(ts), size=size))
+        except Exception as error:
+            logger.error("the export of %d has failed: %s", ts, error)
+
+    def _made(self, making: asyncio.Task[None]) -> None:
+        self._busy = False
+
+    async def _write(self, ts: Timestamp) -> Value:
+        """The bytes of the archive, once it is written; None if it could not be."""
+        args = values.canonical({"start_ts": Int64(ts)})
+        try:
+            answer = await self._runtime.query_at("_system/exports:write", args, None, ts, public=False, any_age=True)
+        except (Overloaded, StorageError) as error:
+            logger.error("the export of %d has failed: %s", ts, error)
+            return None
+        if answer.failure is not None:
+            logger.error("the export of %d has failed: %s", ts, answer.failure.detail)
+            return None
+        assert answer.value is not None
+        return values.loads(answer.value)
+
+    async def _keep(self, timestamps: Iterable[Timestamp]) -> None:
+        """Removes every file but the archives of these timestamps."""
+        kept = {self._deployment.archive(ts) for ts in timestamps}
+        await asyncio.to_thread(_remove_others, self._deployment.exports, kept)
+
+
+def _remove_others(folder: Path, kept: set[Path]) -> None:
+    if folder.is_dir():
+        for file in set(folder.iterdir()) - kept:
+            file.unlink(missing_ok=True)
