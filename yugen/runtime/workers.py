@@ -10,7 +10,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from itertools import islice
 from typing import Generic, TypeVar, cast
 
 from yugen.catalog import Catalog
@@ -45,6 +44,7 @@ class Worker(asyncio.Protocol, ABC):
         self._pid = pid
         self._unpacker = Unpacker()
         self._frames: list[bytes] = []
+        self._catalog: Catalog | None = None
         self._tables_known = 0
         self._environment_known: Mapping[str, str] | None = None
         self._loop = asyncio.get_running_loop()
@@ -91,10 +91,12 @@ class Worker(asyncio.Protocol, ABC):
         if self._environment_known is not catalog.environment:
             self._environment_known = catalog.environment
             self.send(("environment", dict(catalog.environment)))
-        if self._tables_known < len(catalog):
-            for table in islice(catalog, self._tables_known, None):
+        if self._catalog is not catalog:
+            self._catalog, self._tables_known = catalog, 0
+        if self._tables_known < len(catalog.history):
+            for table in catalog.history[self._tables_known :]:
                 self.send(("table", table_to_data(table)))
-            self._tables_known = len(catalog)
+            self._tables_known = len(catalog.history)
 
     def kill(self) -> None:
         """Ends the process at once; `lost` follows."""

@@ -32,9 +32,16 @@ def request_key(session: str, request: int) -> bytes:
 
 
 def written_keys(commit: Commit) -> list[bytes]:
-    """Every key whose readers a commit concerns, in order: each document's own and its index keys, old and new."""
+    """Every key whose readers a commit concerns, in order: each document's own and its index keys, old and new.
+
+    A document that stays as it is concerns only those who read the places it comes to or goes from: when an index is
+    built, nobody.
+    """
     touched: set[bytes] = set()
     for change in commit.changes:
+        if change.before == change.after:
+            touched.update(set(change.keys_before) ^ set(change.keys_after))
+            continue
         touched.add(change.key)
         touched.update(change.keys_before, change.keys_after)
     if commit.request is not None:
