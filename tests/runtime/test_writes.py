@@ -23,10 +23,15 @@ def test_overlap_is_a_key_in_an_interval(pairs: list[Interval], written: set[byt
 
 
 def test_a_commit_writes_its_documents_and_their_entries_old_and_new() -> None:
-    change = Change(b"d", b"{}", b"{}", (b"old", b"same"), (b"new", b"same"))
+    change = Change(b"d", b"{}", b"[]", (b"old", b"same"), (b"new", b"same"))
     record = RequestRecord("s", 1, b"", b"")
     assert written_keys(Commit(1, (change,))) == [b"d", b"new", b"old", b"same"]
     assert request_key("s", 1) in written_keys(Commit(1, (), record))
+
+
+def test_a_document_that_stays_as_it_is_concerns_only_the_readers_of_where_it_comes_and_goes() -> None:
+    change = Change(b"d", b"{}", b"{}", (b"old", b"same"), (b"new", b"same"))
+    assert written_keys(Commit(1, (change,))) == [b"new", b"old"]
 
 
 def test_requests_have_keys_of_their_own() -> None:

@@ -39,7 +39,7 @@ def written_keys(commit: Commit) -> list[bytes]:
     """
     touched: set[bytes] = set()
     for change in commit.changes:
-        if change.before == change.after:
+        if change.before is not None and change.before == change.after:
             touched.update(set(change.keys_before) ^ set(change.keys_after))
             continue
         touched.add(change.key)
