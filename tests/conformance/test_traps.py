@@ -232,6 +232,15 @@ async def test_trap_26_numbers_have_a_point_for_the_python_http_client(server: S
     assert [str(number) for number in numbers[5:]] == ["nan", "inf", "-0.0"]
 
 
+@either_client
+async def test_trap_30_half_of_a_character_ends_one_call_and_not_the_client(client: str, server: Server) -> None:
+    *failed, end = await play("half", client, server.url)
+    assert len(failed) == 3
+    for call in failed:
+        assert "surrogate" in call["message"]
+    assert end == {"length": 1, "connections": 1}
+
+
 @pytest.mark.parametrize("end", ["/", "//"])
 async def test_trap_35_an_address_may_end_in_slashes(end: str, server: Server, admin_key: str) -> None:
     url = server.url + end

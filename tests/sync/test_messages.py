@@ -131,7 +131,38 @@ class TestClientMessages:
     def test_trap_7_unknown_types_are_for_the_session_to_pass_over(self) -> None:
         assert parse('{"type": "Subscribe"}') is None
 
-    @pytest.mark.parametrize("text", ["", "{", "nope", "NaN", '{"type": "\\ud800"}', "[" * 100_000, '{"a": 1e999}'])
+    def test_trap_30_halves_of_characters_in_arguments_are_for_their_decoder(self) -> None:
+        args = {"body": "\ud83d", "\ude00": ["\ude00"]}
+        for message in (MUTATION, ACTION):
+            call = parse(json.dumps({**message, "args": [args]}))
+            assert isinstance(call, Mutation | Action)
+            assert call.args == args
+        modify = parse(json.dumps({**MODIFY, "modifications": [{**ADD, "args": [args]}]}))
+        assert isinstance(modify, ModifyQuerySet)
+        assert isinstance(modify.modifications[0], AddQuery)
+        assert modify.modifications[0].args == args
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {**CONNECT, "lastCloseReason": "\ud800"},
+            {**MUTATION, "udfPath": "\ud800"},
+            {**ACTION, "componentPath": "\ud800"},
+            {**MODIFY, "modifications": [{**ADD, "journal": "\ud800"}]},
+            {**USER, "value": "\ud800"},
+        ],
+    )
+    def test_halves_of_characters_anywhere_else_are_no_text(self, message: dict[str, Any]) -> None:
+        with pytest.raises(ProtocolError, match=r"not valid JSON|must be a string"):
+            parse(json.dumps(message))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "{", "nope", "NaN", '{"type": "\\ud800"}', "[" * 100_000, '{"a": 1e999}'),
+            json.dumps({**MUTATION, "args": [{"body": float("nan")}]}),
+        ],
+    )
     def test_text_that_is_not_json(self, text: str) -> None:
         with pytest.raises(ProtocolError, match=r"^InvalidJson: The message is not valid JSON: .+"):
             parse(text)

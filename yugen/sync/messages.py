@@ -6,6 +6,7 @@ messages (protocol, 2.4) are put together as bytes around results that are encod
 
 from __future__ import annotations
 
+import json
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ RequestId: TypeAlias = int
 U32_MAX: Final = (1 << 32) - 1
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_CALLS: Final = ("ModifyQuerySet", "Mutation", "Action")
 _SHOWN_MAX: Final = 40
 
 
@@ -159,12 +162,31 @@ def parse(text: str) -> ClientMessage | None:
     try:
         message = parse_json(text)
     except InvalidValue as error:
-        raise ProtocolError("InvalidJson", f"The message is {error}.") from None
+        message = _call_with_halves(text)
+        if message is None:
+            raise ProtocolError("InvalidJson", f"The message is {error}.") from None
     if not isinstance(message, dict):
         raise ProtocolError("InvalidMessage", f"A message must be an object; {_found(message)}.")
     kind = _Fields(message, "message").string("type")
     read = _READERS.get(kind)
     return read(_Fields(message, kind)) if read else None
+
+
+def _call_with_halves(text: str) -> dict[str, Any] | None:
+    """A call in whose arguments are halves of surrogate pairs, for the decoder of these to refuse; None if it is none.
+
+    JavaScript may cut a string in the middle of a character, and its client sends that like any other. A FatalError
+    would be the end of it, where only one call is wrong (protocol, trap 30).
+    """
+    try:
+        message = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and message.get("type") in _CALLS else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 class _Missing:
@@ -188,13 +210,13 @@ class _Fields:
 
     def string(self, name: str) -> str:
         value = self._get(name)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or _HALF.search(value):
             raise self.wrong(name, "a string")
         return value
 
     def optional_string(self, name: str) -> str | None:
         value = self._fields.get(name)
-        if value is not None and not isinstance(value, str):
+        if value is not None and (not isinstance(value, str) or _HALF.search(value)):
             raise self.wrong(name, "a string or null")
         return value
 
