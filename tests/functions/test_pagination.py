@@ -165,14 +165,14 @@ async def test_the_last_page_takes_in_what_comes_after_it(runtime: Runtime) -> N
     assert (ranks(again), again["isDone"], again["continueCursor"]) == ([1, 2, 3], True, last["continueCursor"])
 
 
-async def test_an_end_cursor_fixes_the_end_and_wins_over_the_journal(runtime: Runtime) -> None:
+async def test_trap_40_an_end_cursor_fixes_the_end_and_wins_over_the_journal(runtime: Runtime) -> None:
     await put(runtime, *range(6))
     long, short = await page(runtime, 4), await page(runtime, 2)
     fixed = await page(runtime, 1, options={"endCursor": short["continueCursor"]}, journal=long["journal"])
     assert (ranks(fixed), fixed["continueCursor"], fixed["isDone"]) == ([0, 1], short["continueCursor"], False)
 
 
-async def test_a_page_splits_into_two_that_make_it_up(runtime: Runtime) -> None:
+async def test_trap_40_a_page_splits_into_two_that_make_it_up(runtime: Runtime) -> None:
     await put(runtime, *range(9))
     whole = await page(runtime, 9)
     assert whole["pageStatus"] is None
@@ -180,7 +180,39 @@ async def test_a_page_splits_into_two_that_make_it_up(runtime: Runtime) -> None:
     right = await page(runtime, 9, whole["splitCursor"], options={"endCursor": whole["continueCursor"]})
     assert ranks(left) + ranks(right) == list(range(9))
     assert 4 <= len(ranks(left)) <= 5
-    assert (await page(runtime, 2))["splitCursor"] is None
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_trap_38_the_cursor_at_the_end_is_a_string(runtime: Runtime, order: str) -> None:
+    for documents in range(3):
+        last = await page(runtime, 5, order=order)
+        assert last["isDone"]
+        assert isinstance(last["continueCursor"], str)
+        assert last["continueCursor"] == (await page(runtime, 5, last["continueCursor"], order=order))["continueCursor"]
+        await put(runtime, documents)
+
+
+async def test_trap_39_the_same_place_has_the_same_cursor(tmp_path: Path) -> None:
+    store, app = MemoryStore(), write_app(tmp_path, f=APP)
+    results: list[Any] = []
+    for _ in range(2):
+        async with engine(store, app) as runtime:
+            if not results:
+                await put(runtime, *range(9))
+            await put(runtime, 100)  # beyond the page
+            first = await page(runtime, 5)
+            results += [first, await page(runtime, 7, options={"endCursor": first["continueCursor"]})]
+    assert results == [results[0]] * 4
+
+
+async def test_trap_40_a_page_that_cannot_be_split_has_no_cursor_to_split_at(runtime: Runtime) -> None:
+    for rows in range(3):
+        whole = await page(runtime, 9)
+        assert (len(whole["page"]), whole["splitCursor"]) == (rows, None)
+        fixed = await page(runtime, 1, options={"endCursor": whole["continueCursor"]})
+        assert (len(fixed["page"]), fixed["splitCursor"]) == (rows, None)
+        await put(runtime, rows)
+    assert (await page(runtime, 9))["splitCursor"] is not None
 
 
 async def test_filtered_pages_are_as_long_as_was_asked_for(runtime: Runtime) -> None:

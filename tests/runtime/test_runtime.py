@@ -153,7 +153,7 @@ async def test_internal_functions_are_for_administrators_and_other_functions(cou
 
 
 @STORES
-async def test_a_request_sent_again_gets_the_same_answer_and_happens_once(
+async def test_trap_17_a_request_sent_again_gets_the_same_answer_and_happens_once(
     kind: str, tmp_path: Path, counters: Path
 ) -> None:
     store, request = new_store(kind, tmp_path), Request("session", 3)
@@ -173,7 +173,7 @@ async def test_a_request_sent_again_gets_the_same_answer_and_happens_once(
 
 @STORES
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_request_on_many_connections_at_once_happens_once(
+async def test_trap_17_a_request_on_many_connections_at_once_happens_once(
     kind: str, seed: int, tmp_path: Path, counters: Path
 ) -> None:
     async with engine(new_store(kind, tmp_path, interleaving(seed)), counters) as runtime:

@@ -34,6 +34,8 @@ SECONDS_MAX = 20.0
 """How long a test waits for anything. What is right comes within milliseconds."""
 
 NOTES = """
+    from typing import Any
+
     from yugen import (
         ActionCtx, Document, Index, Int64, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, YugenError,
         action, internal_query, mutation, query,
@@ -88,6 +90,11 @@ NOTES = """
 
 
     @mutation
+    async def rest(ctx: MutationCtx) -> None:
+        pass
+
+
+    @mutation
     async def refuse(ctx: MutationCtx, book: str) -> None:
         raise YugenError({"code": "full", "book": book})
 
@@ -101,6 +108,11 @@ NOTES = """
     @query
     async def odd(ctx: QueryCtx) -> dict[str, object]:
         return {"big": Int64(42), "raw": b"\\x00\\x01", "not": float("nan"), "whole": 3}
+
+
+    @query
+    async def echo(ctx: QueryCtx, value: Any) -> Any:
+        return value
 
 
     @action

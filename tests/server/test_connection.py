@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -60,6 +61,65 @@ async def test_each_response_comes_before_what_the_mutation_did(tmp_path: Path, 
         assert answered == sorted(answered)
 
 
+async def test_trap_34_messages_go_out_one_by_one(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = notes.client(COUNT)
+    send = client.send
+    under_way: list[bytes] = []
+
+    async def slow_send(text: bytes) -> None:
+        assert not under_way
+        under_way.append(text)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        under_way.clear()
+        await send(text)
+
+    monkeypatch.setattr(client, "send", slow_send)
+    await client.values()
+    answered = shown = 0
+    for _ in range(30):
+        client.mutate("notes:add", book="a", text="x")
+        client.act("notes:odd")
+        client.mutate("notes:crash")
+    while shown < 30 or answered < 90:
+        message = await client.hear("MutationResponse", "ActionResponse", "Transition")
+        answered += message["type"] != "Transition"
+        for modification in message.get("modifications", ()):
+            shown = modification["value"]
+    assert shown == await ask(notes.runtime, "notes:count", book="a")
+
+
+async def test_trap_14_each_success_has_a_timestamp(notes: Bench) -> None:
+    session = {"sessionId": "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11"}
+    times = []
+    for _ in range(2):  # for the first time, and again
+        client = notes.client(connect=False)
+        client.connect(**session)
+        client.mutate("notes:add", book="a", text="x")
+        client.mutate("notes:rest")
+        responses: dict[int, int] = {}
+        while len(responses) < 2:
+            message = await client.hear("MutationResponse", "Transition")
+            if message["type"] == "MutationResponse":
+                responses[message["requestId"]] = ts(message["ts"])
+        times.append(responses)
+        client.leave()
+    assert times[0] == times[1]
+    assert times[0][0] < times[0][1]
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_trap_28_arguments_that_python_takes_for_equal_are_not(notes: Bench) -> None:
+    one = {"$integer": "AQAAAAAAAAA="}
+    given = [True, 1.0, one, "1", [True], [1.0], {"a": True}, {"a": one}]
+    client = notes.client(*((number, "notes:echo", {"value": value}) for number, value in enumerate([*given, 1, [1]])))
+    values = await client.values()
+    assert [json.dumps(values[number]) for number in range(len(given))] == [json.dumps(value) for value in given]
+    assert (values[8], values[9]) == (1.0, [1.0])
+    # A number is one number, however a client writes it.
+    assert notes.probe.runs["notes:echo"] == len(given)
+
+
 async def test_one_write_is_one_execution_however_many_subscribe(notes: Bench) -> None:
     clients = [notes.client(COUNT) for _ in range(100)]
     for client in clients:
@@ -101,7 +161,7 @@ async def test_an_action_is_answered(notes: Bench) -> None:
     assert response["result"] == 1
 
 
-async def test_a_mutation_sent_again_is_answered_as_before(notes: Bench) -> None:
+async def test_trap_17_a_mutation_sent_again_is_answered_as_before(notes: Bench) -> None:
     session = {"type": "Connect", "sessionId": "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11", "connectionCount": 0}
     call = {"type": "Mutation", "requestId": 0, "udfPath": "notes:add", "args": [{"book": "a", "text": "x"}]}
     responses = []
@@ -166,7 +226,7 @@ async def test_few_queries_of_a_connection_run_at_once(notes: Bench) -> None:
         ("notes:crash", {}, "the tea is cold"),
     ],
 )
-async def test_a_call_that_fails_is_answered_and_nothing_else_happens(
+async def test_trap_18_a_call_that_fails_is_answered_and_nothing_else_happens(
     notes: Bench, path: str, args: dict[str, Any], error: str
 ) -> None:
     client, neighbour = notes.client(COUNT), notes.client(COUNT)
@@ -210,7 +270,7 @@ async def test_the_data_of_an_error_reaches_the_client(notes: Bench) -> None:
         ("[" * 100_000, 1008),
         ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [' + "[" * 900 + "]" * 900 + "]}", 1008),
         ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [{"x": NaN}]}', 1008),
-        ('{"type": "Mutation", "requestId": 0, "udfPath": "a", "args": [{"x": "\\ud800"}]}', 1008),
+        ('{"type": "Mutation", "requestId": 0, "udfPath": "\\ud800", "args": [{}]}', 1008),
         ('{"type": "ModifyQuerySet", "baseVersion": 7, "newVersion": 8, "modifications": []}', 1008),
         (b"\x00", 1003),
     ],
@@ -235,6 +295,33 @@ async def test_deep_arguments_are_an_error_of_the_call(notes: Bench) -> None:
         deep = [deep]
     client.mutate("notes:add", book="a", text=deep)
     assert "nested" in (await client.response())["result"]
+
+
+async def test_trap_30_what_a_correct_client_may_send_is_never_fatal(notes: Bench) -> None:
+    client = notes.client(connect=False)
+    add = {"type": "Add", "queryId": 0, "udfPath": "notes:echo", "args": [{"value": "half of a \ud83d"}]}
+    query_set = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add], "priority": 1}
+    client.say(query_set)
+    assert "half of a surrogate pair" in (await client.values())[0]
+    removed_and_added = [{"type": "Remove", "queryId": 0}, {**add, "queryId": 1, "args": {"value": 1}, "journal": None}]
+    client.say({**query_set, "baseVersion": 1, "newVersion": 2, "modifications": removed_and_added})
+    assert await client.values() == {0: None, 1: 1.0}
+    client.connect(clientTs=1.5, maxObservedTimestamp=None, connectionCount=7)
+    client.say({"type": "Event", "eventType": "NetworkRecoveryReconnect", "event": {"timeSavedMs": 1}})
+    client.say({**query_set, "baseVersion": 2, "newVersion": 3, "modifications": []})
+    assert await client.values() == {}
+    for path in ("notes:none", "..:os", "notes", "", "a" * 5000):
+        client.mutate(path)
+        client.act(path)
+    client.mutate("notes:add", book="\udc00", text="x")
+    client.act("notes:post", book="a", text="x" * (17 << 20))
+    client.say({"type": "Action", "requestId": 90, "udfPath": "notes:odd", "args": {"\ud800": 1}})
+    client.say({"type": "Mutation", "requestId": 91, "udfPath": "notes:add", "args": [{"$": 1, "é": {"$set": []}}]})
+    failed = 0
+    while failed < 14:
+        message = await client.hear("MutationResponse", "ActionResponse", "Transition")
+        failed += not message.get("success", True)
+    assert not client.closed.done()
 
 
 async def test_messages_of_the_future_are_passed_over(notes: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -340,7 +427,7 @@ async def test_a_ping_waits_for_silence(notes: Bench) -> None:
         (ZeroDivisionError("a bug"), (1011, "InternalServerError"), logging.ERROR),
     ],
 )
-async def test_a_fault_ends_the_connection_so_that_the_client_tries_again(
+async def test_trap_18_a_fault_ends_the_connection_so_that_the_client_tries_again(
     notes: Bench,
     caplog: pytest.LogCaptureFixture,
     call: str,

@@ -25,6 +25,7 @@ from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocke
 from yugen.server import listen
 from yugen.server.listen import Server
 from yugen.server.yugen import Yugen
+from yugen.sync.session import PING_SECONDS
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 FIN, RSV1 = 0x80, 0x40
@@ -326,6 +327,38 @@ async def test_a_body_that_is_too_large_is_answered(site: Site) -> None:
         response = await client.post(f"http://{site.url}/api/query", content=b" " * 18_000_000, headers=headers)
     assert response.status_code == 413
     assert response.json()["code"] == "RequestTooLarge"
+
+
+async def test_trap_29_a_ping_is_a_message(site: Site) -> None:
+    client = await RawSocket.open(site)
+    client.frame(FIN | TEXT, b'{"type": "Action", "requestId": 0, "udfPath": "notes:none", "args": [{}]}')
+    await client.received()
+    LoopTime().forward(PING_SECONDS)
+    assert await client.received() == (TEXT, b'{"type":"Ping"}')
+    client.abort()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("call", ["query", "mutation", "action"])
+async def test_trap_33_no_close_waits_for_what_still_runs(site: Site, call: str, refused: bool) -> None:
+    add = {"type": "Add", "queryId": 0, "udfPath": "notes:count", "args": [{"book": "a"}]}
+    note = {"requestId": 0, "args": [{"book": "a", "text": "x"}]}
+    message = {
+        "query": {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]},
+        "mutation": {"type": "Mutation", "udfPath": "notes:add", **note},
+        "action": {"type": "Action", "udfPath": "notes:post", **note},
+    }[call]
+    site.notes.probe.gate.clear()
+    client = await RawSocket.open(site)
+    client.frame(FIN | TEXT, json.dumps(message).encode())
+    async with asyncio.timeout(SECONDS_MAX):
+        await site.notes.probe.entered.wait()
+    if refused:
+        client.frame(FIN | TEXT, b'{"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": "eyJ"}')
+    else:
+        client.frame(FIN | CLOSE, struct.pack("!H", 1000))
+    assert await client.closed() == 1000
+    site.notes.probe.gate.set()
 
 
 async def test_stopping_says_goodbye(site: Site) -> None:

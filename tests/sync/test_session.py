@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -300,6 +300,14 @@ class TestTrapsOfVersions:
         driver.send({"type": "Novelty"}, {"type": "Event", "event": None}, modify(0))
         assert driver.session.unknown_messages == 1
         assert driver.begin(10).query_set == 1
+
+    def test_trap_28_results_that_python_takes_for_equal_are_not(self, driver: Driver) -> None:
+        results = ["1.0", "true", '{"$integer":"AQAAAAAAAAA="}', '"1"', "[1.0]", "[true]"]
+        driver.subscribed(q0=results[0])
+        for ts, result in enumerate(results[1:], 11):
+            driver.session.invalidate(0)
+            (transition,) = driver.update(ts, {0: value(result)})
+            assert json.dumps(changes(transition)[0], separators=(",", ":")) == result
 
     def test_time_does_not_go_back_even_behind_an_update_that_sent_nothing(self, driver: Driver) -> None:
         driver.subscribed(q0="0.0")
@@ -709,6 +717,33 @@ class TestMisuse:
         assert driver.session.take_work() == []
         assert driver.session.begin_update(11) is None
         assert driver.session.deadline() is None
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            lambda driver: driver.send(*(action(n) for n in range(3))),
+            lambda driver: driver.send(*(mutation(n) for n in range(3))),
+            lambda driver: driver.send(modify(1, *(add(n) for n in range(1, 4)))),
+            lambda driver: driver.send(modify(1, add(1, text="x" * 1000))),
+            lambda driver: driver.send(authenticate(0), *({"type": "Event"} for _ in range(3))),
+            lambda driver: (driver.send(authenticate(0)), driver.session.token_rejected("No.")),
+            lambda driver: (
+                driver.send(authenticate(0)),
+                driver.session.token_accepted("ada", expires=1.0),
+                driver.session.handle_deadline(now=100.0),
+            ),
+            lambda driver: driver.session.receive(b"\x00"),
+            lambda driver: driver.session.close(1011, "InternalServerError"),
+        ],
+    )
+    def test_trap_30_what_another_connection_may_cure_is_not_fatal(self, trouble: Callable[[Driver], object]) -> None:
+        limits = SessionLimits(
+            waiting_mutations=2, running_actions=2, subscriptions=3, held_messages=2, subscription_bytes=900
+        )
+        driver = Driver(limits).subscribed(q0="0.0")
+        trouble(driver)
+        assert "FatalError" not in driver.types()
+        assert driver.session.close_requested() is not None
 
     def test_newer_versions_may_skip_numbers(self, driver: Driver) -> None:
         driver.send(modify(0, add(0), new_version=5), modify(5, add(1)))
