@@ -164,10 +164,10 @@ async def visit(
 
 async def runs(server: Server, function: str, since: int) -> int:
     """How often a query has run since the log had so many lines."""
-    mark = time.time()
+    marked = len(server.lines)
     async with AsyncClient(server.url) as client:
-        await client.query("notes:mark", {"number": mark})
-    await server.printed("query notes:mark ran", since=since)
+        await client.query("notes:mark", {"number": time.time()})
+    await server.printed("query notes:mark ran", since=marked)
     return sum(f"query {function} ran" in line for line in server.lines[since:])
 
 
@@ -194,7 +194,8 @@ async def test_becoming_somebody_else(browser: Browser, server: Server, issuer: 
     await opened.shows("bob")
     await opened.page.evaluate("write('of bob')")
     await opened.shows("bob", "of bob")
-    assert await opened.users() == ["bea", None, "bob"]
+    # In between it is nobody's, unless the next token is there so soon that nothing is sent for nobody.
+    assert await opened.users() in (["bea", None, "bob"], ["bea", "bob"])
     assert await opened.gates() == ["loading", "in", "loading", "in"]
     # Faster than the client and the server can follow.
     await opened.page.evaluate("""async () => {
