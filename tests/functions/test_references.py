@@ -233,7 +233,7 @@ def test_a_reference_says_what_can_become_of_it() -> None:
     with pytest.raises(SchemaError, match="cannot become null"):
 
         class One(Document, table="one"):
-            other: Id[One] = Ref("set_null")  # type: ignore[name-defined]
+            other: Id[One] = Ref("set_null")
 
     with pytest.raises(SchemaError, match="Ref is for an id"):
 

@@ -8,7 +8,7 @@ import pytest
 
 from yugen.intervals import point
 from yugen.runtime.commit import BATCH_MAX, Committer, Conflict, Proposal
-from yugen.runtime.writes import request_key
+from yugen.runtime.writes import Written, request_key
 from yugen.storage.interface import Change, Commit, Decide, RequestRecord, StorageError
 from yugen.storage.memory import MemoryStore
 
@@ -42,7 +42,7 @@ class Bench:
         self.said: list[Any] = []
         self.committer = Committer(self.store, 0, clock=clock, published=self._published)
 
-    def _published(self, commits: Sequence[Commit]) -> None:
+    def _published(self, commits: Sequence[Written]) -> None:
         self.said.append(("published", [commit.ts for commit in commits]))
 
     def propose(
@@ -205,7 +205,7 @@ async def test_an_owner_that_fails_to_listen_hurts_only_itself() -> None:
 
 
 async def test_when_publishing_breaks_nobody_waits_for_ever(caplog: pytest.LogCaptureFixture) -> None:
-    def published(commits: Sequence[Commit]) -> None:
+    def published(commits: Sequence[Written]) -> None:
         raise AssertionError("broken")
 
     store = MemoryStore()

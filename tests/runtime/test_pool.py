@@ -430,10 +430,12 @@ async def test_actions_end_at_their_limit_by_name(tmp_path: Path) -> None:
         waits, blocks = await asyncio.gather(
             runtime.act("f:waits", encoded()), runtime.act("f:blocks", encoded(file=str(pipe)))
         )
-        assert failure_in(waits).startswith(
-            f"TimeLimitExceeded: f:waits {LIMIT}"
-        ) or "ActionLost: f:waits" in failure_in(waits)
-        assert failure_in(blocks).startswith(f"TimeLimitExceeded: f:blocks {LIMIT}")
+        # The process that holds out is killed for the first of them that is overdue; the other may not be by then.
+        ends = {name: failure_in(answer) for name, answer in (("waits", waits), ("blocks", blocks))}
+        limited = [ends[name].startswith(f"TimeLimitExceeded: f:{name} {LIMIT}") for name in ends]
+        lost = [ends[name].startswith(f"ActionLost: f:{name} was stopped with the process it ran in") for name in ends]
+        assert any(limited)
+        assert all(one or other for one, other in zip(limited, lost, strict=True))
         assert await act(runtime, "f:counts", name="x") == 1
 
 

@@ -9,6 +9,7 @@ from yugen.identity import Identity
 from yugen.intervals import Interval, point
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
+from yugen.runtime.writes import Written
 from yugen.storage.interface import Change, Commit
 
 A, B = QueryKey("a:a", b"{}"), QueryKey("b:b", b"{}")
@@ -40,7 +41,7 @@ class Bench:
         return Outcome(answer, tuple(self.reads(key)), reads_identity=self.personal)
 
     def write(self, ts: int, *keys: QueryKey) -> None:
-        self.queries.publish(Commit(ts, tuple(Change(key.path.encode(), None, b"{}") for key in keys)))
+        self.queries.publish(Written(Commit(ts, tuple(Change(key.path.encode(), None, b"{}") for key in keys))))
 
     def subscribe(self, key: QueryKey, name: str = "", caller: Identity | None = None) -> Callable[[], None]:
         return self.queries.subscribe(key, caller, lambda: self.told.append(name or key.path))
@@ -254,7 +255,7 @@ async def test_nothing_is_left_when_all_have_unsubscribed_and_all_has_ended() ->
         stop()
         stop()  # harmless
     assert bench.queries.statistics()["subscribed"] == 0
-    bench.queries.publish(Commit(20, (Change(b"x", None, b"{}"),)))
+    bench.queries.publish(Written(Commit(20, (Change(b"x", None, b"{}"),))))
     assert bench.told == []
     assert bench.queries.statistics() == {"kept": 0, "subscribed": 0, "running": 0, "intervals": 0}
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from yugen.guards import GuardedRead
 from yugen.intervals import Interval
+from yugen.runtime.causes import Cause
 from yugen.runtime.writes import RecentWrites, Written
-from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
+from yugen.storage.interface import Change, Commit, Origin, RequestRecord, Store, Timestamp
 
 BATCH_MAX = 256
 """Proposals in one append; bounds how long the first of them waits for the others."""
@@ -23,7 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 class Conflict(Exception):
-    """Something that the transaction read has been written since; run it again."""
+    """Something that the transaction read has been written since; run it again.
+
+    Args:
+        cause: why; None if that is not known any more.
+    """
+
+    def __init__(self, cause: Cause | None = None) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Proposal:
     changes: tuple[Change, ...]
     request: RequestRecord | None = None
     guarded: tuple[GuardedRead, ...] = ()
+    origin: Origin | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +87,7 @@ class Committer:
         newest: Timestamp,
         *,
         clock: Callable[[], int],
-        published: Callable[[Sequence[Commit]], None],
+        published: Callable[[Sequence[Written]], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -135,13 +145,13 @@ class Committer:
                 waiting.fail(RuntimeError("committing has stopped."))
 
     async def _append(self, batch: list[_Waiting]) -> None:
-        arrived: list[Commit] = []
-        decided: list[Commit | None] = []
+        arrived: list[Written] = []
+        decided: list[Written | Conflict] = []
 
         def decide(news: Sequence[Commit], newest: Timestamp) -> list[Commit]:
-            arrived.extend(news)
+            arrived.extend(map(Written, news))
             decided[:] = self._decide([waiting.proposal for waiting in batch], arrived, newest)
-            return [commit for commit in decided if commit is not None]
+            return [each.commit for each in decided if isinstance(each, Written)]
 
         try:
             await self._store.append(decide)
@@ -149,38 +159,40 @@ class Committer:
             decided.clear()
             for waiting in batch:
                 waiting.fail(error)
-        for waiting, commit in zip(batch, decided, strict=False):
-            if commit is None:
-                waiting.fail(Conflict())
+        for waiting, outcome in zip(batch, decided, strict=False):
+            if isinstance(outcome, Conflict):
+                waiting.fail(outcome)
             else:
-                waiting.succeed(commit.ts)
-        commits = [*arrived, *(commit for commit in decided if commit is not None)]
-        for commit in commits:
-            self._window.add(commit)
-        if commits:
-            self._published(commits)
+                waiting.succeed(outcome.ts)
+        published = [*arrived, *(outcome for outcome in decided if isinstance(outcome, Written))]
+        for written in published:
+            self._window.add(written)
+        if published:
+            self._published(published)
 
     def _decide(
-        self, proposals: Sequence[Proposal], arrived: Sequence[Commit], newest: Timestamp
-    ) -> list[Commit | None]:
-        """The commit of each proposal, or None where it conflicts. Runs on the store's thread and changes nothing."""
+        self, proposals: Sequence[Proposal], arrived: Sequence[Written], newest: Timestamp
+    ) -> list[Written | Conflict]:
+        """What each proposal writes, or what it conflicts with. Runs on the store's thread and changes nothing."""
         # What is decided here is not in the window before it is durable: a failed append leaves no trace.
-        unpublished = [Written(commit) for commit in arrived]
-        decided: list[Commit | None] = []
+        unpublished = list(arrived)
+        decided: list[Written | Conflict] = []
         for proposal in proposals:
-            if self._conflicts(proposal, unpublished):
-                decided.append(None)
+            conflict = self._conflict(proposal, unpublished)
+            if conflict is not None:
+                decided.append(conflict)
                 continue
             newest = max(newest + 1, self._clock())
-            commit = Commit(newest, proposal.changes, proposal.request)
-            unpublished.append(Written(commit))
-            decided.append(commit)
+            written = Written(Commit(newest, proposal.changes, proposal.request, proposal.origin))
+            unpublished.append(written)
+            decided.append(written)
         return decided
 
-    def _conflicts(self, proposal: Proposal, unpublished: Sequence[Written]) -> bool:
+    def _conflict(self, proposal: Proposal, unpublished: Sequence[Written]) -> Conflict | None:
         reads, guarded = proposal.reads, proposal.guarded
         try:
-            published = self._window.first_overlap(reads, proposal.snapshot_ts, guarded)
+            found = self._window.first_overlap(reads, proposal.snapshot_ts, guarded)
         except LookupError:
-            return True  # who proposed it has stopped waiting, and holds its snapshot no more
-        return published is not None or any(written.touches(reads, guarded) for written in unpublished)
+            return Conflict()  # who proposed it has stopped waiting, and holds its snapshot no more
+        found = found or next((written for written in unpublished if written.touches(reads, guarded)), None)
+        return None if found is None else Conflict(Cause.of(found, found.first_change(reads, guarded)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,10 +19,11 @@ from dataclasses import dataclass, field
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
+from yugen.runtime.causes import Cause, Causes, Rerun, arguments_shown
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
-from yugen.runtime.writes import RecentWrites
-from yugen.storage.interface import Commit, Timestamp
+from yugen.runtime.writes import RecentWrites, Written
+from yugen.storage.interface import Timestamp
 
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Size of the answers kept for queries that nobody subscribes to."""
@@ -84,14 +86,16 @@ class _Result:
 class _Slot:
     """The place of one answer: of a caller's own, or of the one that everyone gets.
 
-    `result` starts as None, becomes the newest answer, and stays when a commit ends its span. `running` is the
-    execution under way, if any. `listeners` are the caller's; everyone's slot has none of its own and tells them all.
+    `result` starts as None, becomes the newest answer, and stays when a commit ends its span; `cause` is then that
+    commit, until the query has run again. `running` is the execution under way, if any. `listeners` are the caller's;
+    everyone's slot has none of its own and tells them all.
     """
 
     query: _Query
     caller: Identity | None = None
     listeners: dict[object, Listener] = field(default_factory=dict)
     result: _Result | None = None
+    cause: Cause | None = None
     running: asyncio.Task[_Result] | None = None
 
 
@@ -136,6 +140,9 @@ class Queries:
         execute: runs a query for a caller at a timestamp.
         newest: the newest published timestamp.
         cached_bytes_max: size of the answers kept for queries that nobody subscribes to.
+
+    Attributes:
+        causes: why queries ran again.
     """
 
     def __init__(
@@ -152,6 +159,7 @@ class Queries:
         self._idle_bytes = 0
         self._index: IntervalIndex[_Slot] = IntervalIndex()
         self._window = RecentWrites(newest)
+        self.causes = Causes()
 
     async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
         """The answer for a caller at a timestamp that has been published, and is the newest or is being held.
@@ -206,9 +214,9 @@ class Queries:
 
         return unsubscribe
 
-    def publish(self, commit: Commit) -> None:
+    def publish(self, written: Written) -> None:
         """Takes in a commit: ends the answers it overlaps and tells their listeners."""
-        written = self._window.add(commit)
+        self._window.add(written)
         ended = []
         # First all of them, then word of it: a listener finds everything in order, whatever it does.
         for slot in self._index.readers(written.keys):
@@ -216,7 +224,8 @@ class Queries:
             assert result is not None
             if not result.guarded or written.touches(result.reads, result.guarded):
                 self._index.remove(slot, result.intervals)
-                result.end = commit.ts
+                result.end = written.ts
+                slot.cause = Cause.of(written, written.first_change(result.reads, result.guarded))
                 ended.append(slot)
         for slot in ended:
             self._tell(slot)
@@ -240,11 +249,26 @@ class Queries:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
-        query = slot.query
+        query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
+        slot.cause = None
         with self.holding(ts):
             try:
                 outcome = await self._execute(query.key, caller, ts)
-                end = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
+                ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
+                end = None if ending is None else ending.ts
+                if cause is not None:
+                    self.causes.add(
+                        Rerun(
+                            query.key.path,
+                            arguments_shown(query.key.args),
+                            ts,
+                            cause,
+                            (time.perf_counter() - began) * 1000,
+                            len(outcome.reads) + len(outcome.guarded),
+                            query.listening,
+                            before is None or before.answer != outcome.answer,
+                        )
+                    )
                 result = _Result(
                     outcome.answer,
                     outcome.reads,

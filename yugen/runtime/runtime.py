@@ -21,14 +21,15 @@ from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.identity import Identity
 from yugen.intervals import point
 from yugen.keys import table_of
+from yugen.runtime.causes import Loss
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.deploy import deploy
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
-from yugen.runtime.writes import request_key
-from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
+from yugen.runtime.writes import Written, request_key
+from yugen.storage.interface import Change, RequestRecord, Store, Timestamp
 
 ATTEMPTS_MAX = 16
 """How often a mutation runs before its conflicts are reported."""
@@ -60,9 +61,12 @@ class Request:
         return hashlib.sha256(f"{self.session}|{self.number}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
-    """A mutation that a caller waits for; `answered` is told of its answer before others hear of its effects."""
+    """A mutation that a caller waits for; `answered` is told of its answer before others hear of its effects.
+
+    `losses` is how often it has run in vain.
+    """
 
     path: str
     args: bytes
@@ -71,6 +75,7 @@ class _Call:
     request: Request | None
     request_id: str
     answered: Answered
+    losses: int = 0
 
     @property
     def digest(self) -> bytes:
@@ -345,12 +350,16 @@ class Runtime:
                 record = RequestRecord(session, number, call.digest, answer.value, answer.log_lines)
                 # That there was no record is something this attempt has read: of two that race, one conflicts.
                 reads = (point(request_key(session, number)), *reads)
-            proposal = Proposal(ts, reads, outcome.changes, record, outcome.guarded)
+            proposal = Proposal(ts, reads, outcome.changes, record, outcome.guarded, (run.path, call.request_id))
             # The documents it inserts have times that follow its own, a step each.
             self._last_now = max(self._last_now, run.now + len(outcome.changes) * 2 * math.ulp(run.now))
             try:
                 ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
-            except Conflict:
+            except Conflict as conflict:
+                call.losses += 1
+                self.queries.causes.add(
+                    Loss(run.path, call.request_id, proposal.snapshot_ts, conflict.cause, call.losses)
+                )
                 return None
             return MutationAnswer(answer, ts)
 
@@ -374,9 +383,9 @@ class Runtime:
             await self._committer.commit(Proposal(ts, (), ()))
         return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
 
-    def _published(self, commits: Sequence[Commit]) -> None:
-        for commit in commits:
-            for change in commit.changes:
+    def _published(self, commits: Sequence[Written]) -> None:
+        for written in commits:
+            for change in written.commit.changes:
                 match table_of(change.key):
                     case TABLES.number if change.after is not None:
                         document = _fields(change.after)
@@ -386,8 +395,8 @@ class Runtime:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
         self._remember_past()
         self.ts = commits[-1].ts
-        for commit in commits:
-            self.queries.publish(commit)
+        for written in commits:
+            self.queries.publish(written)
 
     def _remember_past(self) -> None:
         """Notes what is the newest timestamp up to now, from time to time."""

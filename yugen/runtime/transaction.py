@@ -98,8 +98,14 @@ class Transaction:
         self._random_bytes = random_bytes
         self._before: dict[bytes, Laid] = {}
 
-    async def table(self, name: str, *, create: bool = False) -> TableSpec | None:
-        """The table of this name. When there is none, it is created, or its absence counts as read."""
+    async def table(self, name: str, *, create: bool = False, number: int | None = None) -> TableSpec | None:
+        """The table of this name. When there is none, it is created, or its absence counts as read.
+
+        Args:
+            name: its name.
+            create: whether to create it.
+            number: the number to give it if no other table has that; by default, the next one.
+        """
         known = self.catalog.named(name)
         if known is not None:
             return known
@@ -109,9 +115,10 @@ class Transaction:
             return TableSpec(name, int(_field(found[0].value, "number")))
         if not create:
             return None
-        start, end = bounds.interval(keys.index_prefix(TABLES.number, 3), [], None)
-        last = await self.rows(start, end, reverse=True).take(1)
-        number = int(_field(last[0].value, "number")) + 1 if last else FIRST_USER_TABLE
+        if number is None or await self.numbered(number) is not None:
+            start, end = bounds.interval(keys.index_prefix(TABLES.number, 3), [], None)
+            last = await self.rows(start, end, reverse=True).take(1)
+            number = int(_field(last[0].value, "number")) + 1 if last else FIRST_USER_TABLE
         await self.insert(TABLES, {"name": name, "number": float(number)})
         return TableSpec(name, number)
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
 
-from yugen.guards import Guard, GuardedRead, matters
+from yugen.guards import GuardedRead, matters
 from yugen.intervals import Interval
 from yugen.keys import INTERNAL_SIZE, document_key
-from yugen.storage.interface import Commit, Timestamp
+from yugen.storage.interface import Change, Commit, Timestamp
 
 _REQUESTS_TABLE = 0
 """No table has this number, so that the keys of requests stand apart from those of documents."""
@@ -68,16 +68,19 @@ class Written:
     """What one commit wrote, to be held against what was read.
 
     Attributes:
-        ts: the timestamp of the commit.
+        commit: the commit.
+        ts: its timestamp.
+        origin: who made it.
         keys: every key whose readers it concerns, in order.
     """
 
-    __slots__ = ("_changes", "keys", "ts")
+    __slots__ = ("commit", "keys", "origin", "ts")
 
     def __init__(self, commit: Commit) -> None:
+        self.commit = commit
         self.ts = commit.ts
+        self.origin = commit.origin
         self.keys = written_keys(commit)
-        self._changes = commit.changes
 
     def touches(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> bool:
         """Whether it makes a difference to someone who has read these intervals, disjoint and in order.
@@ -86,24 +89,27 @@ class Written:
             reads: intervals of which everything matters.
             guarded: intervals of which it does not.
         """
-        return overlap(reads, self.keys) or any(self._matters(interval, guard) for interval, guard in guarded)
+        return overlap(reads, self.keys) or any(self._mattering(each) is not None for each in guarded)
 
-    def _matters(self, interval: Interval, guard: Guard) -> bool:
-        start, end = interval
+    def first_change(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> Change | None:
+        """The first change that makes a difference to such a reader; None if it is no document that does."""
+        if not guarded and len(self.commit.changes) == 1:
+            return self.commit.changes[0]
+        for change in self.commit.changes:
+            if overlap(reads, sorted({change.key, *change.keys_before, *change.keys_after})):
+                return change
+        return next(filter(None, map(self._mattering, guarded)), None)
+
+    def _mattering(self, read: GuardedRead) -> Change | None:
+        (start, end), guard = read
         place = bisect_left(self.keys, start)
         if place == len(self.keys) or self.keys[place] >= end:
-            return False
-        return any(
-            matters(
-                guard,
-                interval,
-                change.before,
-                change.after,
-                (change.key, *change.keys_before),
-                (change.key, *change.keys_after),
-            )
-            for change in self._changes
-        )
+            return None
+        for change in self.commit.changes:
+            before, after = (change.key, *change.keys_before), (change.key, *change.keys_after)
+            if matters(guard, (start, end), change.before, change.after, before, after):
+                return change
+        return None
 
 
 class RecentWrites:
@@ -138,20 +144,18 @@ class RecentWrites:
         finally:
             del self._held[token]
 
-    def add(self, commit: Commit) -> Written:
-        """Takes in a commit newer than all before it and returns what it wrote."""
-        assert commit.ts > (self._commits[-1].ts if self._commits else self.floor)
-        written = Written(commit)
+    def add(self, written: Written) -> None:
+        """Takes in a commit newer than all before it."""
+        assert written.ts > (self._commits[-1].ts if self._commits else self.floor)
         self._commits.append(written)
-        self.floor = max(self.floor, min(self._held.values(), default=commit.ts))
+        self.floor = max(self.floor, min(self._held.values(), default=written.ts))
         while self._commits and self._commits[0].ts <= self.floor:
             self._commits.popleft()
-        return written
 
     def first_overlap(
         self, reads: Sequence[Interval], after: Timestamp, guarded: Sequence[GuardedRead] = ()
-    ) -> Timestamp | None:
-        """The timestamp of the first commit later than `after` that wrote something that was read, or None.
+    ) -> Written | None:
+        """The first commit later than `after` that wrote something that was read, or None.
 
         Args:
             reads: disjoint intervals in order.
@@ -166,7 +170,7 @@ class RecentWrites:
         for place in range(first, len(self._commits)):
             written = self._commits[place]
             if written.touches(reads, guarded):
-                return written.ts
+                return written
         return None
 
     def _check_known(self, after: Timestamp) -> None:

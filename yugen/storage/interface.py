@@ -16,7 +16,7 @@ ever suspending.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from yugen.totals import Total
@@ -55,13 +55,21 @@ class RequestRecord:
     log_lines: tuple[str, ...] = ()
 
 
+Origin = tuple[str, str]
+"""Who made a commit: the path of a function, and the request id of its call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A transaction's effects at its timestamp: all of them take place, or none."""
+    """A transaction's effects at its timestamp: all of them take place, or none.
+
+    `origin` is known only where the commit was made; stores do not keep it.
+    """
 
     ts: Timestamp
     changes: tuple[Change, ...]
     request: RequestRecord | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
