@@ -153,7 +153,11 @@ def symlink(name: str, mode: int = stat.S_IFLNK) -> ZipInfo:
         ([("_tables/documents.jsonl", b'{"name": "users"}')], "_tables/documents.jsonl: row 1 is not of the form"),
         (
             [("_tables/documents.jsonl", b'{"name": "a", "id": 1}\n{"name": "a", "id": 2}')],
-            "row 2 gives a a second number",
+            "row 2 names the table a or the number 2 again",
+        ),
+        (
+            [("_tables/documents.jsonl", b'{"name": "a", "id": 1}\n{"name": "b", "id": 1}')],
+            "row 2 names the table b or the number 1 again",
         ),
     ],
 )

@@ -188,14 +188,17 @@ class _Archive:
     def _numbers(self, entry: ZipInfo | None) -> dict[str, int]:
         """The numbers of tables by name, which `_tables` lists."""
         numbers: dict[str, int] = {}
+        taken: set[float] = set()
         if entry is None:
             return numbers
         with _explained(entry.filename), self._open(entry) as content:
             for row, fields in json_lines(content):
                 match fields:
                     case {"name": str(name), "id": int() | float() as number} if number == int(number):
-                        if numbers.setdefault(name, int(number)) != int(number):
-                            raise InvalidRow(row, f"gives {name[:100]} a second number.")
+                        if name in numbers or number in taken:
+                            raise InvalidRow(row, f"names the table {name[:100]} or the number {int(number)} again.")
+                        taken.add(number)
+                        numbers[name] = int(number)
                     case _:
                         raise InvalidRow(row, 'is not of the form {"name": "users", "id": 10001}.')
         return numbers

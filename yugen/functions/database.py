@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from yugen import bounds, ids, keys
-from yugen.catalog import FIRST_USER_TABLE, TableSpec
+from yugen.catalog import FIRST_USER_TABLE, Catalog, TableSpec
 from yugen.functions.faults import BrokenReference, DocumentInvalid, DocumentNotFound, TableNotFound
 from yugen.functions.pagination import Pages
 from yugen.functions.references import Referrer
@@ -302,6 +302,34 @@ class SystemDatabase(DatabaseWriter):
         """The name of the table of an id."""
         found = await self._locate(id)
         return found and found[0].name
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tables that are known, without those that this transaction has created."""
+        return self._transaction.catalog
+
+    async def table(self, name: str, *, number: int | None = None) -> TableSpec:
+        """The table of this name, created if there is none: under this number, if no other table has that."""
+        table = await self._transaction.table(name, create=True, number=number)
+        assert table is not None
+        return table
+
+    async def has(self, table: TableSpec, internal: bytes) -> bool:
+        """Whether there is a document with this internal id."""
+        return await self._transaction.get(keys.document_key(table.number, internal)) is not None
+
+    async def add(self, table: TableSpec, fields: dict[str, Any]) -> str:
+        """Adds a document of checked wire values, which may bring its creation time along; returns its id."""
+        return await self._transaction.insert(table, fields)
+
+    async def put(self, table: TableSpec, internal: bytes, document: dict[str, Any] | None) -> None:
+        """Gives a document this whole content of checked wire values, or deletes it. No reference is looked at.
+
+        Raises:
+            InvalidValue: the document breaks a limit of documents.
+            UniqueError: another document has its values in a unique index.
+        """
+        await self._transaction.write(table, internal, document)
 
     async def pages(self, table: str) -> AsyncIterator[list[dict[str, Any]]]:
         """All documents of a table in the order of their ids, many at a time."""

@@ -25,6 +25,11 @@ class Deployment:
         """Where the archives of exports are, and what is left of those that were not finished."""
         return self.folder / "exports"
 
+    @property
+    def imports(self) -> Path:
+        """Where files to be imported are."""
+        return self.folder / "imports"
+
     def archive(self, ts: Timestamp) -> Path:
         """Where the archive of the documents at a timestamp is."""
         return self.exports / f"{ts}.zip"

@@ -6,12 +6,13 @@ Most have the paths of the functions that the convex command line calls.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
 
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, data, environment, exports, modules
+from yugen.system import address, data, environment, exports, imports, modules
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -25,11 +26,26 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/exports:write": exports.write,
     "_system/exports:finish": exports.finish,
     "_system/exports:recover": exports.recover,
+    "_system/cli/queryImport:default": imports.query_import,
+    "_system/cli/queryImport:list": imports.list_imports,
+    "_system/imports:begin": imports.begin,
+    "_system/imports:check": imports.check,
+    "_system/imports:checked": imports.checked,
+    "_system/imports:confirm": imports.confirm,
+    "_system/imports:perform": imports.perform,
+    "_system/imports:fail": imports.fail,
+    "_system/imports:cancel": imports.cancel,
+    "_system/imports:recover": imports.recover,
+    "_system/imports:files": imports.files,
     "_system/environment:update": environment.update,
 }
 
 
 def with_system_functions(app: App) -> App:
     """The app with Yugen's own functions beside its own."""
-    system = {path: Registered(path, function, Signature(path, function)) for path, function in FUNCTIONS.items()}
-    return replace(app, functions={**app.functions, **system})
+    return replace(app, functions={**app.functions, **_registered()})
+
+
+@cache
+def _registered() -> dict[str, Registered]:
+    return {path: Registered(path, function, Signature(path, function)) for path, function in FUNCTIONS.items()}
