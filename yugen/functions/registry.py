@@ -111,10 +111,15 @@ def describe(app: App) -> AppInfo:
     )
 
 
-def load(folder: Path) -> App:
+def load(folder: Path, *, fresh: bool = True) -> App:
     """Imports every module of the app package at `folder` and collects what they define.
 
-    The folder above it becomes importable. A package of the same name that was loaded before is loaded anew.
+    The folder above it becomes importable.
+
+    Args:
+        folder: the folder of the package.
+        fresh: whether a package of the same name that was loaded before is loaded anew. Without this, its functions and
+            classes stay the objects that others have imported.
 
     Raises:
         AppError: there is no such folder, a module does not import, two functions or tables share a name, or
@@ -125,7 +130,7 @@ def load(folder: Path) -> App:
         raise AppError(f"There is no app at {folder}; give the folder that holds its modules.")
     if not folder.name.isidentifier():
         raise AppError(f"The folder {folder.name!r} cannot be imported as a package; rename it to a Python identifier.")
-    _make_importable(folder)
+    _make_importable(folder, fresh=fresh)
     functions: dict[str, Registered] = {}
     documents: dict[str, type[Document]] = {}
     providers: tuple[Provider, ...] = ()
@@ -158,10 +163,16 @@ def load(folder: Path) -> App:
     return App(folder, functions, documents, providers, strict, paths)
 
 
-def _make_importable(folder: Path) -> None:
-    """Puts the folder above first on the import path, and forgets modules of a package with this name."""
-    for name in [name for name in sys.modules if name == folder.name or name.startswith(f"{folder.name}.")]:
-        del sys.modules[name]
+def _make_importable(folder: Path, *, fresh: bool) -> None:
+    """Puts the folder above first on the import path, and forgets modules of a package with this name.
+
+    Those of another package with this name are forgotten in any case.
+    """
+    package = sys.modules.get(folder.name)
+    here = package is not None and str(folder) in list(getattr(package, "__path__", ()))
+    if fresh or not here:
+        for name in [name for name in sys.modules if name == folder.name or name.startswith(f"{folder.name}.")]:
+            del sys.modules[name]
     above = str(folder.parent)
     sys.path[:] = [above, *(entry for entry in sys.path if entry != above)]
     importlib.invalidate_caches()

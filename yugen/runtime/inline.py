@@ -30,6 +30,9 @@ class InlineRunner:
         development: whether the text of errors goes to callers.
         deployment: what Yugen's own functions know of where it runs; data beside the app, by default.
         limits: what its functions may use; how long they run is not limited here.
+
+    Attributes:
+        app: the app with Yugen's own functions.
     """
 
     def __init__(
@@ -42,8 +45,8 @@ class InlineRunner:
         deployment: Deployment | None = None,
         limits: RunLimits | None = None,
     ) -> None:
-        self._app = with_system_functions(app)
-        self.info = describe(self._app)
+        self.app = with_system_functions(app)
+        self.info = describe(self.app)
         self._store = store
         self._secret = secret
         self._development = development
@@ -52,7 +55,7 @@ class InlineRunner:
 
     async def start(self, catalog: Catalog) -> None:
         self._executor = Executor(
-            self._app,
+            self.app,
             catalog,
             secret=self._secret,
             development=self._development,

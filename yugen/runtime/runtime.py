@@ -103,6 +103,7 @@ class Runtime:
         store: the database; the runtime opens and closes it.
         runner: where functions run; the runtime starts and closes it.
         clock: nanoseconds since the epoch.
+        random_bytes: gives that many random bytes; runs and ids are made from them.
 
     Attributes:
         ts: the newest timestamp at which everything can be answered.
@@ -112,12 +113,20 @@ class Runtime:
 
     queries: Queries
 
-    def __init__(self, store: Store, runner: Runner, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.ts: Timestamp = 0
         self.catalog = Catalog()
         self._store = store
         self._runner = runner
         self._clock = clock
+        self._random_bytes = random_bytes
         self._committer: Committer | None = None
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
         # loses to many of these keeps them out while it runs.
@@ -137,7 +146,7 @@ class Runtime:
         """
         newest = await self._store.open()
         self.catalog, self.ts = await deploy(
-            self._store, newest, self._runner.info, clock=self._clock, random_bytes=os.urandom
+            self._store, newest, self._runner.info, clock=self._clock, random_bytes=self._random_bytes
         )
         await self._runner.start(self.catalog)
         self._past.append((self._clock(), self.ts))
@@ -319,7 +328,9 @@ class Runtime:
             return _refused(error, request_id)
         info = self._runner.info.functions.get(path)
         long = info is not None and info.long
-        return Run(kind, path, args, public, ts, self._now(), os.urandom(16), request_id, identity, journal, long)
+        return Run(
+            kind, path, args, public, ts, self._now(), self._random_bytes(16), request_id, identity, journal, long
+        )
 
     def _now(self) -> float:
         """The time of a run in milliseconds: later than that of any other, and than all documents that are there."""

@@ -1,0 +1,390 @@
+"""Tests for apps: the real engine in memory, on the test's own event loop, with a clock that the test moves.
+
+```python
+from yugen.testing import TestApp
+
+async def test_sending() -> None:
+    async with TestApp("app") as t:
+        ada = t.as_user(subject="ada", name="Ada")
+        await ada.mutation(messages.send, body="hi")
+        assert [m.body for m in await t.query(messages.list_messages)] == ["hi"]
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+
+from yugen import values
+from yugen.catalog import Catalog
+from yugen.errors import YugenError
+from yugen.functions.arguments import Signature
+from yugen.functions.context import MutationCtx, by_name
+from yugen.functions.declare import Action, Function, Mutation, Query
+from yugen.functions.info import AppInfo, Kind
+from yugen.functions.names import canonical_path
+from yugen.functions.registry import App, Registered, load
+from yugen.identity import Identity
+from yugen.runtime.inline import InlineRunner
+from yugen.runtime.limits import RunLimits
+from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.queries import QueryKey
+from yugen.runtime.run import Run
+from yugen.runtime.runner import CallBack
+from yugen.runtime.runtime import Runtime
+from yugen.storage.memory import MemoryStore
+
+__all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""What time it is in a test that does not say otherwise."""
+
+_PAUSES_MAX: Final = 4
+_RUN = "testing:run"
+
+
+class FunctionFailed(Exception):
+    """A function failed with an error other than a `YugenError`; the text is what a developer's client would see."""
+
+
+class Caller:
+    """Calls functions as somebody."""
+
+    def __init__(self, app: TestApp, identity: Identity | None) -> None:
+        self._app = app
+        self.identity = identity
+
+    @overload
+    async def query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def query(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def query(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """The result of a query now, as its annotation has it. Internal functions can be called too.
+
+        Raises:
+            YugenError: the function raised one.
+            FunctionFailed: it failed otherwise.
+        """
+        registered, given = self._app._call("query", reference, args, kwargs)
+        return self._app._result(
+            registered, await self._app.runtime.query(registered.path, given, self.identity, public=False)
+        )
+
+    @overload
+    async def mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def mutation(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def mutation(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a mutation; otherwise as `query`."""
+        registered, given = self._app._call("mutation", reference, args, kwargs)
+        answer = await self._app.runtime.mutate(registered.path, given, self.identity, public=False)
+        return self._app._result(registered, answer.answer)
+
+    @overload
+    async def action(self, reference: Action[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def action(self, reference: str, /, **kwargs: Any) -> Any: ...
+    async def action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Runs an action; otherwise as `query`."""
+        registered, given = self._app._call("action", reference, args, kwargs)
+        return self._app._result(
+            registered, await self._app.runtime.act(registered.path, given, self.identity, public=False)
+        )
+
+    async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:
+        """Subscribes to a query, as a client would."""
+        registered, given = self._app._call("query", reference, (), kwargs)
+        watch = Watch(self._app, registered, self._app.runtime.query_key(registered.path, given, public=False), self)
+        await watch._catch_up()
+        return watch
+
+    @asynccontextmanager
+    async def assert_reruns(
+        self,
+        reference: Query[..., Any] | str,
+        /,
+        *,
+        at_most: int | None = None,
+        exactly: int | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Watch]:
+        """Checks how often a subscribed query runs again for what happens in the block.
+
+        Args:
+            reference: the query.
+            at_most: how often it may run again.
+            exactly: how often it must.
+            kwargs: its arguments.
+
+        Raises:
+            AssertionError: it did otherwise; the text says which writes made it run.
+        """
+        watch = await self.watch(reference, **kwargs)
+        before = watch.runs
+        yield watch
+        await self._app.settle()
+        reruns = watch.runs - before
+        if (at_most is not None and reruns > at_most) or (exactly is not None and reruns != exactly):
+            wanted = f"at most {at_most}" if exactly is None else f"exactly {exactly}"
+            raise AssertionError(
+                f"{watch.path} ran again {reruns} times, {wanted} expected:{self._app._reasons(watch.path, reruns)}"
+            )
+
+
+class TestApp(Caller):
+    """An app, running in memory.
+
+    Args:
+        app: the app package, or its folder.
+        now: what time it is.
+        seed: of the dice, of ids, and of the order in which what goes on at the same time takes its turns.
+        environment: the environment variables.
+        limits: what functions may use.
+
+    Attributes:
+        runtime: the engine.
+    """
+
+    __test__ = False  # pytest collects classes by this name
+
+    def __init__(
+        self,
+        app: str | Path | ModuleType,
+        *,
+        now: datetime = START,
+        seed: int = 0,
+        environment: Mapping[str, str] | None = None,
+        limits: RunLimits | None = None,
+    ) -> None:
+        super().__init__(self, None)
+        self._loaded = _load(_folder(app))
+        self._now_ns = int(now.timestamp() * 1_000_000_000)
+        self._environment = environment or {}
+        dice = random.Random(seed)
+        # The store lets others run before each of its answers, or does not: another seed is another interleaving.
+        turns = random.Random(dice.random())
+
+        async def pause() -> None:
+            for _ in range(turns.randrange(_PAUSES_MAX) if seed else 0):
+                await asyncio.sleep(0)
+
+        store = MemoryStore(pause)
+        # The functions of a test are added to a copy; the app itself is loaded once for all tests.
+        self._functions = dict(self._loaded.functions)
+        self._loaded = replace(self._loaded, functions=self._functions)
+        self._runner = _Counting(InlineRunner(self._loaded, store, secret=bytes(32), limits=limits))
+        self.runtime = Runtime(store, self._runner, clock=lambda: self._now_ns, random_bytes=dice.randbytes)
+        self._watches: list[Watch] = []
+
+    async def __aenter__(self) -> Self:
+        await self.runtime.start()
+        if self._environment:
+            changes = [{"name": name, "value": value} for name, value in self._environment.items()]
+            await self.mutation("_system/environment:update", changes=changes)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for watch in self._watches:
+            watch.close()
+        await self.runtime.close()
+
+    @property
+    def now(self) -> datetime:
+        """What time it is."""
+        return datetime.fromtimestamp(self._now_ns / 1_000_000_000, UTC)
+
+    async def advance(self, duration: timedelta | None = None, /, **units: float) -> None:
+        """Moves the clock: `await t.advance(days=3)`, or by a `timedelta`."""
+        duration = timedelta(**units) if duration is None else duration
+        self._now_ns += int(duration / timedelta(microseconds=1)) * 1000
+        await self.settle()
+
+    def as_user(self, *, subject: str, issuer: str = "https://test", **claims: Any) -> Caller:
+        """Somebody who is signed in, with these claims."""
+        return Caller(self, Identity.of(issuer, subject, claims))
+
+    async def run(self, body: Callable[[MutationCtx], Awaitable[R]], /) -> R:
+        """Runs a function of the test in a transaction, to prepare or to look at documents."""
+        results: list[R] = []
+
+        async def handler(ctx: MutationCtx) -> None:
+            results.append(await body(ctx))
+
+        function: Mutation[[], None] = Mutation(handler, public=False, name="run")
+        self._runner.add(Registered(_RUN, function, Signature(_RUN, function)))
+        answer = (await self.runtime.mutate(_RUN, b"{}", public=False)).answer
+        _raise(answer)
+        return results[-1]
+
+    async def settle(self) -> None:
+        """Waits until everyone who watches a query has its newest result."""
+        while any(watch._stale for watch in self._watches):
+            for watch in self._watches:
+                await watch._catch_up()
+
+    def _call(
+        self, kind: Kind, reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Registered, bytes]:
+        path = canonical_path(reference) if isinstance(reference, str) else self._loaded.path_of(reference)
+        registered = self._runner.find(path)
+        encoded = registered.signature.encode_arguments(by_name(reference, args, kwargs), self.runtime.catalog)
+        return registered, values.canonical(values.loads(encoded))
+
+    def _result(self, registered: Registered, answer: Answer) -> Any:
+        _raise(answer)
+        assert answer.value is not None
+        return registered.signature.decode_result(answer.value, self.runtime.catalog)
+
+    def _reasons(self, path: str, count: int) -> str:
+        reruns = self.runtime.queries.causes.to_json(self.runtime.catalog, function=path, limit=count)
+        return "".join(f"\n  {_reason(rerun['because'])}" for rerun in reversed(reruns))
+
+
+class Watch:
+    """A subscription to a query.
+
+    Attributes:
+        path: the function.
+    """
+
+    def __init__(self, app: TestApp, registered: Registered, key: QueryKey, caller: Caller) -> None:
+        self.path = registered.path
+        self._app = app
+        self._registered = registered
+        self._key = key
+        self._identity = caller.identity
+        self._stale = True
+        self._answer: Answer | None = None
+        self._end = app.runtime.queries.subscribe(key, self._identity, self._invalidate)
+        app._watches.append(self)
+
+    @property
+    def runs(self) -> int:
+        """How often the query has run, for whomever."""
+        return self._app._runner.runs[self._key.path, self._key.args]
+
+    async def value(self) -> Any:
+        """The newest result.
+
+        Raises:
+            YugenError: the function raised one.
+            FunctionFailed: it failed otherwise.
+        """
+        await self._catch_up()
+        assert self._answer is not None
+        return self._app._result(self._registered, self._answer)
+
+    def close(self) -> None:
+        """Ends the subscription."""
+        self._end()
+
+    def _invalidate(self) -> None:
+        self._stale = True
+
+    async def _catch_up(self) -> None:
+        while self._stale:
+            self._stale = False
+            runtime = self._app.runtime
+            self._answer = await runtime.queries.at(self._key, self._identity, runtime.ts)
+
+
+async def explore(
+    app: str | Path | ModuleType,
+    scenario: Callable[[TestApp], Awaitable[None]],
+    *,
+    seeds: Iterable[int] = range(1, 101),
+    **options: Any,
+) -> None:
+    """Plays a scenario again and again, each time with what goes on at the same time in another order.
+
+    A scenario calls functions side by side, with `asyncio.gather`, and asserts what must hold in whatever order they
+    took their turns. So it finds the races between an app's own mutations, when an action or a client makes a decision
+    on what may have changed by the time it acts on it.
+
+    Args:
+        app: the app package, or its folder.
+        scenario: is given a fresh app each time.
+        seeds: one for each order.
+        options: as of `TestApp`.
+
+    Raises:
+        BaseException: whatever the scenario raised, with a note that says by which seed it can be played again.
+    """
+    for seed in seeds:
+        async with TestApp(app, seed=seed, **options) as t:
+            try:
+                await scenario(t)
+            except BaseException as error:
+                error.add_note(f"The order of seed {seed}: play it again with TestApp(..., seed={seed}).")
+                raise
+
+
+class _Counting:
+    """A runner that counts runs by function and arguments."""
+
+    def __init__(self, runner: InlineRunner) -> None:
+        self._runner = runner
+        self.runs: Counter[tuple[str, bytes]] = Counter()
+
+    @property
+    def info(self) -> AppInfo:
+        return self._runner.info
+
+    def find(self, path: str) -> Registered:
+        return self._runner.app.find(path, public=False)
+
+    def add(self, registered: Registered) -> None:
+        """Adds a function, or puts it in the place of another."""
+        functions: Any = self._runner.app.functions
+        functions[registered.path] = registered
+
+    async def start(self, catalog: Catalog) -> None:
+        await self._runner.start(catalog)
+
+    async def transact(self, run: Run) -> Outcome:
+        self.runs[run.path, run.args] += 1
+        return await self._runner.transact(run)
+
+    async def act(self, run: Run, call: CallBack) -> Answer:
+        return await self._runner.act(run, call)
+
+    async def close(self) -> None:
+        await self._runner.close()
+
+
+def _folder(app: str | Path | ModuleType) -> Path:
+    if isinstance(app, ModuleType):
+        return Path(next(iter(app.__path__))).resolve()
+    return Path(app).resolve()
+
+
+@lru_cache(maxsize=16)
+def _load(folder: Path) -> App:
+    return load(folder, fresh=False)
+
+
+def _raise(answer: Answer) -> None:
+    if answer.failure is None:
+        return
+    if answer.failure.data is not None:
+        raise YugenError(values.loads(answer.failure.data))
+    raise FunctionFailed(answer.failure.message.partition("\n")[2] or answer.failure.message)
+
+
+def _reason(because: Mapping[str, Any]) -> str:
+    what = because.get("change", "wrote")
+    fields = f" ({', '.join(because['fields'])})" if because.get("fields") else ""
+    return f"{because['mutation']} {what} {because.get('table')} {because.get('document')}{fields}"
