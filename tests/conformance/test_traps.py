@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -202,18 +203,12 @@ async def test_trap_21_the_client_takes_notice_of_each_refusal_and_gives_up(serv
 
 
 async def test_trap_24_large_results_reach_the_official_python_client(server: Server) -> None:
-    channel: dict[str, Any] = {"channel": "python"}
-
-    def watch() -> list[int]:
-        client: Any = convex.ConvexClient(server.url)
-        long = [client.subscribe("odd:long", {**channel, "letter": each, "mebibytes": 9}) for each in "abc"]
-        assert [next(each)[:2] for each in long] == ["0a", "0b", "0c"]
-        with pytest.raises(Exception, match=r"ResultTooLarge: this result takes \d+ bytes, and this client takes"):
-            next(client.subscribe("odd:long", {**channel, "letter": "d", "mebibytes": 15.5}))
-        client.mutation("odd:bump", channel)
-        return [next(len(result) for result in each if result.startswith("1")) for each in long]
-
-    assert await asyncio.to_thread(watch) == [9 * 2**20 + 1] * 3
+    async with Process(sys.executable, HERE / "large.py", server.url) as client:
+        assert await client.ended() == 0, "\n".join(client.lines)
+    report = json.loads(client.lines[-1])
+    assert report["first"] == ["0a", "0b", "0c"]
+    assert "ResultTooLarge" in report["too large"]
+    assert report["lengths"] == [9 * 2**20 + 1] * 3
 
 
 @either_client
