@@ -25,6 +25,7 @@ from yugen.runtime.setup import LOCAL_URL
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.exports import Exports
+from yugen.server.imports import Imports
 from yugen.server.yugen import Backend
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
@@ -302,7 +303,9 @@ class Bench:
         self.admin_key = admin_key
         self.callers = Callers(admin_key, verifier)
         self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
-        self.backend = Backend(runtime, self.callers, Exports(runtime, self.deployment))
+        self.backend = Backend(
+            runtime, self.callers, Exports(runtime, self.deployment), Imports(runtime, self.deployment)
+        )
         self.connections: list[Connection] = []
         self.serving: list[asyncio.Task[None]] = []
 
@@ -355,6 +358,7 @@ async def bench(folder: Path, pause: Pause | None = None, *, verifier: Verifier 
             await made.finish()
             await made.callers.close()
             await made.backend.exports.close()
+            await made.backend.imports.close()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, left
 

@@ -105,7 +105,7 @@ async def test_one_that_fails_is_recorded_and_in_nobodys_way(
     notes.deployment.folder.write_text("in the way")
     await client.post("/request/zip")
     assert (await finished(notes))["state"] == "failed"
-    assert "has failed: NotADirectoryError" in caplog.text
+    assert "has failed: [Errno 20] Not a directory" in caplog.text
     notes.deployment.folder.unlink()
     await client.post("/request/zip")
     assert (await finished(notes))["state"] == "completed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from yugen import values
+from yugen.runtime.outcome import Answer
 from yugen.runtime.runtime import Runtime
 
 
@@ -32,7 +33,15 @@ async def change(runtime: Runtime, path: str, **args: Any) -> Any:
         encoded = values.canonical(args)
     except values.InvalidValue as error:
         raise CallRefused(error.code, str(error)) from None
-    answer = (await runtime.mutate(path, encoded, public=False)).answer
+    return value_of((await runtime.mutate(path, encoded, public=False)).answer)
+
+
+def value_of(answer: Answer) -> Any:
+    """The value that a function gave.
+
+    Raises:
+        CallRefused: it gave none.
+    """
     if answer.failure is not None:
         code, _, text = answer.failure.detail.partition(": ")
         raise CallRefused(code, text)

@@ -7,13 +7,14 @@ import json
 import math
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from yugen.runtime.runner import Overloaded
 from yugen.server.calls import change
-from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_json
+from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_body, read_json
 from yugen.server.runs import Runs
 from yugen.server.yugen import Backend, NotServing
 
@@ -43,6 +44,11 @@ class DeploymentApi:
             Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
             Route("/api/export/request/zip", self._endpoints.make(_request_export)),
             Route("/api/export/zip/{ts:int}", self._endpoints.make(_send_export, "GET")),
+            Route("/api/import/start_upload", self._endpoints.make(_start_upload)),
+            Route("/api/import/upload_part", self._endpoints.make(_upload_part)),
+            Route("/api/import/finish_upload", self._endpoints.make(_finish_upload)),
+            Route("/api/perform_import", self._endpoints.make(_perform_import)),
+            Route("/api/cancel_import", self._endpoints.make(_cancel_import)),
             # Not among the requests under way, of which there may be only so many: these wait.
             Route("/api/stream_function_logs", Endpoint(self._stream_runs)),
         ]
@@ -72,13 +78,13 @@ async def _update_environment(request: Request, backend: Backend) -> Response:
     await admin_of(request, backend.callers)
     changes = (await read_json(request)).get("changes")
     await change(backend.runtime, "_system/environment:update", changes=changes)
-    return Response(b"{}", media_type="application/json")
+    return _json({})
 
 
 async def _request_export(request: Request, backend: Backend) -> Response:
     await admin_of(request, backend.callers)
     await backend.exports.request(include_storage=request.query_params.get("includeStorage") == "true")
-    return Response(b"{}", media_type="application/json")
+    return _json({})
 
 
 async def _send_export(request: Request, backend: Backend) -> Response:
@@ -91,6 +97,59 @@ async def _send_export(request: Request, backend: Backend) -> Response:
     # Not the `filename` of FileResponse, for the command line takes quotes for a part of the name.
     headers = {"Content-Disposition": f"attachment; filename=snapshot_{ts}.zip"}
     return FileResponse(archive, media_type="application/zip", headers=headers)
+
+
+async def _start_upload(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    return _json({"uploadToken": await backend.imports.start_upload()})
+
+
+async def _upload_part(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    token = request.query_params.get("uploadToken", "")
+    return _json(await backend.imports.add_part(token, await read_body(request)))
+
+
+async def _finish_upload(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    match await read_json(request):
+        case {
+            "uploadToken": str(token),
+            "partTokens": list(parts),
+            "import": {"format": str(form), "mode": str(mode)} as wanted,
+        } if all(isinstance(part, str) for part in parts):
+            pass
+        case _:
+            raise HttpError(
+                400, "BadJsonBody", 'Say what to import as {"import": {"format", "mode"}, "uploadToken", "partTokens"}.'
+            )
+    if wanted.get("componentPath"):
+        raise HttpError(400, "ComponentNotFound", "An app has no components; leave the component out.")
+    import_id = await backend.imports.finish_upload(token, parts, form=form, mode=mode, table=wanted.get("tableName"))
+    return _json({"importId": import_id})
+
+
+async def _perform_import(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    await backend.imports.perform(await _import_id(request))
+    return _json({})
+
+
+async def _cancel_import(request: Request, backend: Backend) -> Response:
+    await admin_of(request, backend.callers)
+    await backend.imports.cancel(await _import_id(request))
+    return _json({})
+
+
+async def _import_id(request: Request) -> str:
+    import_id = (await read_json(request)).get("importId")
+    if not isinstance(import_id, str):
+        raise HttpError(400, "BadJsonBody", 'Name the import as {"importId": "..."}.')
+    return import_id
+
+
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")
 
 
 def _cursor(request: Request) -> float:

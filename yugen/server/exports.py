@@ -10,10 +10,10 @@ from pathlib import Path
 from yugen import values
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.calls import CallRefused, change
+from yugen.server.calls import CallRefused, change, value_of
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.system.deployment import Deployment
-from yugen.values import Int64, Value
+from yugen.values import Int64
 
 logger = logging.getLogger(__name__)
 
@@ -76,19 +76,16 @@ class Exports:
     def _made(self, making: asyncio.Task[None]) -> None:
         self._busy = False
 
-    async def _write(self, ts: Timestamp) -> Value:
+    async def _write(self, ts: Timestamp) -> Int64 | None:
         """The bytes of the archive, once it is written; None if it could not be."""
         args = values.canonical({"start_ts": Int64(ts)})
         try:
             answer = await self._runtime.query_at("_system/exports:write", args, None, ts, public=False, any_age=True)
-        except (Overloaded, StorageError) as error:
+            size: Int64 = value_of(answer)
+        except (CallRefused, Overloaded, StorageError) as error:
             logger.error("the export of %d has failed: %s", ts, error)
             return None
-        if answer.failure is not None:
-            logger.error("the export of %d has failed: %s", ts, answer.failure.detail)
-            return None
-        assert answer.value is not None
-        return values.loads(answer.value)
+        return size
 
     async def _keep(self, timestamps: Iterable[Timestamp]) -> None:
         """Removes every file but the archives of these timestamps."""

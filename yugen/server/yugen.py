@@ -19,6 +19,7 @@ from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.exports import Exports
+from yugen.server.imports import Imports
 from yugen.server.limits import ServerLimits
 from yugen.server.logs import LoggedRunner
 from yugen.server.runs import Runs
@@ -48,16 +49,19 @@ class Backend:
         runtime: the engine.
         callers: checks who a client says it is.
         exports: makes archives of the data.
+        imports: brings in documents from files.
     """
 
     runtime: Runtime
     callers: Callers
     exports: Exports
+    imports: Imports
 
     async def close(self) -> None:
         """Gives up what is under way and lets go of the data."""
         await self.callers.close()
         await self.exports.close()
+        await self.imports.close()
         await self.runtime.close()
 
 
@@ -125,12 +129,18 @@ class Yugen:
         """Takes up the code of the app as it is now. Clients connect again by themselves.
 
         Raises:
-            Refused: the app does not load, and all is as before; or it does not fit the stored documents, and nothing
-                is served until the next `reload`.
+            Refused: the app does not load, or the stored documents do not fit it; all is as before. Or its migrations
+                fail, and nothing is served until the next `reload`.
             StorageError: the data cannot be opened again; nothing is served until the next `reload`.
         """
         async with self._changing:
             pool = await self._load()
+            if self._backend is not None:
+                try:
+                    await self._backend.runtime.try_out(pool)
+                except BaseException:
+                    await pool.close()
+                    raise
             # 1001, because the JavaScript client reports any other code as a fault.
             await self._stop("NewCode")
             await self._open(pool)
@@ -220,9 +230,11 @@ class Yugen:
         runtime = Runtime(SqliteStore(self._database), runner)
         try:
             await runtime.start()
-            exports = Exports(runtime, self._setup.deployment)
+            deployment = self._setup.deployment
+            exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
             await exports.start()
-            self._backend = Backend(runtime, self._callers(pool.info.providers), exports)
+            await imports.start()
+            self._backend = Backend(runtime, self._callers(pool.info.providers), exports, imports)
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
