@@ -79,7 +79,8 @@ INDEXES = _system("_indexes", 2, IndexSpec("by_table", 2, ("table",)))
 ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("name",)))
 EXPORTS = _system("_exports", 4)
 IMPORTS = _system("_imports", 5)
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS)
+MIGRATIONS = _system("_migrations", 6, IndexSpec("by_name", 2, ("name",)))
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS)
 
 
 class Catalog:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,9 @@ from tests.engine import new_store
 from yugen import keys, values
 from yugen.catalog import BY_CREATION_TIME, Catalog, TableSpec
 from yugen.functions.info import AppInfo, IndexInfo
-from yugen.runtime.deploy import DeployError, deploy
+from yugen.runtime.deploy import DeployError, Reindexing, deploy, stored_catalog
 from yugen.runtime.transaction import Transaction
-from yugen.storage.interface import Commit, Decide, StorageError, Store, Timestamp
+from yugen.storage.interface import Change, Commit, Decide, StorageError, Store, Timestamp
 from yugen.storage.memory import MemoryStore
 
 Indexes = dict[str, IndexInfo]
@@ -27,6 +28,17 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.close()
 
 
+class NoFunctions:
+    """An app without migrations, and without classes that documents would have to fit."""
+
+    async def query(self, path: str, ts: Timestamp, /, **args: Any) -> Any:
+        assert path == "_system/migrations:pending"
+        return []
+
+    async def mutation(self, path: str, ts: Timestamp, /, **args: Any) -> tuple[Any, tuple[Change, ...]]:
+        raise AssertionError(path)
+
+
 class Deployed:
     """A store, what is deployed on it, and the documents in it."""
 
@@ -34,10 +46,14 @@ class Deployed:
         self.store = store
         self.catalog = Catalog()
         self.ts: Timestamp = 0
+        self.later: list[Reindexing] = []
 
     async def deploy(self, **tables: Indexes) -> None:
         info = AppInfo({}, tables)
-        self.catalog, self.ts = await deploy(self.store, self.ts, info, clock=lambda: 0, random_bytes=os.urandom)
+        self.catalog = await stored_catalog(self.store, self.ts)
+        self.ts, self.later = await deploy(
+            self.store, self.ts, info, self.catalog, NoFunctions(), clock=lambda: 0, random_bytes=os.urandom
+        )
 
     def table(self, name: str) -> TableSpec:
         table = self.catalog.named(name)

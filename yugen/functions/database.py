@@ -298,6 +298,17 @@ class SystemDatabase(DatabaseWriter):
         table = await self._transaction.numbered(number)
         return None if table is None else (table, internal)
 
+    async def after(self, table: str, id: str | None, limit: int) -> list[dict[str, Any]]:
+        """The next documents of a table in the order of their ids, after one of them or from the first on."""
+        known = await self._transaction.table(table)
+        if known is None:
+            return []
+        start, end = bounds.interval(keys.index_prefix(known.number, 0), [], None)
+        if id is not None:
+            _, internal = ids.decode_id(id)
+            start = keys.document_key(known.number, internal) + b"\x00"
+        return [decoded(row.value) for row in await self._transaction.rows(start, end).take(limit)]
+
     async def table_of(self, id: str) -> str | None:
         """The name of the table of an id."""
         found = await self._locate(id)

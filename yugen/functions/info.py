@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from yugen.functions.providers import Provider, provider_from_data, provider_to_data
@@ -40,11 +40,13 @@ class AppInfo:
         functions: its functions by path.
         tables: the indexes of its declared tables by table and name.
         providers: whose tokens it trusts, the first that fits first.
+        shapes: by table, what tells the form of its documents from any other.
     """
 
     functions: Mapping[str, FunctionInfo]
     tables: Mapping[str, Mapping[str, IndexInfo]]
     providers: tuple[Provider, ...] = ()
+    shapes: Mapping[str, str] = field(default_factory=dict)
 
     def to_data(self) -> tuple[Any, ...]:
         """The same as tuples and dicts, to be sent between processes."""
@@ -55,11 +57,12 @@ class AppInfo:
                 for table, indexes in self.tables.items()
             },
             [provider_to_data(provider) for provider in self.providers],
+            dict(self.shapes),
         )
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> AppInfo:
-        functions, tables, providers = data
+        functions, tables, providers, shapes = data
         return cls(
             {path: FunctionInfo(*info) for path, info in functions.items()},
             {
@@ -67,4 +70,5 @@ class AppInfo:
                 for table, indexes in tables.items()
             },
             tuple(provider_from_data(provider) for provider in providers),
+            shapes,
         )

@@ -17,8 +17,10 @@ from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
+from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.shapes import shape
 from yugen.schema import Document
 
 
@@ -70,6 +72,7 @@ class App:
     documents: Mapping[str, type[Document]]
     providers: tuple[Provider, ...]
     strict: bool
+    migrations: Mapping[str, Migration]
     _paths: Mapping[int, str] = field(repr=False)
 
     def find(self, path: str, *, public: bool) -> Registered:
@@ -108,6 +111,7 @@ def describe(app: App) -> AppInfo:
             for table, document in app.documents.items()
         },
         app.providers,
+        {table: shape(document) for table, document in app.documents.items()},
     )
 
 
@@ -135,6 +139,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     documents: dict[str, type[Document]] = {}
     providers: tuple[Provider, ...] = ()
     strict = False
+    migrations: dict[str, Migration] = {}
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
         if not all(part.isidentifier() for part in parts):
@@ -145,6 +150,9 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        if packages == ("migrations",):
+            found = (each for each in vars(module).values() if isinstance(each, Migration))
+            migrations = {each.name: each for each in found if each.__module__ == module.__name__}
         for member in _defined_in(module):
             if isinstance(member, Function):
                 registered = _registered("/".join(packages) or "__init__", member)
@@ -160,7 +168,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
-    return App(folder, functions, documents, providers, strict, paths)
+    return App(folder, functions, documents, providers, strict, migrations, paths)
 
 
 def _make_importable(folder: Path, *, fresh: bool) -> None:

@@ -113,6 +113,18 @@ class Tables:
         }
         return Part(table, stored, Validator(create_model(f"{cls.__name__}Part", __base__=Document, **given)))  # type: ignore[call-overload]
 
+    def fault(self, table: str, document: dict[str, Any]) -> str | None:
+        """What keeps a stored document from fitting its class; None if nothing does."""
+        validator = self._validators.get(table)
+        if validator is None:
+            return None
+        try:
+            validator(document, None)
+        except ValidationError as error:
+            place, fault = explain(error)
+            return f"`{place}` {fault}"
+        return None
+
     def check(self, table: str, document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         """The wire values to store for a document about to be written, with defaults filled in.
 

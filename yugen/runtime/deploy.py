@@ -1,19 +1,24 @@
-"""Bringing a store to the tables and indexes that an app declares.
+"""Bringing a store to what an app declares: migrated documents that fit its classes, tables, and indexes.
 
 Runs before anything is served, in steps of which each is a commit or several: a deployment that is cut off is finished
-by the next one, for the same app or for another. An index that is not whole, because its entries are being built or
-removed, is marked as not ready for as long; the next deployment clears it away.
+by the next one, for the same app or for another. What can be refused is refused before anything is written, but for
+migrations, which come first: each batch of theirs stays.
+
+An index that is not whole, because its entries are being built or removed, is marked as not ready for as long. The
+entries of large tables are moved while the app serves (`yugen.runtime.reindex`); until then nothing reads such an
+index, and every write keeps it up.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
-from yugen import ids, keys, values
+from yugen import bounds, ids, keys, values
 from yugen.catalog import (
     BY_CREATION_TIME,
     ENVIRONMENT,
@@ -30,7 +35,12 @@ from yugen.runtime.transaction import Transaction
 from yugen.storage.interface import Change, Commit, Row, Store, Timestamp
 
 _BATCH = 500
-"""Documents whose entries are rebuilt in one commit."""
+"""Documents whose entries are rebuilt in one commit, and that are migrated or checked at a time."""
+
+SMALL_MAX = 5000
+"""Documents of a table whose indexes are built before it is served; beyond them that takes longer than one waits."""
+
+logger = logging.getLogger(__name__)
 
 
 class DeployError(Refused):
@@ -39,22 +49,70 @@ class DeployError(Refused):
     code = "DeployError"
 
 
+class Functions(Protocol):
+    """Runs Yugen's own functions over the store while it is deployed to."""
+
+    async def query(self, path: str, ts: Timestamp, /, **args: Any) -> Any:
+        """The result of a query at a timestamp."""
+
+    async def mutation(self, path: str, ts: Timestamp, /, **args: Any) -> tuple[Any, tuple[Change, ...]]:
+        """The result of a mutation at a timestamp, and what it wants to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexing:
+    """Entries that are still to be moved from one set of indexes of a table to another; see `yugen.runtime.reindex`."""
+
+    before: TableSpec
+    after: TableSpec
+
+
+async def stored_catalog(store: Store, newest: Timestamp) -> Catalog:
+    """The tables, indexes and environment variables of a store."""
+    return await _Deployment(store, newest, Catalog(), lambda: 0, bytes).stored()
+
+
 async def deploy(
     store: Store,
     newest: Timestamp,
     info: AppInfo,
+    catalog: Catalog,
+    functions: Functions,
     *,
     clock: Callable[[], int],
     random_bytes: Callable[[int], bytes],
-) -> tuple[Catalog, Timestamp]:
-    """Enters the app's tables and indexes; returns the catalog to serve with and the newest timestamp.
+) -> tuple[Timestamp, list[Reindexing]]:
+    """Migrates and checks documents, and enters the app's tables and indexes.
 
     Nothing is written when the store has them already. Tables that the app does not declare keep what they have.
 
+    Args:
+        store: where everything is.
+        newest: its newest timestamp.
+        info: what the app declares.
+        catalog: what the store has; it is brought to what it has then.
+        functions: runs the app's migrations and checks.
+        clock: nanoseconds since the epoch.
+        random_bytes: gives that many random bytes.
+
+    Returns:
+        The newest timestamp, and which entries are still to be moved.
+
     Raises:
-        DeployError: a unique index over documents that have equal values. Nothing was changed.
+        DeployError: documents that do not fit their class, or a unique index over documents that have equal values.
     """
-    return await _Deployment(store, newest, clock, random_bytes).run(info)
+    return await _Deployment(store, newest, catalog, clock, random_bytes).run(info, functions)
+
+
+async def check(store: Store, newest: Timestamp, info: AppInfo, functions: Functions) -> None:
+    """Checks whether an app could be deployed, and writes nothing. An app with migrations to do is not checked.
+
+    Raises:
+        DeployError: as `deploy`.
+    """
+    deployment = _Deployment(store, newest, await stored_catalog(store, newest), lambda: 0, bytes)
+    if not await functions.query("_system/migrations:pending", newest):
+        await deployment.check(info, functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +137,16 @@ class _Plan:
     def after(self) -> TableSpec:
         return _with(self.table, self.coming)
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether the entries can be moved while the app serves.
+
+        Not if those that come take the places of those that go, or one is unique, which is wanted whole from the first
+        write on.
+        """
+        places = {index.slot for index in self.going} & {index.slot for index in self.coming}
+        return not places and not any(index.unique for index in self.coming)
+
 
 def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
     staying = tuple(
@@ -89,9 +157,11 @@ def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
     )
     going = tuple(index for index in table.indexes if index not in staying)
     names, taken = {index.name for index in staying}, {index.slot for index in staying}
-    # Those that go are gone by the time the others come, so their slots are free.
-    plain = (slot for slot in range(FIRST_USER_SLOT, keys.FIRST_TOTAL_SLOT) if slot not in taken)
-    with_totals = (slot for slot in range(keys.FIRST_TOTAL_SLOT, keys.SLOTS_MAX) if slot not in taken)
+    # The slots of those that go are taken last: those who come to them have to wait until the others are gone.
+    leaving = {index.slot for index in going}
+    free = sorted(set(range(FIRST_USER_SLOT, keys.SLOTS_MAX)) - taken, key=lambda slot: (slot in leaving, slot))
+    plain = (slot for slot in free if slot < keys.FIRST_TOTAL_SLOT)
+    with_totals = (slot for slot in free if slot >= keys.FIRST_TOTAL_SLOT)
     coming = tuple(
         IndexSpec(
             name,
@@ -108,24 +178,36 @@ def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
 
 class _Deployment:
     def __init__(
-        self, store: Store, newest: Timestamp, clock: Callable[[], int], random_bytes: Callable[[int], bytes]
+        self,
+        store: Store,
+        newest: Timestamp,
+        catalog: Catalog,
+        clock: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         self._store = store
         self._ts = newest
+        self._catalog = catalog
         self._clock = clock
         self._random_bytes = random_bytes
 
-    async def run(self, info: AppInfo) -> tuple[Catalog, Timestamp]:
-        stored = await self._stored()
-        # All that can be refused is refused before anything is written.
-        for name, declared in info.tables.items():
-            if name in stored:
-                await self._check_unique(stored[name], _plan(stored[name], declared).coming)
+    async def run(self, info: AppInfo, functions: Functions) -> tuple[Timestamp, list[Reindexing]]:
+        await self._migrate(functions)
+        await self.check(info, functions)
 
-        missing = [name for name in info.tables if name not in stored]
+        missing = [name for name in info.tables if self._catalog.named(name) is None]
         await self._commit(lambda transaction: _create_tables(transaction, missing))
-        stored = await self._stored()
+        shapes = await self._shapes()
+        changed = {name: shape for name, shape in info.shapes.items() if shapes.get(name) != shape}
+        await self._commit(lambda transaction: _enter_shapes(transaction, changed))
+        stored = {table.name: table for table in await self.stored()}
         plans = [_plan(stored[name], declared) for name, declared in info.tables.items()]
+        later: list[Reindexing] = []
+        for plan in [plan for plan in plans if (plan.going or plan.coming) and plan.can_wait]:
+            if await self._is_large(plan.table):
+                await self._enter([_with(plan.table, _unready((*plan.going, *plan.coming)))])
+                later.append(Reindexing(plan.before, plan.after))
+                plans.remove(plan)
 
         removing = [plan for plan in plans if plan.going]
         await self._enter(_with(plan.table, _unready(plan.going)) for plan in removing)
@@ -139,8 +221,57 @@ class _Deployment:
             await self._rekey(plan.table, plan.after)
         await self._enter(plan.after for plan in building)
 
-        environment = {document["name"]: document["value"] async for document in self._documents(ENVIRONMENT)}
-        return Catalog({**stored, **{plan.table.name: plan.after for plan in plans}}.values(), environment), self._ts
+        for table in await self.stored():
+            if self._catalog.named(table.name) != table:
+                self._catalog.add(table)
+        return self._ts, later
+
+    async def _migrate(self, functions: Functions) -> None:
+        for name in await functions.query("_system/migrations:pending", self._ts):
+            done = False
+            while not done:
+                progress, changes = await functions.mutation(
+                    "_system/migrations:step", self._ts, name=name, limit=_BATCH
+                )
+                await self._append(changes)
+                done = progress["done"]
+                logger.info("migration %s: %d documents%s", name, progress["migrated"], ", done" if done else "")
+
+    async def check(self, info: AppInfo, functions: Functions) -> None:
+        """Holds the stored documents against what the app declares of them."""
+        for name, declared in info.tables.items():
+            table = self._catalog.named(name)
+            if table is not None:
+                await self._check_unique(table, _plan(table, declared).coming)
+        shapes = await self._shapes()
+        for name, shape in info.shapes.items():
+            if self._catalog.named(name) is not None and shapes.get(name) != shape:
+                await self._check_shape(name, functions)
+
+    async def _check_shape(self, name: str, functions: Functions) -> None:
+        after = None
+        while True:
+            found = await functions.query("_system/schema:check", self._ts, table=name, after=after, limit=_BATCH)
+            if found["faults"]:
+                raise DeployError(
+                    f"Documents of {name} do not fit its class:\n  " + "\n  ".join(found["faults"]) + "\nLet the class "
+                    "take them, or bring them into its form with a migration (docs/migrations.md)."
+                )
+            after = found["after"]
+            if after is None:
+                return
+
+    async def _shapes(self) -> dict[str, str]:
+        """The shapes that stored documents are known to have, by table."""
+        return {document["name"]: document.get("shape", "") async for document in self._documents(TABLES)}
+
+    async def _is_large(self, table: TableSpec) -> bool:
+        count = 0
+        async for _ in self._rows(table):
+            count += 1
+            if count > SMALL_MAX:
+                return True
+        return False
 
     async def _check_unique(self, table: TableSpec, indexes: Iterable[IndexSpec]) -> None:
         for index in indexes:
@@ -162,7 +293,7 @@ class _Deployment:
         """Makes the indexes of these tables those of `_indexes`."""
         wanted = {table.name: table for table in tables}
         entered = [document async for document in self._documents(INDEXES) if document["table"] in wanted]
-        await self._commit(lambda transaction: _enter_indexes(transaction, entered, wanted))
+        await self._commit(lambda transaction: enter_indexes(transaction, entered, wanted))
 
     async def _rekey(self, before: TableSpec, after: TableSpec) -> None:
         """Moves the entries of every document from one set of indexes to another."""
@@ -197,21 +328,14 @@ class _Deployment:
         )
         self._ts = commits[-1].ts
 
-    async def _stored(self) -> dict[str, TableSpec]:
+    async def stored(self) -> Catalog:
+        """What the store has."""
         indexes: dict[str, list[IndexSpec]] = defaultdict(list)
         async for document in self._documents(INDEXES):
-            indexes[document["table"]].append(
-                IndexSpec(
-                    document["name"],
-                    int(document["slot"]),
-                    tuple(document["fields"]),
-                    document["unique"],
-                    document["ready"],
-                    document.get("total"),
-                )
-            )
+            indexes[document["table"]].append(index_of(document))
         tables = [TableSpec(document["name"], int(document["number"])) async for document in self._documents(TABLES)]
-        return {table.name: _with(table, indexes[table.name]) for table in tables}
+        environment = {document["name"]: document["value"] async for document in self._documents(ENVIRONMENT)}
+        return Catalog([_with(table, indexes[table.name]) for table in tables], environment)
 
     async def _documents(self, table: TableSpec) -> AsyncIterator[dict[str, Any]]:
         async for row in self._rows(table):
@@ -232,14 +356,36 @@ class _Deployment:
             snapshot.close()
 
 
+def index_of(document: Mapping[str, Any]) -> IndexSpec:
+    """An index from its document in `_indexes`."""
+    return IndexSpec(
+        document["name"],
+        int(document["slot"]),
+        tuple(document["fields"]),
+        document["unique"],
+        document["ready"],
+        document.get("total"),
+    )
+
+
 async def _create_tables(transaction: Transaction, names: Iterable[str]) -> None:
     for name in names:
         await transaction.table(name, create=True)
 
 
-async def _enter_indexes(
+async def _enter_shapes(transaction: Transaction, shapes: Mapping[str, str]) -> None:
+    for name, shape in shapes.items():
+        start, end = bounds.interval(keys.index_prefix(TABLES.number, 2), [name], None)
+        for row in await transaction.rows(start, end).take(1):
+            document = values.loads(row.value)
+            assert isinstance(document, dict)
+            await transaction.write(TABLES, keys.internal_of(row.key), {**document, "shape": shape})
+
+
+async def enter_indexes(
     transaction: Transaction, entered: Iterable[Mapping[str, Any]], tables: Mapping[str, TableSpec]
 ) -> None:
+    """Makes the indexes of these tables those of `_indexes`, in the place of what is entered there of them."""
     for document in entered:
         _, internal = ids.decode_id(document["_id"])
         await transaction.write(INDEXES, internal, None)

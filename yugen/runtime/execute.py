@@ -231,6 +231,7 @@ class _Nested:
             database = SystemDatabase(self._transaction, self._pages)
             ctx = (SystemQueryCtx if registered.kind == "query" else SystemMutationCtx)(database, *others)
             ctx.app = self._executor.app
+            ctx.tables = tables
             ctx.deployment = self._executor.deployment
         elif registered.kind == "query":
             ctx = QueryCtx(DatabaseReader(self._transaction, tables, self._pages), *others)

@@ -64,7 +64,8 @@ class WorkerPool:
             Overloaded: no process can be started.
         """
         self._transactions.catalog = self._actions.catalog = catalog
-        await self._transactions.add()
+        if not self._transactions.all:
+            await self._transactions.add()
 
     async def transact(self, run: Run) -> Outcome:
         """As `Runner.transact`."""

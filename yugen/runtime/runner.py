@@ -29,7 +29,10 @@ class Runner(Protocol):
     def info(self) -> AppInfo: ...
 
     async def start(self, catalog: Catalog) -> None:
-        """Gets ready to run over a deployment with these tables. A catalog that grows is seen to grow."""
+        """Gets ready to run over a deployment with these tables. A catalog that grows is seen to grow.
+
+        It may be called again, with another catalog.
+        """
 
     async def transact(self, run: Run) -> Outcome:
         """Runs a query or a mutation at `run.ts`.

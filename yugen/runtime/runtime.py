@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import os
 import secrets
@@ -11,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from yugen import values
-from yugen.catalog import ENVIRONMENT, TABLES, Catalog, TableSpec
+from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
@@ -23,13 +25,14 @@ from yugen.intervals import point
 from yugen.keys import table_of
 from yugen.runtime.causes import Loss
 from yugen.runtime.commit import Committer, Conflict, Proposal
-from yugen.runtime.deploy import deploy
+from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
+from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.writes import Written, request_key
-from yugen.storage.interface import Change, RequestRecord, Store, Timestamp
+from yugen.storage.interface import Change, RequestRecord, StorageError, Store, Timestamp
 
 ATTEMPTS_MAX = 16
 """How often a mutation runs before its conflicts are reported."""
@@ -41,6 +44,11 @@ PAST_SECONDS = 30
 """How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
 
 _PAST_STEP_NS = 1_000_000_000
+
+REINDEX_PAUSE_SECONDS = 0.001
+"""How long building an index lets others go first after each batch."""
+
+logger = logging.getLogger(__name__)
 
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
@@ -128,6 +136,7 @@ class Runtime:
         self._clock = clock
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
+        self._reindexing: asyncio.Task[None] | None = None
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
         # loses to many of these keeps them out while it runs.
         self._contended = asyncio.Lock()
@@ -145,17 +154,44 @@ class Runtime:
             StorageError: the store cannot be used.
         """
         newest = await self._store.open()
-        self.catalog, self.ts = await deploy(
-            self._store, newest, self._runner.info, clock=self._clock, random_bytes=self._random_bytes
-        )
+        self.catalog = await stored_catalog(self._store, newest)
         await self._runner.start(self.catalog)
+        self._last_now = newest / 1_000_000 + 1
+        self.ts, reindexing = await deploy(
+            self._store,
+            newest,
+            self._runner.info,
+            self.catalog,
+            _OwnFunctions(self._runner, self._now, self._random_bytes),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
         self._past.append((self._clock(), self.ts))
         self._last_now = self.ts / 1_000_000 + 1
         self.queries = Queries(self._execute, self.ts)
         self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
+        if reindexing:
+            self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
+
+    async def try_out(self, runner: Runner) -> None:
+        """Checks whether another version of the app could be served from the documents that there are now.
+
+        Args:
+            runner: of the other version; this starts it.
+
+        Raises:
+            Refused: it could not.
+        """
+        catalog = await stored_catalog(self._store, self.ts)
+        await runner.start(catalog)
+        functions = _OwnFunctions(runner, self._now, self._random_bytes)
+        await check(self._store, self.ts, runner.info, functions)
 
     async def close(self) -> None:
         """Finishes the commits under way and lets go of everything."""
+        if self._reindexing is not None:
+            self._reindexing.cancel()
+            await asyncio.wait([self._reindexing])
         if self._committer is not None:
             await self._committer.close()
             await self.queries.close()
@@ -337,6 +373,21 @@ class Runtime:
         self._last_now = max(math.nextafter(self._last_now, math.inf), self._clock() / 1_000_000)
         return self._last_now
 
+    async def _reindex(self, work: Sequence[Reindexing]) -> None:
+        assert self._committer is not None
+        reindexer = Reindexer(
+            self._store,
+            self._committer,
+            lambda: self.ts,
+            random_bytes=self._random_bytes,
+            breathe=lambda: asyncio.sleep(REINDEX_PAUSE_SECONDS),
+        )
+        for each in work:
+            try:
+                await reindexer.run(each)
+            except StorageError as error:
+                logger.error("the indexes of %s are not ready: %s", each.after.name, error)
+
     async def _attempt(self, call: _Call) -> MutationAnswer | None:
         """One run and its commit; None when it conflicts."""
         assert self._committer is not None, "start() before mutate()"
@@ -395,6 +446,7 @@ class Runtime:
         return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
 
     def _published(self, commits: Sequence[Written]) -> None:
+        reindexed: list[Change] = []
         for written in commits:
             for change in written.commit.changes:
                 match table_of(change.key):
@@ -402,8 +454,12 @@ class Runtime:
                         document = _fields(change.after)
                         if self.catalog.named(document["name"]) is None:
                             self.catalog.add(TableSpec(document["name"], int(document["number"])))
+                    case INDEXES.number:
+                        reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
+        for table in _tables_after(self.catalog, reindexed):
+            self.catalog.add(table)
         self._remember_past()
         self.ts = commits[-1].ts
         for written in commits:
@@ -420,6 +476,65 @@ class Runtime:
         since = self._clock() - PAST_SECONDS * 1_000_000_000
         while len(self._past) > 1 and self._past[1][0] < since:
             self._past.popleft()
+
+
+class _OwnFunctions:
+    """Runs Yugen's own functions before there is anything to serve."""
+
+    def __init__(self, runner: Runner, now: Callable[[], float], random_bytes: Callable[[int], bytes]) -> None:
+        self._runner = runner
+        self._now = now
+        self._random_bytes = random_bytes
+
+    async def query(self, path: str, ts: Timestamp, /, **args: Any) -> Any:
+        return (await self._run("query", path, ts, args))[0]
+
+    async def mutation(self, path: str, ts: Timestamp, /, **args: Any) -> tuple[Any, tuple[Change, ...]]:
+        return await self._run("mutation", path, ts, args)
+
+    async def _run(
+        self, kind: Kind, path: str, ts: Timestamp, args: Mapping[str, Any]
+    ) -> tuple[Any, tuple[Change, ...]]:
+        run = Run(
+            kind,
+            canonical_path(path),
+            values.canonical(args),
+            False,
+            ts,
+            self._now(),
+            self._random_bytes(16),
+            self._random_bytes(8).hex(),
+            long=True,
+        )
+        outcome = await self._runner.transact(run)
+        if outcome.answer.failure is not None:
+            raise DeployError(outcome.answer.failure.message.partition("\n")[2] or outcome.answer.failure.message)
+        assert outcome.answer.value is not None
+        return values.loads(outcome.answer.value), outcome.changes
+
+
+def _tables_after(catalog: Catalog, changes: Sequence[Change]) -> list[TableSpec]:
+    """The tables whose indexes have changed, as they are then."""
+    indexes: dict[str, dict[str, IndexSpec]] = {}
+    for change in changes:
+        for image, there in ((change.before, False), (change.after, True)):
+            if image is None:
+                continue
+            document = _fields(image)
+            table = catalog.named(document["table"])
+            if table is None:
+                continue
+            of = indexes.setdefault(table.name, {str(index.slot): index for index in table.indexes})
+            spec = index_of(document)
+            if there:
+                of[str(spec.slot)] = spec
+            elif of.get(str(spec.slot)) == spec:
+                del of[str(spec.slot)]
+    return [
+        replace(table, indexes=tuple(sorted(indexes[table.name].values(), key=attrgetter("slot"))))
+        for name in indexes
+        if (table := catalog.named(name)) is not None
+    ]
 
 
 def _environment_after(environment: Mapping[str, str], change: Change) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.database import SystemDatabase
 from yugen.functions.declare import Mutation, Query
 from yugen.functions.registry import App
+from yugen.functions.tables import Tables
 from yugen.system.deployment import Deployment
 
 R = TypeVar("R")
@@ -20,11 +21,13 @@ class SystemQueryCtx(QueryCtx):
     Attributes:
         db: all documents, as they are stored.
         app: the app that is loaded.
+        tables: how its documents look.
         deployment: where it runs.
     """
 
     db: SystemDatabase
     app: App
+    tables: Tables
     deployment: Deployment
 
 
@@ -33,6 +36,7 @@ class SystemMutationCtx(MutationCtx):
 
     db: SystemDatabase
     app: App
+    tables: Tables
     deployment: Deployment
 
 

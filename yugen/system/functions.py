@@ -12,7 +12,7 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, data, environment, exports, imports, modules
+from yugen.system import address, data, environment, exports, imports, migrations, modules, schema
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -38,6 +38,9 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/imports:recover": imports.recover,
     "_system/imports:files": imports.files,
     "_system/environment:update": environment.update,
+    "_system/migrations:pending": migrations.pending,
+    "_system/migrations:step": migrations.step,
+    "_system/schema:check": schema.check,
 }
 
 

@@ -1,0 +1,118 @@
+"""Moving the entries of a large table from one set of indexes to another, while the app serves.
+
+The indexes that come and go are marked as not ready, so nothing reads them, and are part of the table, so every write
+keeps their entries. What is left are the documents that nobody writes meanwhile. Going over them again and again is
+harmless: a commit that puts entries where they are already changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from yugen import keys, values
+from yugen.catalog import INDEXES, Catalog, TableSpec
+from yugen.intervals import point
+from yugen.runtime.commit import Committer, Conflict, Proposal
+from yugen.runtime.deploy import Reindexing, enter_indexes
+from yugen.runtime.transaction import Transaction
+from yugen.storage.interface import Change, Store, Timestamp
+
+BATCH = 200
+"""Documents in one commit; the others that wait for it wait a few milliseconds."""
+
+_TOLD_EVERY = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+class Reindexer:
+    """Does what a deployment has left to do.
+
+    Args:
+        store: where the documents are.
+        committer: commits among everybody else's.
+        newest: gives the newest published timestamp.
+        random_bytes: gives that many random bytes.
+        breathe: awaited after each batch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        newest: Callable[[], Timestamp],
+        *,
+        random_bytes: Callable[[int], bytes],
+        breathe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._newest = newest
+        self._random_bytes = random_bytes
+        self._breathe = breathe
+
+    async def run(self, work: Reindexing) -> None:
+        """Moves all entries of a table, and then marks its indexes as ready."""
+        name = work.after.name
+        logger.info("indexes of %s: building", name)
+        place: bytes | None = keys.index_prefix(work.after.number, 0)
+        done = 0
+        while place is not None:
+            try:
+                place, moved = await self._move_some(work, place)
+            except Conflict:
+                continue  # somebody wrote one of them; their entries may be where they belong by now
+            done += moved
+            if done // _TOLD_EVERY > (done - moved) // _TOLD_EVERY:
+                logger.info("indexes of %s: %d documents", name, done)
+            await self._breathe()
+        while not await self._enter(work.after):
+            pass
+        logger.info("indexes of %s: ready, %d documents", name, done)
+
+    async def _move_some(self, work: Reindexing, start: bytes) -> tuple[bytes | None, int]:
+        """Moves the entries of some documents; where to go on, None at the end, and how many they were."""
+        ts = self._newest()
+        with self._committer.holding(ts):
+            snapshot = await self._store.snapshot(ts)
+            try:
+                end = keys.prefix_end(keys.index_prefix(work.after.number, 0))
+                rows = await snapshot.scan(start, end, limit=BATCH)
+            finally:
+                snapshot.close()
+            changes = []
+            for row in rows:
+                document = values.loads(row.value)
+                assert isinstance(document, dict)
+                internal = keys.internal_of(row.key)
+                moved = (table.entry_keys(document, internal) for table in (work.before, work.after))
+                changes.append(Change(row.key, row.value, row.value, *moved))
+            if changes:
+                reads = tuple(point(row.key) for row in rows)
+                await self._committer.commit(Proposal(ts, reads, tuple(changes)))
+        return (rows[-1].key + b"\x00" if len(rows) == BATCH else None), len(rows)
+
+    async def _enter(self, table: TableSpec) -> bool:
+        """Makes the indexes of a table those it is to have; False if somebody else did something to them."""
+        ts = self._newest()
+        with self._committer.holding(ts):
+            snapshot = await self._store.snapshot(ts)
+            try:
+                transaction = Transaction(snapshot, Catalog(), now=ts / 1_000_000, random_bytes=self._random_bytes)
+                start = keys.index_prefix(INDEXES.number, 0)
+                entered = []
+                for row in await transaction.rows(start, keys.prefix_end(start)).take(1_000_000):
+                    document = values.loads(row.value)
+                    assert isinstance(document, dict)
+                    if document["table"] == table.name:
+                        entered.append(document)
+                await enter_indexes(transaction, entered, {table.name: table})
+                proposal = Proposal(ts, tuple(transaction.reads), transaction.changes)
+            finally:
+                snapshot.close()
+            try:
+                await self._committer.commit(proposal)
+            except Conflict:
+                return False
+        return True

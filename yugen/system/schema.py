@@ -1,0 +1,28 @@
+"""Holding stored documents against the classes of the app, before they take effect."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from yugen.system.context import SystemQueryCtx, long_query
+
+FAULTS_MAX: Final = 5
+"""Documents that are named; more than a few only say the same."""
+
+
+@long_query
+async def check(ctx: SystemQueryCtx, table: str, after: str | None, limit: int) -> dict[str, Any]:
+    """The first of the next documents of a table that do not fit its class.
+
+    Returns:
+        `faults`, what is wrong with which document, and `after`, where to go on, None at the end.
+    """
+    documents = await ctx.db.after(table, after, limit)
+    faults = []
+    for document in documents:
+        fault = ctx.tables.fault(table, document)
+        if fault is not None:
+            faults.append(f"{document['_id']}: {fault}")
+            if len(faults) == FAULTS_MAX:
+                break
+    return {"faults": faults, "after": documents[-1]["_id"] if len(documents) == limit else None}
