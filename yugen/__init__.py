@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NotUnique,
         UniqueError,
     )
+    from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.identity import Identity
@@ -40,6 +41,7 @@ _HOMES = {
         "query",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentInvalid", "DocumentNotFound", "NotUnique", "UniqueError"),
+    "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.identity": ("Identity",),
@@ -72,6 +74,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Ref",
     "UNSET",
     "Int64",
+    "migration",
+    "DELETE",
     "gt",
     "gte",
     "lt",
