@@ -53,6 +53,12 @@ COUNTERS = {
             raise YugenError({"code": "NO"})
 
         @mutation
+        async def claim(ctx: MutationCtx, name: str) -> None:
+            if await find(ctx, name) is not None:
+                raise YugenError("taken")
+            await ctx.db.insert(Counter(name=name))
+
+        @mutation
         async def note(ctx: MutationCtx, text: str) -> None:
             await ctx.db.insert("notes", {"text": text})
 

@@ -271,6 +271,33 @@ async def test_a_request_that_failed_runs_again(counters: Path) -> None:
         assert value_of(answer.answer) == 1
 
 
+async def test_trap_17_a_request_sent_again_while_it_runs_ends_but_one_way(counters: Path) -> None:
+    """What the caller was told has failed must not take place after all."""
+    spies, begun, gate = Spies(), asyncio.Event(), asyncio.Event()
+    async with engine(MemoryStore(), counters, wrap=spies) as runtime:
+
+        async def hold(run: Run, outcome: Outcome) -> None:
+            if run.path == "counters:claim" and not begun.is_set():
+                begun.set()
+                await gate.wait()
+
+        def claim() -> asyncio.Task[MutationAnswer]:
+            return asyncio.create_task(runtime.mutate("counters:claim", encoded(name="a"), request=Request("s", 1)))
+
+        spies[0].after = hold
+        first = claim()
+        await begun.wait()
+        await change(runtime, "counters:add", name="a")
+        again = claim(), claim()  # which would fail now,
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await runtime.mutate("counters:reset", encoded(name="a"), public=False)  # and now no more
+        gate.set()
+        answers = list(await asyncio.gather(first, *again))
+        assert answers == [answers[0]] * 3
+        assert (answers[0].ts is None) == (await ask(runtime, "counters:value", name="a") is None)
+
+
 async def test_the_answer_precedes_all_word_of_the_change(counters: Path) -> None:
     async with engine(MemoryStore(), counters) as runtime:
         heard: list[str] = []
@@ -402,6 +429,18 @@ async def test_the_lines_of_what_an_action_calls_are_its_own_too(counters: Path)
 async def test_an_action_can_catch_what_it_called(counters: Path) -> None:
     async with engine(MemoryStore(), counters) as runtime:
         assert await act(runtime, "counters:careful") == "NO"
+
+
+@STORES
+async def test_what_is_asked_once_is_not_kept(kind: str, tmp_path: Path, counters: Path) -> None:
+    async with engine(new_store(kind, tmp_path), counters) as runtime:
+        await change(runtime, "counters:add", name="a")
+        before = runtime.ts
+        await change(runtime, "counters:add", name="a")
+        args = encoded(name="a")
+        assert value_of(await runtime.query_once("counters:get", args)) == 2
+        assert value_of(await runtime.query_once("counters:get", args, before)) == 1
+        assert runtime.queries.statistics()["kept"] == 0
 
 
 async def test_actions_call_one_another_so_deep_and_no_deeper(counters: Path) -> None:

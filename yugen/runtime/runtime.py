@@ -145,6 +145,9 @@ class Runtime:
         self._last_now = 0.0
         self._newcomers = asyncio.Event()
         self._newcomers.set()
+        # Requests that run, for those who send one again meanwhile to wait for: of two runs at once one might fail, its
+        # caller be told so, and the other commit after that.
+        self._under_way: dict[Request, asyncio.Event] = {}
 
     async def start(self) -> None:
         """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
@@ -251,6 +254,21 @@ class Runtime:
             )
         return (await self._execute(self.query_key(path, args, public=public), identity, ts)).answer
 
+    async def query_once(self, path: str, args: bytes, ts: Timestamp | None = None) -> Answer:
+        """The answer of a query of Yugen's own that nobody will ask again. It is not kept, whatever it has read.
+
+        Args:
+            path: the function.
+            args: its arguments' canonical JSON.
+            ts: the timestamp to read at, the newest by default; the further back, the more there is to undo.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            StorageError: the store could not be read.
+        """
+        key = self.query_key(path, args, public=False)
+        return (await self._execute(key, None, self.ts if ts is None else ts)).answer
+
     async def mutate(
         self,
         path: str,
@@ -274,6 +292,18 @@ class Runtime:
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
         call = _Call(path, args, identity, public, request, request_id, answered)
+        if request is None:
+            return await self._mutate(call)
+        while (under_way := self._under_way.get(request)) is not None:
+            await under_way.wait()
+        self._under_way[request] = done = asyncio.Event()
+        try:
+            return await self._mutate(call)
+        finally:
+            del self._under_way[request]
+            done.set()
+
+    async def _mutate(self, call: _Call) -> MutationAnswer:
         await self._newcomers.wait()
         answer = await self._attempt(call)
         if answer is not None:
@@ -288,7 +318,7 @@ class Runtime:
                         return answer
             finally:
                 self._newcomers.set()
-        raise Overloaded(f"{path[:1024]} kept conflicting with other mutations; try again in a moment.")
+        raise Overloaded(f"{call.path[:1024]} kept conflicting with other mutations; try again in a moment.")
 
     async def act(
         self,
