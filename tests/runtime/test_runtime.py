@@ -438,8 +438,8 @@ async def test_what_is_asked_once_is_not_kept(kind: str, tmp_path: Path, counter
         before = runtime.ts
         await change(runtime, "counters:add", name="a")
         args = encoded(name="a")
-        assert value_of(await runtime.query_once("counters:get", args)) == 2
-        assert value_of(await runtime.query_once("counters:get", args, before)) == 1
+        assert value_of(await runtime.query_once("counters:value", args)) == 2
+        assert value_of(await runtime.query_once("counters:value", args, before)) == 1
         assert runtime.queries.statistics()["kept"] == 0
 
 

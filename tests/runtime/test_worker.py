@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -32,7 +34,7 @@ from yugen.runtime.run import Run
 from yugen.storage.sqlite import SqliteStore
 
 APP = """
-    import asyncio, time
+    import asyncio, resource, time
     from contextvars import ContextVar
     from typing import Any
     from yugen import ActionCtx, MutationCtx, QueryCtx, action, mutation, query
@@ -44,6 +46,11 @@ APP = """
     @mutation
     async def add(ctx: MutationCtx) -> None:
         await ctx.db.insert("notes", {"text": "hi"})
+
+    @query
+    async def memory(ctx: QueryCtx, size: int = 0) -> bool:
+        kept.append(bytearray(size))
+        return resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
     @query
     async def sleep(ctx: QueryCtx) -> None:
@@ -74,6 +81,7 @@ APP = """
         return "in time"
 
     variable = ContextVar("variable", default="nothing")
+    kept = []
 
     @query
     async def remembers(ctx: QueryCtx) -> str:
@@ -86,7 +94,7 @@ APP = """
         return [await ctx.run_query(echo, 1), await ctx.run_query("f:echo", what=2)]
 """
 
-LIMITS = RunLimits(transaction_seconds=0.2, action_seconds=0.2)
+LIMITS = RunLimits(transaction_seconds=0.2, action_seconds=0.2, memory_bytes=2**26)
 
 
 class Worker:
@@ -187,6 +195,19 @@ async def test_an_interruption_that_is_swallowed_still_ends_the_process(start: S
     worker.tell(("run", 1, a_run("f:swallows")))
     assert worker.says() == ("leaving",)
     assert worker.says()[0] == "outcome"
+    assert worker.says() == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel limits the memory of a process on Linux only")
+async def test_what_may_take_long_may_take_much_memory_and_the_process_gives_it_back(start: Start) -> None:
+    worker = start("transactions")
+    short = Run("query", "f:memory", encoded(), True, 0, 0.0, b"", "0" * 16)
+    long = replace(short, long=True)
+    much = replace(long, args=encoded(size=LIMITS.memory_bytes * 2))
+    worker.tell(*(("run", number, run_to_data(run)) for number, run in enumerate((short, long, short, much, short))))
+    assert [value_of(worker.outcome(number).answer) for number in range(3)] == [False, True, False]
+    assert worker.says() == ("leaving",)
+    assert value_of(worker.outcome(3).answer) is True
     assert worker.says() == ()
 
 

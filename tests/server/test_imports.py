@@ -298,7 +298,7 @@ async def test_a_store_that_fails_fails_the_import(
         raise StorageError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(notes.runtime, "query", broken)
+        patch.setattr(notes.runtime, "query_once", broken)
         import_id = await uploaded(client, ROWS)
         await idle(notes.backend.imports)
     assert (await state(notes, import_id))["error_message"] == "the disk is gone\nNothing was imported."

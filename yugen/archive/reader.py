@@ -23,7 +23,7 @@ from yugen.errors import Refused
 from yugen.schema import check_name
 from yugen.values import InvalidValue, decode, parse_json
 
-BYTES_MAX: Final = 256 * 1024 * 1024
+BYTES_MAX: Final = 128 * 1024 * 1024
 """Bytes of all documents of an import, as text and unpacked."""
 
 DIRECTORY_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -183,7 +183,9 @@ class Transaction:
             after = _NOTHING
         else:
             values.check_document(document)
-            after = Laid(values.dumps(document), table.entry_keys(document, internal))
+            # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
+            stored_text = memoryview(values.dumps(document)).tobytes()
+            after = Laid(stored_text, table.entry_keys(document, internal))
             for index, entry_key in zip(table.indexes, after.entry_keys, strict=True):
                 if index.unique:
                     await self._check_unique(table, index, document, entry_key)

@@ -83,7 +83,7 @@ def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
     except StorageError as error:
         channel.send(("unable", str(error)))
         return
-    limit_memory(setup.limits.memory_bytes)
+    worker.memory.limit()
     channel.send(("ready",))
     worker.serve()
 
@@ -92,7 +92,7 @@ class _Transactions:
     """Runs queries and mutations one after the other.
 
     Once a function has been interrupted this process is not trusted any more, for that may have come in the middle of
-    anything: it answers, and ends.
+    anything: it answers, and ends. So it does after one that was allowed to take much memory, and has.
     """
 
     def __init__(self, channel: BlockingChannel, app: App, reader: SqliteReader, setup: Setup) -> None:
@@ -104,6 +104,7 @@ class _Transactions:
         self._waiting: deque[tuple[int, Run]] = deque()
         self._running: Run | None = None
         self._interrupted = False
+        self.memory = _Memory(setup.limits.memory_bytes)
         signal.signal(signal.SIGALRM, self._interrupt)
 
     def serve(self) -> None:
@@ -118,7 +119,7 @@ class _Transactions:
             if self._waiting:
                 number, run = self._waiting.popleft()
                 answer = self._answer(number, run)
-                if self._interrupted:
+                if self._interrupted or not self.memory.limit():
                     self._channel.send(("leaving",))
                     self._channel.send(answer)
                     return
@@ -160,6 +161,8 @@ class _Transactions:
 
     def _outcome(self, run: Run, snapshot: _Watched) -> Outcome:
         seconds = self._limits.seconds(run)
+        if run.long:
+            self.memory.lift()
         try:
             self._running = run
             signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
@@ -337,15 +340,39 @@ class _Actions(asyncio.Protocol):
             self._calls.pop(call, None)
 
 
-def limit_memory(more: int) -> None:
-    """Has the kernel refuse this process memory beyond what it has now and so many bytes more, where the kernel can.
+class _Memory:
+    """The memory that this process may take beyond what it has at the start, where the kernel can see to that.
 
     A function that asks for too much then fails with a MemoryError, and no other process is killed for its sake.
     """
-    if sys.platform == "linux":
-        has = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+
+    def __init__(self, more: int) -> None:
+        self._lifted = True
+        self._most = self._taken() + more if sys.platform == "linux" else None
+        self._room = more // 2
+
+    def limit(self) -> bool:
+        """Has the limit hold, again if it was lifted; returns whether it can, for little enough was taken meanwhile."""
+        if self._most is not None and self._lifted:
+            if self._taken() > self._most - self._room:
+                return False
+            self._set(self._most)
+            self._lifted = False
+        return True
+
+    def lift(self) -> None:
+        """Lets this process have as much memory as there is, for a function that knows its own limits."""
+        if self._most is not None:
+            self._set(resource.RLIM_INFINITY)
+            self._lifted = True
+
+    def _set(self, most: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (has + more, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (hard if most == resource.RLIM_INFINITY else most, hard))
+
+    @staticmethod
+    def _taken() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 
 
 def die_with_parent(parent: int) -> None:

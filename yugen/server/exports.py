@@ -80,8 +80,7 @@ class Exports:
         """The bytes of the archive, once it is written; None if it could not be."""
         args = values.canonical({"start_ts": Int64(ts)})
         try:
-            answer = await self._runtime.query_at("_system/exports:write", args, None, ts, public=False, any_age=True)
-            size: Int64 = value_of(answer)
+            size: Int64 = value_of(await self._runtime.query_once("_system/exports:write", args, ts))
         except (CallRefused, Overloaded, StorageError) as error:
             logger.error("the export of %d has failed: %s", ts, error)
             return None

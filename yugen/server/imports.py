@@ -139,8 +139,8 @@ class Imports:
             await asyncio.wait(self._jobs)
 
     async def _check(self, import_id: str) -> None:
-        answer = await self._runtime.query("_system/imports:check", values.canonical({"id": import_id}), public=False)
-        await change(self._runtime, "_system/imports:checked", id=import_id, state=value_of(answer))
+        state = value_of(await self._runtime.query_once("_system/imports:check", values.canonical({"id": import_id})))
+        await change(self._runtime, "_system/imports:checked", id=import_id, state=state)
 
     async def _perform(self, import_id: str) -> None:
         await change(self._runtime, "_system/imports:perform", id=import_id)
@@ -181,7 +181,7 @@ class Imports:
 
     async def _needed(self) -> set[str]:
         """The files of imports that have not ended."""
-        return set(value_of(await self._runtime.query("_system/imports:files", b"{}", public=False)))
+        return set(value_of(await self._runtime.query_once("_system/imports:files", b"{}")))
 
 
 @contextmanager
