@@ -21,7 +21,7 @@ from yugen.system.deployment import Deployment
 UPLOAD_SIZE_MAX = 512 * 1024 * 1024
 """Bytes of a file to be imported."""
 
-UPLOADS_MAX = 4
+UPLOADS_MAX = 8
 """Uploads under way at once; one more has the oldest given up."""
 
 logger = logging.getLogger(__name__)

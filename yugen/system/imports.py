@@ -31,7 +31,7 @@ from yugen.values import Int64
 KEPT: Final = 20
 """Imports whose end is remembered, the newest ones."""
 
-WAITING_MAX: Final = 4
+WAITING_MAX: Final = 8
 """Imports that may be under way or wait for confirmation; the oldest of more is given up."""
 
 _TABLE: Final = "_imports"
