@@ -2,7 +2,7 @@ from yugen import Id, MutationCtx, QueryCtx, mutation, query
 
 from .access import only, signed_in
 from .rules import ruled
-from .schema import Person, Project, Task
+from .schema import Person, Project, Task, Title
 
 
 @mutation
@@ -25,7 +25,7 @@ async def tasks(ctx: QueryCtx, project: Id[Project]) -> list[Task]:
 
 @mutation
 @ruled
-async def rename(ctx: MutationCtx, task: Id[Task], title: str) -> None:
+async def rename(ctx: MutationCtx, task: Id[Task], title: Title) -> None:
     await ctx.db.patch(task, title=title)
 
 

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -6,6 +6,7 @@ from yugen import UNSET, Count, Document, Id, Index, Ref, Sum
 
 Role = Literal["member", "admin"]
 Status = Literal["open", "done"]
+Title = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Person(Document, table="people"):
@@ -34,7 +35,7 @@ class Estimate(BaseModel):
 class Task(Document, table="tasks"):
     project: Id[Project] = Ref("cascade")
     assignee: Id[Person] | None = Ref("set_null")
-    title: str = Field(min_length=1, max_length=200)
+    title: Title
     status: Status = "open"
     points: int = Field(default=1, ge=0, le=100)
     due: float | None = None

@@ -16,7 +16,7 @@ from yugen import (
     query,
 )
 
-from .schema import Person, Project, Status, Task
+from .schema import Person, Project, Status, Task, Title
 
 
 @query
@@ -81,7 +81,7 @@ async def lines(ctx: QueryCtx, project: Id[Project]) -> list[Line]:
 
 
 @mutation
-async def add(ctx: MutationCtx, project: Id[Project], title: str, points: int = 1) -> Id[Task]:
+async def add(ctx: MutationCtx, project: Id[Project], title: Title, points: int = 1) -> Id[Task]:
     return await ctx.db.insert(Task(project=project, title=title, points=points))
 
 

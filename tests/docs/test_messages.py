@@ -1,0 +1,91 @@
+"""The texts that the guides show are the texts that one gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from board import people, projects, tasks
+from board.schema import Person, Project, Task
+
+from tests.apps import write_app
+from tests.engine import change, engine, new_store
+from tests.serving import ROOT
+from yugen import Id, MutationCtx
+from yugen.testing import TestApp
+
+TEXT = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+
+
+def texts(guide: str) -> list[str]:
+    return TEXT.findall((ROOT / "docs" / f"{guide}.md").read_text())
+
+
+async def told(call: Awaitable[object]) -> str:
+    with pytest.raises(Exception, match=r".") as caught:
+        await call
+    return str(caught.value).removeprefix("Uncaught ")
+
+
+async def a_project(t: TestApp) -> Id[Project]:
+    ada = t.as_user(subject="ada")
+    await ada.mutation(people.join, name="Ada")
+    return await ada.mutation(projects.create, name="Engine")
+
+
+async def database(t: TestApp, _: Path) -> list[str]:
+    project = await a_project(t)
+    task = await t.mutation(tasks.add, project=project, title="a")
+
+    async def skips_a_field(ctx: MutationCtx) -> Any:
+        return await ctx.db.query(Task).with_index(Task.by_project, project=project, due=3).collect()
+
+    async def does_not_fit(ctx: MutationCtx) -> None:
+        await ctx.db.patch(task, title="")
+
+    return [await told(t.run(skips_a_field)), await told(t.run(does_not_fit))]
+
+
+async def schema(t: TestApp, folder: Path) -> list[str]:
+    await a_project(t)
+
+    async def same_email(ctx: MutationCtx) -> None:
+        for name in ("ada", "bob"):
+            await ctx.db.insert(Person(token=name, name=name, email="ada@example.org"))
+
+    async def still_needed(ctx: MutationCtx) -> None:
+        async for person in ctx.db.query(Person):
+            await ctx.db.delete(person.id)
+
+    async def deploy(fields: str) -> None:
+        text = f'from yugen import Document, Index\nclass Task(Document, table="tasks"):\n    title: str\n    {fields}'
+        add = "from yugen import mutation\n@mutation\nasync def add(ctx): await ctx.db.insert('tasks', {'title': 'a'})"
+        async with engine(new_store("sqlite", folder), write_app(folder, schema=text, main=add)) as runtime:
+            await change(runtime, "main:add")
+
+    await deploy("")
+    missing = await told(deploy("priority: int"))
+    await deploy("")
+    return [
+        await told(t.run(same_email)),
+        await told(t.run(still_needed)),
+        missing,
+        await told(deploy('by_title = Index("title", unique=True)')),
+    ]
+
+
+GUIDES = [database, schema]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.__name__)
+async def test_a_guide_shows_what_one_is_told(
+    t: TestApp, tmp_path: Path, guide: Callable[[TestApp, Path], Awaitable[list[str]]]
+) -> None:
+    given = await guide(t, tmp_path)
+    shown = texts(guide.__name__)
+    assert len(shown) == len(given)
+    for pattern, text in zip(shown, given, strict=True):
+        assert re.fullmatch(re.escape(pattern).replace("…", ".+"), text), text
