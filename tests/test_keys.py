@@ -13,6 +13,7 @@ from tests.strategies import index_values, internals, mixed_values, tables, text
 from yugen.keys import (
     SLOTS_MAX,
     TABLES_MAX,
+    decode_values,
     document_key,
     encode_values,
     entry_key,
@@ -76,6 +77,22 @@ def test_no_string_begins_with_another(wrap: Any) -> None:
 @given(index_values, index_values)
 def test_the_first_fields_are_a_prefix(head: list[Any], tail: list[Any]) -> None:
     assert encode_values(head + tail) == encode_values(head) + encode_values(tail)
+
+
+@given(index_values, st.binary(max_size=20))
+def test_values_can_be_read_from_their_keys(fields: list[Any], rest: bytes) -> None:
+    encoded = encode_values(fields)
+    decoded, left = decode_values(encoded + rest, len(fields))
+    assert encode_values(decoded) == encoded
+    assert left == rest
+
+
+@given(index_values, st.binary(max_size=20))
+def test_bytes_that_are_no_values_are_left(fields: list[Any], rest: bytes) -> None:
+    encoded = encode_values(fields) + rest
+    decoded, left = decode_values(encoded, 10)
+    assert encoded.endswith(left)
+    assert len(decoded) >= min(len(fields), 10)
 
 
 def test_integers_are_numbers_and_int64_is_not() -> None:

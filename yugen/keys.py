@@ -52,6 +52,7 @@ _OBJECT: Final = b"\x0b"
 
 _SIGN: Final = 1 << 63
 _ALL_BITS: Final = (1 << 64) - 1
+_SINGLE: Final[dict[bytes, Value | Absent]] = {_ABSENT: ABSENT, _NULL: None, _FALSE: False, _TRUE: True}
 _pack_float = struct.Struct(">d").pack
 _unpack_float = struct.Struct(">d").unpack
 
@@ -88,9 +89,7 @@ def number_of(key: bytes) -> float | None:
     raw = key[-INTERNAL_SIZE - _NUMBER_SIZE : -INTERNAL_SIZE]
     if raw[:1] != _FLOAT64:
         return None
-    bits = int.from_bytes(raw[1:], "big")
-    (number,) = _unpack_float((bits ^ (_SIGN if bits & _SIGN else _ALL_BITS)).to_bytes(8, "big"))
-    return float(number)
+    return _decode_float(int.from_bytes(raw[1:], "big"))
 
 
 def table_of(key: bytes) -> int:
@@ -134,6 +133,19 @@ def encode_values(values: Sequence[Value | Absent]) -> bytes:
     return b"".join([_encode(value) for value in values])
 
 
+def decode_values(encoded: bytes, most: int) -> tuple[list[Value | Absent], bytes]:
+    """The index values that bytes begin with, so many of them at most, and the bytes that follow them."""
+    found: list[Value | Absent] = []
+    place = 0
+    try:
+        while place < len(encoded) and len(found) < most:
+            value, place = _decode(encoded, place)
+            found.append(value)
+    except (ValueError, IndexError):
+        pass  # a bound may fall between the values that there are
+    return found, encoded[place:]
+
+
 def lookup(document: Mapping[str, Value], path: str) -> Value | Absent:
     """The field at a dotted path in a document; `ABSENT` when there is none."""
     found: Any = document
@@ -169,6 +181,51 @@ def _encode(value: object) -> bytes:
             return _OBJECT + b"".join(fields) + _END
         case _:
             raise InvalidValue(f"{type(value).__name__} is not a value of the wire")
+
+
+def _decode(encoded: bytes, place: int) -> tuple[Value | Absent, int]:
+    """The value at a place, and the place after it."""
+    tag, place = encoded[place : place + 1], place + 1
+    match tag:
+        case b"\x08" | b"\x09":
+            raw, place = _decode_terminated(encoded, place)
+            return (raw.decode() if tag == _STRING else raw), place
+        case b"\x04" | b"\x05":
+            if place + 8 > len(encoded):
+                raise ValueError("the bytes of a number are missing")
+            bits = int.from_bytes(encoded[place : place + 8], "big")
+            if tag == _INT64:
+                return Int64(bits - _SIGN), place + 8
+            return _decode_float(bits), place + 8
+        case b"\x0a":
+            items: list[Any] = []
+            while encoded[place] != 0:
+                item, place = _decode(encoded, place)
+                items.append(item)
+            return items, place + 1
+        case b"\x0b":
+            fields: dict[str, Any] = {}
+            while encoded[place] != 0:
+                name, place = _decode_terminated(encoded, place + 1)
+                fields[name.decode()], place = _decode(encoded, place)
+            return fields, place + 1
+    if tag not in _SINGLE:
+        raise ValueError(f"{tag!r} begins no value")
+    return _SINGLE[tag], place
+
+
+def _decode_float(bits: int) -> float:
+    (number,) = _unpack_float((bits ^ (_SIGN if bits & _SIGN else _ALL_BITS)).to_bytes(8, "big"))
+    return float(number)
+
+
+def _decode_terminated(encoded: bytes, place: int) -> tuple[bytes, int]:
+    end = place
+    while encoded[end] != 0 or encoded[end + 1] == 0xFF:
+        end += 1 if encoded[end] != 0 else 2
+    if encoded[end + 1] != 1:
+        raise ValueError("the bytes of a text do not end")
+    return encoded[place:end].replace(b"\x00\xff", b"\x00"), end + 2
 
 
 def _encode_number(value: Value | Absent) -> bytes:

@@ -11,11 +11,12 @@ import pytest_asyncio
 
 from tests.apps import write_app
 from tests.engine import change, encoded, engine
-from yugen.runtime.causes import IMAGE_SIZE_MAX, KEPT_MAX
+from yugen.runtime.causes import IMAGE_SIZE_MAX, KEPT_MAX, SLOW_SECONDS
 from yugen.runtime.runtime import Runtime
 from yugen.storage.memory import MemoryStore
 
 APP = """
+    import time
     from typing import Any
 
     from yugen import Document, Index, MutationCtx, QueryCtx, mutation, query
@@ -37,6 +38,14 @@ APP = """
     @query
     async def starred(ctx: QueryCtx) -> int:
         return await ctx.db.query(Note).filter(lambda note: note.stars > 3).count()
+
+
+    @mutation
+    async def slow(ctx: MutationCtx, seconds: float) -> None:
+        await ctx.db.query(Note).collect()
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
 
 
     @mutation
@@ -96,6 +105,10 @@ async def test_a_rerun_says_who_wrote_which_document_and_fields(runtime: Runtime
     assert because["change"] == "inserted"
     assert len(because["requestId"]) == 16
     assert (changed["because"]["change"], changed["because"]["fields"]) == ("changed", ["stars", "text"])
+    assert (inserted["reads"], because["read"]) == (['notes.by_book: book == "a"'], 'notes.by_book: book == "a"')
+    assert (inserted["functionType"], inserted["documents"], changed["documents"]) == ("query", 1, 1)
+    assert inserted["milliseconds"] >= inserted["ownMilliseconds"] > 0
+    assert changed["at"] >= inserted["at"] > 1e12
     assert why(runtime, function="f:none") == []
     assert why(runtime, limit=1) == [changed]
 
@@ -108,6 +121,7 @@ async def test_of_several_writes_the_one_is_named_that_mattered(runtime: Runtime
     await runtime.queries.at(key, None, runtime.ts)
     (rerun,) = why(runtime)
     assert rerun["because"]["document"] == ids[1]
+    assert rerun["because"]["read"] == "notes.by_creation_time: all, filtered, only which there are"
     assert rerun["changed"]
 
 
@@ -130,6 +144,16 @@ async def test_a_lost_race_says_to_whom(runtime: Runtime) -> None:
     assert all(each["because"]["fields"] == ["stars"] for each in conflicts)
     assert all(each["because"]["requestId"] != each["requestId"] for each in conflicts)
     assert max(each["losses"] for each in conflicts) >= 1
+
+
+async def test_what_took_long_says_how_long_and_what_was_read(runtime: Runtime) -> None:
+    await change(runtime, "f:add", book="a")
+    assert why(runtime, function="f:slow") == []
+    await change(runtime, "f:slow", seconds=SLOW_SECONDS)
+    (slow,) = why(runtime)
+    assert (slow["kind"], slow["functionType"], slow["function"]) == ("slow", "mutation", "f:slow")
+    assert slow["milliseconds"] >= slow["ownMilliseconds"] >= SLOW_SECONDS * 1000
+    assert (slow["documents"], slow["reads"]) == (1, ["notes.by_creation_time: all"])
 
 
 async def test_what_is_remembered_is_bounded(runtime: Runtime) -> None:

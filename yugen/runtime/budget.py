@@ -27,14 +27,17 @@ class Budget:
 
     Args:
         limits: what it may use; None for functions of Yugen's own, which know what they do.
+
+    Attributes:
+        documents_read: how many it has read so far.
     """
 
-    __slots__ = ("_bytes_read", "_bytes_written", "_documents_read", "_documents_written", "_limits", "_ranges")
+    __slots__ = ("_bytes_read", "_bytes_written", "_documents_written", "_limits", "_ranges", "documents_read")
 
     def __init__(self, limits: RunLimits | None) -> None:
         self._limits = limits
         self._ranges = 0
-        self._documents_read = 0
+        self.documents_read = 0
         self._bytes_read = 0
         self._documents_written = 0
         self._bytes_written = 0
@@ -61,10 +64,10 @@ class Budget:
         Raises:
             LimitExceeded: too many or too much.
         """
-        self._documents_read += documents
+        self.documents_read += documents
         self._bytes_read += size
         limits = self._limits
-        if limits and self._documents_read > limits.documents_read:
+        if limits and self.documents_read > limits.documents_read:
             raise LimitExceeded(
                 "documents_read",
                 limits.documents_read,

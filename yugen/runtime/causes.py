@@ -1,25 +1,43 @@
-"""Why things ran: which write made a query run again, and which made a mutation lose.
+"""Why things ran: which write made a query run again, which made a mutation lose, and what took long.
 
 What is noted costs a few microseconds: references to what is there anyway. Sentences are made of it when somebody asks.
 """
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 from yugen import ids, keys, values
 from yugen.catalog import Catalog
+from yugen.functions.info import Kind
+from yugen.guards import ANYTHING, GuardedRead
+from yugen.intervals import Interval
+from yugen.runtime import ranges
+from yugen.runtime.outcome import Outcome, Used
+from yugen.runtime.run import Run
 from yugen.runtime.writes import Written
 from yugen.storage.interface import Change, Origin, Timestamp
 
 KEPT_MAX: Final = 1000
-"""Occurrences that are remembered, the newest."""
+"""Occurrences of a kind that are remembered, the newest."""
 
-IMAGE_SIZE_MAX: Final = 16 * 1024
+SLOW_SECONDS: Final = 0.1
+"""What takes as long from when it was asked for is slow."""
+
+SLOW_ACTION_SECONDS: Final = 5.0
+"""The same for actions, which wait for others."""
+
+IMAGE_SIZE_MAX: Final = 4 * 1024
 """Bytes of a document up to which its content before and after is kept, to tell what has changed in it."""
+
+RANGES_SHOWN_MAX: Final = 8
+"""Of those that a function has read."""
 
 _ARGUMENTS_SHOWN: Final = 200
 
@@ -32,17 +50,21 @@ class Cause:
         ts: the commit.
         origin: the function that made it; None for another node, or Yugen itself.
         change: the first change in it that mattered, without its images if they are large; None if that is unknown.
+        read: which of what had been read it was in.
     """
 
     ts: Timestamp
     origin: Origin | None
     change: Change | None
+    read: GuardedRead | None
 
     @classmethod
-    def of(cls, written: Written, change: Change | None) -> Cause:
+    def of(cls, written: Written, reads: Sequence[Interval], guarded: Sequence[GuardedRead]) -> Cause:
+        """What a commit was to a reader for whom it made a difference."""
+        change, read = written.first_touch(reads, guarded) or (None, None)
         if change is not None and max(len(change.before or b""), len(change.after or b"")) > IMAGE_SIZE_MAX:
             change = Change(change.key, change.before and b"", change.after and b"")
-        return cls(written.ts, written.origin, change)
+        return cls(written.ts, written.origin, change, read)
 
     def to_json(self, catalog: Catalog) -> dict[str, Any]:
         """Who wrote what."""
@@ -56,7 +78,58 @@ class Cause:
                 "table": table and table.name,
                 **_difference(self.change),
             }
+        if self.read is not None:
+            shown["read"] = ranges.shown(self.read, catalog)
         return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run, as far as one may want to know of it later.
+
+    Attributes:
+        kind: what it was called as.
+        path: the function.
+        args: its arguments' canonical JSON, its beginning.
+        ts: the timestamp it ran at.
+        at: when it ended, in milliseconds since the epoch.
+        seconds: how long it took, from when it was asked for to its answer.
+        used: how much of that was its own, and what it has read.
+        ranges: how many ranges it read.
+        reads: the first of them.
+    """
+
+    kind: Kind
+    path: str
+    args: str
+    ts: Timestamp
+    at: float
+    seconds: float
+    used: Used
+    ranges: int
+    reads: tuple[GuardedRead, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> Ran:
+        """What is known of a run that has just ended, so many seconds after it was asked for."""
+        reads = (*((interval, ANYTHING) for interval in outcome.reads[:RANGES_SHOWN_MAX]), *outcome.guarded)
+        count = len(outcome.reads) + len(outcome.guarded)
+        shown = reads[:RANGES_SHOWN_MAX]
+        return cls(kind, path, _beginning(args), ts, time.time() * 1000, seconds, outcome.used, count, shown)
+
+    def to_json(self, catalog: Catalog) -> dict[str, Any]:
+        return {
+            "at": self.at,
+            "function": self.path,
+            "functionType": self.kind,
+            "args": self.args,
+            "ts": self.ts,
+            "milliseconds": round(self.seconds * 1000, 3),
+            "ownMilliseconds": round(self.used.seconds * 1000, 3),
+            "documents": self.used.documents,
+            "ranges": self.ranges,
+            "reads": [ranges.shown(read, catalog) for read in self.reads],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +137,21 @@ class Rerun:
     """A query that ran again.
 
     Attributes:
-        path: the function.
-        args: its arguments' canonical JSON, its beginning.
-        ts: the timestamp it ran at.
+        run: what ran.
         cause: why.
-        milliseconds: how long it took, from when it was asked for to its answer.
-        ranges: how many ranges it read.
         subscribers: how many wait for its results.
         changed: whether the answer is another than before.
     """
 
-    path: str
-    args: str
-    ts: Timestamp
+    run: Ran
     cause: Cause
-    milliseconds: float
-    ranges: int
     subscribers: int
     changed: bool
 
     def to_json(self, catalog: Catalog) -> dict[str, Any]:
         return {
             "kind": "rerun",
-            "function": self.path,
-            "args": self.args,
-            "ts": self.ts,
-            "milliseconds": round(self.milliseconds, 3),
-            "ranges": self.ranges,
+            **self.run.to_json(catalog),
             "subscribers": self.subscribers,
             "changed": self.changed,
             "because": self.cause.to_json(catalog),
@@ -102,51 +163,67 @@ class Loss:
     """A mutation that had to run again, since something it had read was written meanwhile.
 
     Attributes:
-        path: the function.
+        run: what ran in vain.
         request_id: of its caller.
-        ts: the timestamp it had read at.
         cause: why; None if that is not known any more.
         losses: how often it has lost by now.
     """
 
-    path: str
+    run: Ran
     request_id: str
-    ts: Timestamp
     cause: Cause | None
     losses: int
 
     def to_json(self, catalog: Catalog) -> dict[str, Any]:
         return {
             "kind": "conflict",
-            "function": self.path,
+            **self.run.to_json(catalog),
             "requestId": self.request_id,
-            "ts": self.ts,
             "losses": self.losses,
             "because": self.cause and self.cause.to_json(catalog),
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A function that took long: `SLOW_SECONDS`, or for an action `SLOW_ACTION_SECONDS`."""
+
+    run: Ran
+
+    def to_json(self, catalog: Catalog) -> dict[str, Any]:
+        return {"kind": "slow", **self.run.to_json(catalog)}
+
+
+Occurrence: TypeAlias = Rerun | Loss | Slow
+
+
 class Causes:
-    """The newest reruns and losses of a node."""
+    """What happened on a node of late, and why."""
 
     def __init__(self) -> None:
-        self._kept: deque[Rerun | Loss] = deque(maxlen=KEPT_MAX)
+        self._kept: dict[type[Occurrence], deque[Occurrence]] = {
+            kind: deque(maxlen=KEPT_MAX) for kind in (Rerun, Loss, Slow)
+        }
 
-    def add(self, occurrence: Rerun | Loss) -> None:
-        self._kept.append(occurrence)
+    def add(self, occurrence: Occurrence) -> None:
+        self._kept[type(occurrence)].append(occurrence)
 
-    def __iter__(self) -> Iterator[Rerun | Loss]:
+    def add_if_slow(self, run: Run, outcome: Outcome, seconds: float) -> None:
+        """Notes a run that has just ended, if it took long."""
+        if seconds >= (SLOW_ACTION_SECONDS if run.kind == "action" else SLOW_SECONDS) and not run.long:
+            self.add(Slow(Ran.of(run.kind, run.path, run.args, run.ts, outcome, seconds)))
+
+    def __iter__(self) -> Iterator[Occurrence]:
         """What is remembered, the newest first."""
-        return reversed(self._kept)
+        return heapq.merge(*map(reversed, self._kept.values()), key=lambda each: -each.run.at)
 
     def to_json(self, catalog: Catalog, *, function: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest of them, the newest first, of one function or of all."""
-        chosen = [each for each in self if function is None or each.path == function]
-        return [each.to_json(catalog) for each in chosen[:limit]]
+        chosen = (each for each in self if function is None or each.run.path == function)
+        return [each.to_json(catalog) for each in islice(chosen, limit)]
 
 
-def arguments_shown(args: bytes) -> str:
-    """Arguments as they are shown: as JSON, and not all of it when it is long."""
+def _beginning(args: bytes) -> str:
     text = args[: _ARGUMENTS_SHOWN + 1].decode(errors="replace")
     return text if len(text) <= _ARGUMENTS_SHOWN else f"{text[:_ARGUMENTS_SHOWN]}…"
 

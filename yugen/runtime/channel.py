@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from yugen.catalog import IndexSpec, TableSpec
 from yugen.guards import Guard
 from yugen.identity import Identity
-from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.storage.interface import Change
 
@@ -154,18 +154,20 @@ def outcome_to_data(outcome: Outcome) -> Message:
         (change.key, change.before, change.after, change.keys_before, change.keys_after) for change in outcome.changes
     )
     guarded = tuple((interval, guard.keep, guard.fields) for interval, guard in outcome.guarded)
-    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity, guarded)
+    used = (outcome.used.seconds, outcome.used.documents)
+    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity, guarded, used)
 
 
 def outcome_from_data(data: Message) -> Outcome:
     """The outcome that `outcome_to_data` was given."""
-    answer, reads, changes, reads_identity, guarded = data
+    answer, reads, changes, reads_identity, guarded, used = data
     return Outcome(
         answer_from_data(answer),
         reads,
         tuple(Change(*change) for change in changes),
         reads_identity,
         tuple((interval, Guard(keep, fields)) for interval, keep, fields in guarded),
+        Used(*used),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -29,7 +30,7 @@ from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
-from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
 from yugen.schema import as_wire
@@ -79,6 +80,7 @@ class Executor:
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
+        began = time.perf_counter()
         dice = random.Random(run.seed)
         auth = Auth(run.identity)
         budget = Budget(None if run.path.startswith(SYSTEM_PREFIX) else self._limits)
@@ -96,7 +98,8 @@ class Executor:
         if pages.journal is not None:
             answer = replace(answer, journal=pages.journal)
         changes = transaction.changes if run.kind == "mutation" and not answer.failure else ()
-        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded)
+        used = Used(time.perf_counter() - began, budget.documents_read)
+        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded, used)
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yugen.guards import GuardedRead
 from yugen.intervals import Interval
@@ -37,6 +37,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What a run has used: seconds from its start to its end, without the wait for it, and documents read."""
+
+    seconds: float = 0.0
+    documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """An answer with what the run read and wants to write.
 
@@ -50,6 +58,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     reads_identity: bool = False
     guarded: tuple[GuardedRead, ...] = ()
+    used: Used = field(default=Used(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

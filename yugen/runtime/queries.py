@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
-from yugen.runtime.causes import Cause, Causes, Rerun, arguments_shown
+from yugen.runtime.causes import Cause, Causes, Ran, Rerun
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
@@ -225,7 +225,7 @@ class Queries:
             if not result.guarded or written.touches(result.reads, result.guarded):
                 self._index.remove(slot, result.intervals)
                 result.end = written.ts
-                slot.cause = Cause.of(written, written.first_change(result.reads, result.guarded))
+                slot.cause = Cause.of(written, result.reads, result.guarded)
                 ended.append(slot)
         for slot in ended:
             self._tell(slot)
@@ -257,18 +257,10 @@ class Queries:
                 ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
                 end = None if ending is None else ending.ts
                 if cause is not None:
-                    self.causes.add(
-                        Rerun(
-                            query.key.path,
-                            arguments_shown(query.key.args),
-                            ts,
-                            cause,
-                            (time.perf_counter() - began) * 1000,
-                            len(outcome.reads) + len(outcome.guarded),
-                            query.listening,
-                            before is None or before.answer != outcome.answer,
-                        )
-                    )
+                    seconds = time.perf_counter() - began
+                    ran = Ran.of("query", query.key.path, query.key.args, ts, outcome, seconds)
+                    changed = before is None or before.answer != outcome.answer
+                    self.causes.add(Rerun(ran, cause, query.listening, changed))
                 result = _Result(
                     outcome.answer,
                     outcome.reads,

@@ -23,7 +23,7 @@ from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.identity import Identity
 from yugen.intervals import point
 from yugen.keys import table_of
-from yugen.runtime.causes import Loss
+from yugen.runtime.causes import Loss, Ran
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer, Outcome
@@ -366,11 +366,24 @@ class Runtime:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
             return _refused(error, secrets.token_hex(8))
         run = self._run("action", path, args, identity, public, self.ts, request_id)
-        return run if isinstance(run, Answer) else await self._runner.act(run, call)
+        if isinstance(run, Answer):
+            return run
+        began = time.perf_counter()
+        answer = await self._runner.act(run, call)
+        self.queries.causes.add_if_slow(run, Outcome(answer), time.perf_counter() - began)
+        return answer
+
+    async def _transact(self, run: Run) -> tuple[Outcome, float]:
+        """Runs a query or a mutation; also how many seconds that took, the wait for it included."""
+        began = time.perf_counter()
+        outcome = await self._runner.transact(run)
+        seconds = time.perf_counter() - began
+        self.queries.causes.add_if_slow(run, outcome, seconds)
+        return outcome, seconds
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
-        outcome = Outcome(run) if isinstance(run, Answer) else await self._runner.transact(run)
+        outcome = Outcome(run) if isinstance(run, Answer) else (await self._transact(run))[0]
         if outcome.answer.failure is not None and outcome.answer.journal is None:
             # What failed before it came to its page has the same page to come to.
             outcome = replace(outcome, answer=replace(outcome.answer, journal=key.journal))
@@ -429,7 +442,7 @@ class Runtime:
             run = self._run("mutation", call.path, call.args, call.identity, call.public, ts, call.request_id)
             if isinstance(run, Answer):
                 return _tell(call, MutationAnswer(run, None))
-            outcome = await self._runner.transact(run)
+            outcome, seconds = await self._transact(run)
             answer = outcome.answer
             if answer.failure is not None:
                 return _tell(call, MutationAnswer(answer, None))
@@ -449,9 +462,8 @@ class Runtime:
                 ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
             except Conflict as conflict:
                 call.losses += 1
-                self.queries.causes.add(
-                    Loss(run.path, call.request_id, proposal.snapshot_ts, conflict.cause, call.losses)
-                )
+                ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
+                self.queries.causes.add(Loss(ran, call.request_id, conflict.cause, call.losses))
                 return None
             return MutationAnswer(answer, ts)
 

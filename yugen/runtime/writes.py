@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
 
-from yugen.guards import GuardedRead, matters
+from yugen.guards import ANYTHING, GuardedRead, matters
 from yugen.intervals import Interval
 from yugen.keys import INTERNAL_SIZE, document_key
 from yugen.storage.interface import Change, Commit, Timestamp
@@ -91,14 +91,20 @@ class Written:
         """
         return overlap(reads, self.keys) or any(self._mattering(each) is not None for each in guarded)
 
-    def first_change(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> Change | None:
-        """The first change that makes a difference to such a reader; None if it is no document that does."""
-        if not guarded and len(self.commit.changes) == 1:
-            return self.commit.changes[0]
+    def first_touch(
+        self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()
+    ) -> tuple[Change, GuardedRead] | None:
+        """The first change that makes a difference to such a reader, and to what of it; None if no document does."""
         for change in self.commit.changes:
-            if overlap(reads, sorted({change.key, *change.keys_before, *change.keys_after})):
-                return change
-        return next(filter(None, map(self._mattering, guarded)), None)
+            for key in (change.key, *change.keys_before, *change.keys_after):
+                place = bisect_right(reads, key, key=itemgetter(0)) - 1
+                if place >= 0 and key < reads[place][1]:
+                    return change, (reads[place], ANYTHING)
+        for read in guarded:
+            found = self._mattering(read)
+            if found is not None:
+                return found, read
+        return None
 
     def _mattering(self, read: GuardedRead) -> Change | None:
         (start, end), guard = read
