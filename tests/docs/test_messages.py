@@ -77,7 +77,17 @@ async def schema(t: TestApp, folder: Path) -> list[str]:
     ]
 
 
-GUIDES = [database, schema]
+async def aggregates(t: TestApp, _: Path) -> list[str]:
+    async def sum_of_some(ctx: MutationCtx) -> float:
+        return await ctx.db.query(Task).with_index(Task.points_by).filter(lambda task: task.points > 1).sum()
+
+    async def sum_of_a_count(ctx: MutationCtx) -> float:
+        return await ctx.db.query(Task).with_index(Task.per_project).sum()
+
+    return [await told(t.run(sum_of_some)), await told(t.run(sum_of_a_count))]
+
+
+GUIDES = [database, schema, aggregates]
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.__name__)
