@@ -450,6 +450,12 @@ async def test_an_import_can_fail_and_be_canceled(quick: Runtime, write: Write) 
     assert (await failure(quick, "perform", id=canceled)).startswith("ImportNotPossible: ")
 
 
+async def test_a_file_is_one_that_was_uploaded(quick: Runtime) -> None:
+    for file in ("../data.sqlite3", "/etc/passwd", "", ".", "a/b"):
+        args: Any = {"file": file, "form": "jsonLines", "mode": "append", "table": "users"}
+        assert (await failure(quick, "begin", **args)).startswith("ImportNotPossible: ")
+
+
 async def test_only_imports_are_shown_as_such(quick: Runtime) -> None:
     user = await change(quick, "f:insert", table="users", fields={"name": "ada"})
     assert value_of(await quick.query("_system/cli/queryImport", encoded(importId=user), public=False)) is None

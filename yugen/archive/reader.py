@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from yugen.archive.rows import InvalidRow, Kinds, Numbered, csv_rows, json_array, json_lines
@@ -54,9 +54,9 @@ class TableFile:
     table: str
     number: int | None
     _label: str
-    _rows: Rows = field(repr=False)
+    _rows: Callable[[], Iterator[Numbered]] = field(repr=False)
 
-    def rows(self) -> Iterator[Numbered]:
+    def rows(self) -> Generator[Numbered]:
         """The documents as decoded values, by the numbers of their rows.
 
         Raises:
@@ -68,12 +68,6 @@ class TableFile:
     def place(self, row: int) -> str:
         """What to call a row in an error."""
         return f"row {row} of {self._label}" if self._label else f"row {row}"
-
-
-class Rows(Protocol):
-    """Gives the documents of a table each time it is called."""
-
-    def __call__(self) -> Iterator[Numbered]: ...
 
 
 @dataclass(frozen=True, slots=True)

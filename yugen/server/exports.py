@@ -33,8 +33,11 @@ class Exports:
         self._making: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Clears away what an earlier server has left unfinished."""
-        await self._keep(await change(self._runtime, "_system/exports:recover"))
+        """Clears away what an earlier server has left unfinished, or tries to."""
+        try:
+            await self._keep(await change(self._runtime, "_system/exports:recover"))
+        except (CallRefused, Overloaded, StorageError, OSError) as error:
+            logger.error("what is left of earlier exports cannot be cleared away: %s", error)
 
     async def request(self, *, include_storage: bool) -> None:
         """Begins an export of what is committed now.

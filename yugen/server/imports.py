@@ -57,10 +57,13 @@ class Imports:
         self._jobs: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Clears away what an earlier server has left unfinished."""
-        await change(self._runtime, "_system/imports:recover")
-        self._files = await self._needed()
-        await asyncio.to_thread(_remove_others, self._folder, self._files)
+        """Clears away what an earlier server has left unfinished, or tries to."""
+        try:
+            await change(self._runtime, "_system/imports:recover")
+            self._files = await self._needed()
+            await asyncio.to_thread(_remove_others, self._folder, self._files)
+        except (CallRefused, Overloaded, StorageError, OSError) as error:
+            logger.error("what is left of earlier imports cannot be cleared away: %s", error)
 
     async def start_upload(self) -> str:
         """Gets ready for the parts of a file; returns the token to send them with."""
@@ -157,7 +160,7 @@ class Imports:
                 try:
                     await step(import_id)
                 except (CallRefused, Overloaded, StorageError) as error:
-                    await change(self._runtime, "_system/imports:fail", id=import_id, text=str(error))
+                    await change(self._runtime, "_system/imports:fail", id=import_id, text=_reason(error))
             await self._forget_files()
         except Exception:
             logger.exception("an import has failed")
@@ -182,6 +185,11 @@ class Imports:
     async def _needed(self) -> set[str]:
         """The files of imports that have not ended."""
         return set(value_of(await self._runtime.query_once("_system/imports:files", b"{}")))
+
+
+def _reason(error: Exception) -> str:
+    """Why an import failed; what is wrong with its file needs no name."""
+    return f"{error.code}: {error}" if isinstance(error, CallRefused) and error.code != "InvalidImport" else str(error)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.sync.client import ClientInfo
 from yugen.sync.session import SessionLimits
+from yugen.system.deployment import Deployment
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -112,7 +113,9 @@ class Yugen:
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
-            self._nursery = Nursery(self._setup)
+            secret = AdminKey(self.data / "admin_key").derive("cursors")
+            setup = Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
+            self._nursery = Nursery(setup)
 
     async def start(self) -> None:
         """Loads the app and opens its data. Does nothing when it has started.
@@ -230,7 +233,7 @@ class Yugen:
         runtime = Runtime(SqliteStore(self._database), runner)
         try:
             await runtime.start()
-            deployment = self._setup.deployment
+            deployment = Deployment(self._url, self.data)
             exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
             await exports.start()
             await imports.start()
@@ -257,11 +260,6 @@ class Yugen:
 
     def _cannot(self, error: BaseException) -> None:
         self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
-
-    @property
-    def _setup(self) -> Setup:
-        secret = AdminKey(self.data / "admin_key").derive("cursors")
-        return Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
 
     @property
     def _database(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -31,7 +32,7 @@ _NUMBERS_END: Final = FIRST_USER_TABLE + 100_000
 
 @dataclass(slots=True)
 class Counts:
-    """What an import does to one table: how many documents it adds, how many it removes, and of how many."""
+    """What an import does to one table: how many documents it adds, and how many it removes."""
 
     added: int = 0
     removed: int = 0
@@ -98,7 +99,8 @@ class Importing:
             raise InvalidImport(str(error)) from None
         number = file.number
         if number is None:
-            _, first = next(file.rows(), (0, {}))
+            with closing(file.rows()) as rows:
+                _, first = next(rows, (0, {}))
             number = _table_of(first.get("_id"))
         wished = number if number is not None and FIRST_USER_TABLE <= number < _NUMBERS_END else None
         table = await self._db.table(file.table, number=wished)

@@ -61,6 +61,8 @@ async def list_imports(ctx: SystemQueryCtx) -> list[Record]:
 @system_mutation
 async def begin(ctx: SystemMutationCtx, file: str, form: Format, mode: Mode, table: str | None) -> str:
     """Notes that a file has been uploaded; returns the id of its import."""
+    if not file.replace("-", "").isalnum():
+        raise ImportNotPossible(f"{file[:100]!r} is no file that has been uploaded.")
     record = {"state": {"state": "uploaded"}, "file": file, "format": form, "mode": mode, "table": table}
     new_id = await ctx.db.insert(_TABLE, record)
     imports = await ctx.db.query(_TABLE).order("desc").collect()
