@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+import board
 import pytest
 from board import people, projects, tasks
 from board.schema import Person, Project, Task
 
 from tests.apps import write_app
+from tests.docs.test_board import two_claim
 from tests.engine import change, engine, new_store
 from tests.serving import ROOT
 from yugen import Id, MutationCtx
-from yugen.testing import TestApp
+from yugen.testing import TestApp, explore
 
 TEXT = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
@@ -36,7 +38,7 @@ async def a_project(t: TestApp) -> Id[Project]:
     return await ada.mutation(projects.create, name="Engine")
 
 
-async def database(t: TestApp, _: Path) -> list[str]:
+async def told_by_database(t: TestApp, _: Path) -> list[str]:
     project = await a_project(t)
     task = await t.mutation(tasks.add, project=project, title="a")
 
@@ -49,7 +51,7 @@ async def database(t: TestApp, _: Path) -> list[str]:
     return [await told(t.run(skips_a_field)), await told(t.run(does_not_fit))]
 
 
-async def schema(t: TestApp, folder: Path) -> list[str]:
+async def told_by_schema(t: TestApp, folder: Path) -> list[str]:
     await a_project(t)
 
     async def same_email(ctx: MutationCtx) -> None:
@@ -77,7 +79,7 @@ async def schema(t: TestApp, folder: Path) -> list[str]:
     ]
 
 
-async def aggregates(t: TestApp, _: Path) -> list[str]:
+async def told_by_aggregates(t: TestApp, _: Path) -> list[str]:
     async def sum_of_some(ctx: MutationCtx) -> float:
         return await ctx.db.query(Task).with_index(Task.points_by).filter(lambda task: task.points > 1).sum()
 
@@ -87,15 +89,28 @@ async def aggregates(t: TestApp, _: Path) -> list[str]:
     return [await told(t.run(sum_of_some)), await told(t.run(sum_of_a_count))]
 
 
-GUIDES = [database, schema, aggregates]
+async def told_by_testing(t: TestApp, _: Path) -> list[str]:
+    project = await a_project(t)
+    task = await t.mutation(tasks.add, project=project, title="a")
+    with pytest.raises(AssertionError) as reran:
+        async with t.assert_reruns(tasks.list_tasks, project=project, at_most=0):
+            await t.mutation(tasks.finish, task=task)
+    with pytest.raises(AssertionError) as raced:
+        await explore(board, two_claim)
+    return [str(reran.value), *raced.value.__notes__]
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.__name__)
-async def test_a_guide_shows_what_one_is_told(
-    t: TestApp, tmp_path: Path, guide: Callable[[TestApp, Path], Awaitable[list[str]]]
-) -> None:
-    given = await guide(t, tmp_path)
-    shown = texts(guide.__name__)
+GUIDES = {
+    "database": told_by_database,
+    "schema": told_by_schema,
+    "aggregates": told_by_aggregates,
+    "testing": told_by_testing,
+}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+async def test_a_guide_shows_what_one_is_told(t: TestApp, tmp_path: Path, guide: str) -> None:
+    shown, given = texts(guide), await GUIDES[guide](t, tmp_path)
     assert len(shown) == len(given)
     for pattern, text in zip(shown, given, strict=True):
         assert re.fullmatch(re.escape(pattern).replace("…", ".+"), text), text
