@@ -267,6 +267,12 @@ async def test_a_disk_that_takes_nothing(notes: Bench, client: httpx.AsyncClient
     assert files(notes) == []
 
 
+async def test_a_place_that_is_taken(notes: Bench, client: httpx.AsyncClient) -> None:
+    notes.deployment.folder.write_text("in the way")
+    refused = await client.post("/import/start_upload")
+    assert (refused.status_code, refused.json()["code"]) == (400, "UploadFailed")
+
+
 async def test_after_a_restart_only_files_that_are_waited_for_are_left(notes: Bench, client: httpx.AsyncClient) -> None:
     import_id = await uploaded(client, ROWS)
     await reached(notes, import_id)

@@ -66,12 +66,18 @@ class Imports:
             logger.error("what is left of earlier imports cannot be cleared away: %s", error)
 
     async def start_upload(self) -> str:
-        """Gets ready for the parts of a file; returns the token to send them with."""
+        """Gets ready for the parts of a file; returns the token to send them with.
+
+        Raises:
+            CallRefused: there is no place for it.
+        """
         while len(self._uploads) >= UPLOADS_MAX:
             await self._forget_upload(next(iter(self._uploads)))
         token = secrets.token_urlsafe(32)
-        upload = self._uploads[token] = _Upload(self._folder / f"upload-{secrets.token_hex(8)}")
-        await asyncio.to_thread(_make, upload.folder)
+        upload = _Upload(self._folder / f"upload-{secrets.token_hex(8)}")
+        with _explained():
+            await asyncio.to_thread(_make, upload.folder)
+        self._uploads[token] = upload
         return token
 
     async def add_part(self, token: str, content: bytes) -> str:

@@ -32,9 +32,10 @@ KEPT: Final = 20
 """Imports whose end is remembered, the newest ones."""
 
 WAITING_MAX: Final = 8
-"""Imports that may be under way or wait for confirmation; the oldest of more is given up."""
+"""Imports that may wait to be tried out or confirmed; the oldest of more is given up."""
 
 _TABLE: Final = "_imports"
+_WAITING: Final = ("uploaded", "waiting_for_confirmation")
 _ENDED: Final = ("completed", "failed")
 
 Record = dict[str, Any]
@@ -66,10 +67,10 @@ async def begin(ctx: SystemMutationCtx, file: str, form: Format, mode: Mode, tab
     record = {"state": {"state": "uploaded"}, "file": file, "format": form, "mode": mode, "table": table}
     new_id = await ctx.db.insert(_TABLE, record)
     imports = await ctx.db.query(_TABLE).order("desc").collect()
-    under_way = [each for each in imports if not _ended(each)]
-    for each in under_way[WAITING_MAX:]:
+    waiting = [each for each in imports if each["state"]["state"] in _WAITING]
+    for each in waiting[WAITING_MAX:]:
         await _set(ctx, each, _failed("Newer imports have taken the place of this one. Nothing was imported."))
-    for each in [each for each in imports if each not in under_way[:WAITING_MAX]][KEPT:]:
+    for each in [each for each in imports if _ended(each)][KEPT:]:
         await ctx.db.delete(each["_id"])
     return new_id
 
