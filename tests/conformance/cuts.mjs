@@ -1,47 +1,76 @@
-// Many clients that count, each over a connection of its own that is cut again and again.
+// Many clients that count, each over a connection of its own that is cut again and again, until each is told to stop.
 
-import { connect, report } from "./clients.mjs";
+import { channel, connect, report } from "./clients.mjs";
 
-// After what all scenarios take: how often each client counts, how many clients make a team, and their addresses.
-const [bumps, teamSize, ...urls] = process.argv.slice(5);
+// After what all scenarios take: how many clients make a team, and the address of each client.
+const [teamSize, ...urls] = process.argv.slice(5);
 
-/** Counts in three streams; resolves once every subscription shows what it must in the end. */
-function count(url, position) {
-  const client = connect(url);
-  const start = position - (position % teamSize);
-  const team = String(start);
-  const neighbour = start + ((position + 1) % teamSize);
-  const seen = { counts: [], backwards: [], behind: [] };
-  const shown = { own: 0, neighbour: 0, total: 0 };
-  let acknowledged = 0;
-  let converged;
-  const done = new Promise((resolve) => (converged = resolve));
+const stopped = new Set();
+const control = connect();
+control.subscribe("messages:list", channel, (positions) => positions.forEach((position) => stopped.add(Number(position))));
 
-  const watch = (name, path, args) =>
-    client.subscribe(path, args, (value) => {
-      if (value < shown[name] || (name === "own" && value < acknowledged)) seen.backwards.push([name, shown[name], value]);
-      shown[name] = value;
-      const { own, neighbour, total } = shown;
-      if (own == bumps && neighbour == bumps && total == bumps * teamSize) converged();
+class Counter {
+  #client;
+  #position;
+  #team;
+  #mine;
+  #next; // the position of the one in the team whom it watches
+  #seen = { counts: [], backwards: [], behind: [] };
+  #shown = { mine: 0, next: 0, total: 0 };
+  #changed = () => {};
+
+  constructor(url, position) {
+    const start = position - (position % teamSize);
+    this.#client = connect(url);
+    this.#position = position;
+    this.#team = String(start);
+    this.#mine = { team: this.#team, name: String(position) };
+    this.#next = start + ((position + 1) % teamSize);
+    this.#watch("mine", "counters:count", this.#mine);
+    this.#watch("next", "counters:count", { team: this.#team, name: String(this.#next) });
+    this.#watch("total", "counters:total", { team: this.#team });
+  }
+
+  get count() {
+    return this.#seen.counts.length;
+  }
+
+  #watch(name, path, args) {
+    this.#client.subscribe(path, args, (value) => {
+      const least = name === "mine" ? Math.max(0, ...this.#seen.counts) : this.#shown[name];
+      if (value < least) this.#seen.backwards.push([name, least, value]);
+      this.#shown[name] = value;
+      this.#changed();
     });
-  watch("own", "counters:count", { team, name: String(position) });
-  watch("neighbour", "counters:count", { team, name: String(neighbour) });
-  watch("total", "counters:total", { team });
+  }
 
-  let left = Number(bumps);
-  const stream = async () => {
-    while (left-- > 0) {
-      const number = await client.mutation("counters:bump", { team, name: String(position) });
-      if (shown.own < number) seen.behind.push([shown.own, number]);
-      acknowledged = Math.max(acknowledged, number);
-      seen.counts.push(number);
-    }
-  };
-  return Promise.all([stream(), stream(), stream(), done]).then(() => {
-    report({ ...seen, connections: client.connections() });
-    return client;
-  });
+  /** Counts in three streams. */
+  async run() {
+    const stream = async () => {
+      while (!stopped.has(this.#position)) {
+        const number = await this.#client.mutation("counters:bump", this.#mine);
+        if (this.#shown.mine < number) this.#seen.behind.push([this.#shown.mine, number]);
+        this.#seen.counts.push(number);
+      }
+    };
+    await Promise.all([stream(), stream(), stream()]);
+  }
+
+  /** Waits until every subscription shows what all have counted, and reports. */
+  async end(counters) {
+    const total = counters.filter((other) => other.#team === this.#team).reduce((sum, { count }) => sum + count, 0);
+    const wanted = { mine: this.count, next: counters[this.#next].count, total };
+    const isRight = () => Object.entries(wanted).every(([name, value]) => this.#shown[name] === value);
+    await new Promise((resolve) => {
+      this.#changed = () => isRight() && resolve();
+      this.#changed();
+    });
+    report({ ...this.#seen, connections: this.#client.connections() });
+    await this.#client.close();
+  }
 }
 
-const clients = await Promise.all(urls.map(count));
-await Promise.all(clients.map((client) => client.close()));
+const counters = urls.map((url, position) => new Counter(url, position));
+await Promise.all(counters.map((counter) => counter.run()));
+await Promise.all(counters.map((counter) => counter.end(counters)));
+await control.close();

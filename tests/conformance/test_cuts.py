@@ -32,7 +32,7 @@ SECONDS_MAX: Final = 90.0
 """How long all cuts may take, on a machine that has other things to do."""
 
 BUMPS_PER_CUT: Final = 10
-"""Mutations of a client, so that it never runs out of them before its last cut: one connection takes some five."""
+"""Mutations of a Python client, which never runs out of them before its last cut: one connection takes some five."""
 
 TEAM: Final = 10
 """Clients who watch one another."""
@@ -63,20 +63,28 @@ def check_attempts(shears: Sequence[Shears], cuts: int, first_wait_seconds: floa
 
 @pytest.mark.parametrize(("client", "clients", "cuts"), [("official", 100, 10), ("own", 20, 5)])
 async def test_javascript_clients_count_exactly(client: str, clients: int, cuts: int, tmp_path: Path) -> None:
-    bumps = BUMPS_PER_CUT * cuts
-    async with serving(APP, tmp_path) as server, many_shears(server.port, clients, cuts) as shears:
-        command = ("node", HERE / "cuts.mjs", client, server.url, "cuts", str(bumps), str(TEAM))
-        async with Process(*command, *(each.url for each in shears)) as node:
-            await all_cut(shears)
-            assert await node.ended() == 0, "\n".join(node.lines)
-        async with AsyncClient(server.url) as newcomer:
-            for team in range(0, clients, TEAM):
-                assert await newcomer.query("counters:total", {"team": str(team)}) == bumps * TEAM
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(APP, tmp_path))
+        shears = await stack.enter_async_context(many_shears(server.port, clients, cuts))
+        command = ("node", HERE / "cuts.mjs", client, server.url, "stop", str(TEAM))
+        node = await stack.enter_async_context(Process(*command, *(each.url for each in shears)))
+        direct = await stack.enter_async_context(AsyncClient(server.url))
+
+        async def stop(position: int) -> None:
+            await shears[position].finished.wait()
+            await direct.mutation("messages:send", {"channel": "stop", "body": str(position)})
+
+        async with asyncio.timeout(SECONDS_MAX):
+            await asyncio.gather(*map(stop, range(clients)))
+        assert await node.ended() == 0, "\n".join(node.lines)
+        totals = [await direct.query("counters:total", {"team": str(team)}) for team in range(0, clients, TEAM)]
     reports = [json.loads(line) for line in node.lines if line.startswith('{"')]
     assert len(reports) == clients
     for report in reports:
-        assert report["counts"] == list(range(1, bumps + 1))
+        assert len(report["counts"]) > cuts
+        assert report["counts"] == list(range(1, len(report["counts"]) + 1))
         assert report["backwards"] == report["behind"] == []
+    assert sum(totals) == sum(len(report["counts"]) for report in reports)
     check_attempts(shears, cuts, 0.5)
 
 
@@ -127,9 +135,9 @@ async def test_trap_37_the_official_python_client_counts_at_least_once(tmp_path:
             total = await newcomer.query("counters:total", {"team": "rust"})
     report = json.loads(client.lines[-1])
     counts = report["counts"]
-    # It has a new session on each connection, so that a mutation whose answer was lost takes place again.
-    assert bumps < total <= bumps + cuts
+    # It has a new session on each connection, so that a mutation whose answer was lost takes place again. And where it
+    # is slow it takes messages of the connection before for some of the new one, and makes yet another.
+    assert bumps < total <= bumps + 2 * shears.attempts
     assert counts == sorted(set(counts))
     assert counts[-1] == report["seen"][-1] == total
     assert report["seen"] == sorted(report["seen"])
-    assert (shears.cuts, shears.attempts) == (cuts, cuts + 1)
