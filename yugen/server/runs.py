@@ -13,9 +13,8 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from yugen.functions.info import Kind
 from yugen.functions.names import SYSTEM_PREFIX
@@ -32,8 +31,7 @@ _RUN_CHARACTERS: Final = 300
 _LINE: Final = re.compile(r"\[(DEBUG|INFO|LOG|WARN|ERROR)\] (.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A run that has ended.
 
     Attributes:
