@@ -16,7 +16,7 @@ from tests.apps import write_app
 from tests.docs.test_board import two_claim
 from tests.engine import change, engine, new_store
 from tests.serving import ROOT
-from yugen import Id, MutationCtx
+from yugen import Id, MutationCtx, Yugen
 from yugen.testing import TestApp, explore
 
 TEXT = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
@@ -100,11 +100,36 @@ async def told_by_testing(t: TestApp, _: Path) -> list[str]:
     return [str(reran.value), *raced.value.__notes__]
 
 
+async def told_by_functions(t: TestApp, folder: Path) -> list[str]:
+    project = await a_project(t)
+    app = write_app(folder, tasks=SLEEPS)
+    async with Yugen(app, database=folder / "data") as yugen:
+        backend = await yugen.backend()
+        answer = await backend.runtime.query("tasks:sleeps", b"{}")
+    assert answer.failure is not None
+    return [
+        f"ArgumentValidationError: {await told(t.mutation('tasks:add', project=project, title=''))}",
+        answer.failure.detail,
+        f"ArgumentValidationError: {await told(t.mutation('projects:create', name='P', person='p'))}",
+    ]
+
+
+SLEEPS = """
+    import asyncio
+    from yugen import QueryCtx, query
+
+    @query
+    async def sleeps(ctx: QueryCtx) -> None:
+        await asyncio.sleep(1)
+"""
+
+
 GUIDES = {
     "database": told_by_database,
     "schema": told_by_schema,
     "aggregates": told_by_aggregates,
     "testing": told_by_testing,
+    "functions": told_by_functions,
 }
 
 

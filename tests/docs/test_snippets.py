@@ -9,6 +9,7 @@ from textwrap import indent
 import pytest
 
 from tests.serving import ROOT
+from yugen.functions.registry import load
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,6 +33,31 @@ def is_part(snippet: str, text: str) -> bool:
 )
 def test_a_snippet_is_a_part_of_a_tested_file(page: Path, snippet: str) -> None:
     assert any(is_part(snippet, text) for text in TESTED), f"{page.name} shows what no example has:\n{snippet}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_function_of_the_guides_is_called_by_a_test() -> None:
+    called = "".join(path.read_text() for path in (ROOT / "tests/docs").glob("*.py"))
+    for each in load(ROOT / "examples/guide/board", fresh=False).functions.values():
+        name = f"{each.path.partition(':')[0]}.{each.function.__name__}"
+        if each.function.public:
+            assert re.search(rf"\b({name}|{each.path})\b", called), each.path
 
 
 def test_lines_are_found_at_any_depth_and_only_together() -> None:

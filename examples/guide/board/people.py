@@ -1,12 +1,12 @@
 from yugen import Id, MutationCtx, QueryCtx, YugenError, mutation, query
 
 from .access import saying_what_is_taken, signed_in
-from .schema import Person
+from .schema import Name, Person
 
 
 @mutation
 @saying_what_is_taken()
-async def join(ctx: MutationCtx, name: str) -> Id[Person]:
+async def join(ctx: MutationCtx, name: Name) -> Id[Person]:
     identity = await ctx.auth.get_user_identity()
     if identity is None:
         raise YugenError("Sign in first.")

@@ -2,12 +2,12 @@ from yugen import Id, MutationCtx, QueryCtx, mutation, query
 
 from .access import only, signed_in
 from .rules import ruled
-from .schema import Person, Project, Task, Title
+from .schema import Name, Person, Project, Task, Title
 
 
 @mutation
 @signed_in
-async def create(ctx: MutationCtx, person: Person, name: str, public: bool = False) -> Id[Project]:
+async def create(ctx: MutationCtx, person: Person, name: Name, public: bool = False) -> Id[Project]:
     return await ctx.db.insert(Project(name=name, owner=person.id, public=public))
 
 
@@ -27,6 +27,27 @@ async def tasks(ctx: QueryCtx, project: Id[Project]) -> list[Task]:
 @ruled
 async def rename(ctx: MutationCtx, task: Id[Task], title: Title) -> None:
     await ctx.db.patch(task, title=title)
+
+
+@mutation
+@ruled
+async def move(ctx: MutationCtx, task: Id[Task], project: Id[Project]) -> None:
+    await ctx.db.patch(task, project=project)
+
+
+@mutation
+@ruled
+async def copy(ctx: MutationCtx, task: Id[Task]) -> Id[Task] | None:
+    found = await ctx.db.get(task)
+    if found is None:
+        return None
+    return await ctx.db.insert(Task(project=found.project, title=found.title))
+
+
+@mutation
+@ruled
+async def drop(ctx: MutationCtx, task: Id[Task]) -> None:
+    await ctx.db.delete(task)
 
 
 @mutation

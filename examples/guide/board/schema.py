@@ -6,12 +6,13 @@ from yugen import UNSET, Count, Document, Id, Index, Ref, Sum
 
 Role = Literal["member", "admin"]
 Status = Literal["open", "done"]
+Name = Annotated[str, Field(min_length=1, max_length=40)]
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Person(Document, table="people"):
     token: str  # who that is, in the words of an identity provider
-    name: str = Field(min_length=1, max_length=40)
+    name: Name
     role: Role = "member"
     email: str | UNSET = UNSET
 
@@ -20,7 +21,7 @@ class Person(Document, table="people"):
 
 
 class Project(Document, table="projects"):
-    name: str
+    name: Name
     owner: Id[Person] = Ref()
     public: bool = False
 
