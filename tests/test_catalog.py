@@ -12,8 +12,8 @@ MESSAGES = TableSpec(
     10_001,
     (
         IndexSpec(BY_CREATION_TIME, 1, ()),
-        IndexSpec("by_city", 2, ("address.city", "author")),
-        IndexSpec("by_body", 3, ("body",), ready=False),
+        IndexSpec("by_city", 2, ("address.city", "author"), since=7),
+        IndexSpec("by_body", 3, ("body",), since=None),
     ),
 )
 
@@ -33,14 +33,25 @@ def test_a_field_that_is_missing_is_indexed_as_absent() -> None:
 
 
 def test_indexes_are_found_by_name_once_they_are_ready() -> None:
-    by_city = MESSAGES.index("by_city")
-    by_id = MESSAGES.index("by_id")
+    by_city = MESSAGES.index("by_city", 7)
+    by_id = MESSAGES.index("by_id", 0)
     assert by_city is not None
     assert by_city.slot == 2
     assert by_id is not None
     assert by_id.slot == 0
-    assert MESSAGES.index("by_body") is None
-    assert MESSAGES.index("nope") is None
+    assert MESSAGES.index("by_body", 7) is None
+    assert MESSAGES.index("nope", 7) is None
+    assert MESSAGES.index("by_city", 6) is None
+
+
+def test_no_new_entries_are_made_in_an_index_that_goes() -> None:
+    table = TableSpec(
+        "notes", 10_001, (IndexSpec("by_a", 2, ("a",), since=None, going=True), IndexSpec("by_b", 3, ("b",)))
+    )
+    document = {"_id": "x", "_creationTime": 5.0, "a": 1.0, "b": 2.0}
+    by_a, by_b = table.entry_keys(document, INTERNAL)
+    assert table.new_entry_keys(document, INTERNAL) == (by_b,)
+    assert table.entry_key(table.indexes[0], document, INTERNAL) == by_a
 
 
 def test_tables_are_found_by_name_and_number() -> None:

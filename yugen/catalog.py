@@ -27,17 +27,25 @@ FIRST_USER_SLOT = 2
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """An index of a deployment: its place in the key space and the dotted field paths it orders by.
+    """An index of a deployment.
 
-    `creation_time` follows the fields in every key and is not part of `fields`. `total` is None for an index without
-    totals, and for one with them the path of the field that is added up, or nothing for one that only counts.
+    Attributes:
+        name: its name.
+        slot: its place in the key space.
+        fields: the dotted field paths it orders by. `creation_time` follows them in every key and is not among them.
+        unique: whether no two documents may have the same values.
+        since: the timestamp from which on it is whole and can be read; None while it is not.
+        going: whether its entries are being removed, and no new ones made.
+        total: None for an index without totals, and for one with them the path of the field that is added up, or
+            nothing for one that only counts.
     """
 
     name: str
     slot: int
     fields: tuple[str, ...]
     unique: bool = False
-    ready: bool = True
+    since: int | None = 0
+    going: bool = False
     total: str | None = None
 
 
@@ -49,14 +57,28 @@ class TableSpec:
     number: int
     indexes: tuple[IndexSpec, ...] = field(default=(IndexSpec(BY_CREATION_TIME, 1, ()),))
 
-    def index(self, name: str) -> IndexSpec | None:
-        """The index of this name that can be read, or None."""
+    def index(self, name: str, ts: int) -> IndexSpec | None:
+        """The index of this name if it can be read at a timestamp."""
         if name == BY_ID:
             return IndexSpec(BY_ID, 0, ("_id",))
-        return next((index for index in self.indexes if index.name == name and index.ready), None)
+        found = next((index for index in self.indexes if index.name == name and index.since is not None), None)
+        return found if found and found.since is not None and found.since <= ts else None
 
     def entry_keys(self, document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
-        """The keys under which a document of this table stands in the table's indexes."""
+        """The keys under which a document of this table may stand in the table's indexes."""
+        return self._entry_keys(self.indexes, document, internal)
+
+    def new_entry_keys(self, document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
+        """The keys under which a document that is written is to stand in the table's indexes."""
+        return self._entry_keys([index for index in self.indexes if not index.going], document, internal)
+
+    def entry_key(self, index: IndexSpec, document: Mapping[str, Any], internal: bytes) -> bytes:
+        """The key of a document of this table in one of the table's indexes."""
+        return self._entry_keys((index,), document, internal)[0]
+
+    def _entry_keys(
+        self, indexes: Iterable[IndexSpec], document: Mapping[str, Any], internal: bytes
+    ) -> tuple[bytes, ...]:
         created = document[CREATION_TIME]
         return tuple(
             keys.entry_key(
@@ -66,7 +88,7 @@ class TableSpec:
                 internal,
                 keys.lookup(document, index.total) if index.total else ABSENT,
             )
-            for index in self.indexes
+            for index in indexes
         )
 
 

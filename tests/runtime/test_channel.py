@@ -119,7 +119,7 @@ def test_an_answer_and_an_outcome_cross_as_they_are(answer: Answer) -> None:
 
 
 def test_a_table_crosses_as_it_is() -> None:
-    index = IndexSpec("by_a", 2, ("a", "b.c"), unique=True, ready=False)
+    index = IndexSpec("by_a", 2, ("a", "b.c"), unique=True, since=None)
     for table in (TableSpec("t", 10_001), TableSpec("t", 10_001, (index,))):
         [crossed] = Unpacker().feed(pack(table_to_data(table)))
         assert table_from_data(crossed) == table

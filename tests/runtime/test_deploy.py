@@ -106,10 +106,10 @@ async def test_tables_and_indexes_are_entered_and_found_again(store: Store) -> N
     assert {notes.number, others.number} == {10_001, 10_002}
     assert names(notes) == {BY_CREATION_TIME, "by_rank", "by_name"}
     assert names(others) == {BY_CREATION_TIME}
-    by_name = notes.index("by_name")
+    by_name = notes.index("by_name", deployed.ts)
     assert by_name is not None
     assert by_name.unique
-    assert all(index.ready for index in notes.indexes)
+    assert all(index.since is not None for index in notes.indexes)
 
 
 async def test_deploying_twice_writes_nothing(store: Store) -> None:
@@ -138,7 +138,7 @@ async def test_a_new_index_is_built_over_the_documents_that_are_there(store: Sto
     await deployed.put("notes", *({"rank": float(n % 7)} for n in range(1203)), {})
     await deployed.deploy(notes={"by_rank": BY_RANK})
     await deployed.check("notes")
-    by_rank = deployed.table("notes").index("by_rank")
+    by_rank = deployed.table("notes").index("by_rank", deployed.ts)
     assert by_rank is not None
     found = [
         document.get("rank", -1.0) for _, document in await deployed.entries(deployed.table("notes"), by_rank.slot)
@@ -161,7 +161,7 @@ async def test_an_index_that_changed_is_built_anew(store: Store) -> None:
     await deployed.deploy(notes={"by": BY_RANK, "by_kind": PLAIN})
     await deployed.put("notes", *({"rank": float(n), "name": f"{9 - n}", "kind": "x"} for n in range(5)))
     await deployed.deploy(notes={"by": BY_NAME, "by_kind": PLAIN})
-    by = deployed.table("notes").index("by")
+    by = deployed.table("notes").index("by", deployed.ts)
     assert by is not None
     assert (by.fields, by.unique) == (("name",), True)
     await deployed.check("notes")

@@ -232,7 +232,7 @@ class DatabaseWriter(DatabaseReader):
         table = await self._transaction.table(referrer.table)
         if table is None:
             return
-        index = table.index(referrer.index)
+        index = self._transaction.index(table, referrer.index)
         start, end = bounds.interval(keys.index_prefix(table.number, 0), [], None)
         if index is not None:
             start, end = bounds.interval(keys.index_prefix(table.number, index.slot), [id], None)

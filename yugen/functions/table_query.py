@@ -209,7 +209,7 @@ class TableQuery(Generic[D]):
         text = await transaction.get(keys.document_key(number, internal))
         if text is None:
             return None
-        key = dict(zip(table.indexes, table.entry_keys(decoded(text), internal), strict=True))[spec]
+        key = table.entry_key(spec, decoded(text), internal)
         start, end = self._interval(table, spec)
         if not start <= key < end:
             return None
@@ -302,13 +302,24 @@ class TableQuery(Generic[D]):
 
     def _spec(self, table: TableSpec) -> IndexSpec:
         index = self._index or BY_CREATION_TIME
-        spec = table.index(index if isinstance(index, str) else index.name)
+        name = index if isinstance(index, str) else index.name
+        spec = self._source.transaction.index(table, name)
         if spec is None:
-            names = ", ".join(["by_id", *(each.name for each in table.indexes)])
-            raise IndexNotFound(f"Table {self._table} has no index {index!r}; it has {names}.")
+            raise self._no_index(table, index, name)
         if isinstance(index, Index) and spec.slot > 1 and spec.fields != index.fields:
             raise IndexNotFound(f"the index {index.name} of {self._table} is not {index!r}; use the one of its class.")
         return spec
+
+    def _no_index(self, table: TableSpec, index: Index | str, name: str) -> IndexNotFound:
+        known = next((each for each in table.indexes if each.name == name and not each.going), None)
+        if known is None:
+            names = ", ".join(["by_id", *(each.name for each in table.indexes if not each.going)])
+            return IndexNotFound(f"Table {self._table} has no index {index!r}; it has {names}.")
+        if known.since is None:
+            return IndexNotFound(
+                f"The index {name} of {self._table} is still being built; wait until the log says that it is ready."
+            )
+        return IndexNotFound(f"The index {name} of {self._table} was not whole yet then; read at a later timestamp.")
 
     def _interval(self, table: TableSpec, index: IndexSpec) -> Interval:
         prefix = keys.index_prefix(table.number, index.slot)

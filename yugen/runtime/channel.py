@@ -174,7 +174,8 @@ def outcome_from_data(data: Message) -> Outcome:
 def table_to_data(table: TableSpec) -> Message:
     """A table as plain data."""
     indexes = tuple(
-        (index.name, index.slot, index.fields, index.unique, index.ready, index.total) for index in table.indexes
+        (index.name, index.slot, index.fields, index.unique, index.since, index.going, index.total)
+        for index in table.indexes
     )
     return (table.name, table.number, indexes)
 

@@ -33,6 +33,7 @@ from yugen.errors import Refused
 from yugen.functions.info import AppInfo, IndexInfo
 from yugen.runtime.transaction import Transaction
 from yugen.storage.interface import Change, Commit, Row, Store, Timestamp
+from yugen.values import Int64
 
 _BATCH = 500
 """Documents whose entries are rebuilt in one commit, and that are migrated or checked at a time."""
@@ -130,12 +131,19 @@ class _Plan:
     coming: tuple[IndexSpec, ...]
 
     @property
-    def before(self) -> TableSpec:
+    def removing(self) -> TableSpec:
+        """The table while entries are removed from it."""
         return _with(self.table, self.going)
 
     @property
-    def after(self) -> TableSpec:
+    def building(self) -> TableSpec:
+        """The table while entries are added to it."""
         return _with(self.table, self.coming)
+
+    @property
+    def moving(self) -> TableSpec:
+        """The table while both is done."""
+        return _with(self.table, (*self.going, *self.coming))
 
     @property
     def can_wait(self) -> bool:
@@ -153,9 +161,9 @@ def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
         index
         for index in table.indexes
         if index.name == BY_CREATION_TIME
-        or (index.ready and declared.get(index.name) == IndexInfo(index.fields, index.unique, index.total))
+        or (index.since is not None and declared.get(index.name) == IndexInfo(index.fields, index.unique, index.total))
     )
-    going = tuple(index for index in table.indexes if index not in staying)
+    going = tuple(replace(index, since=None, going=True) for index in table.indexes if index not in staying)
     names, taken = {index.name for index in staying}, {index.slot for index in staying}
     # The slots of those that go are taken last: those who come to them have to wait until the others are gone.
     leaving = {index.slot for index in going}
@@ -168,6 +176,7 @@ def _plan(table: TableSpec, declared: Mapping[str, IndexInfo]) -> _Plan:
             next(plain if index.total is None else with_totals),
             index.fields,
             index.unique,
+            since=None,
             total=index.total,
         )
         for name, index in declared.items()
@@ -205,21 +214,21 @@ class _Deployment:
         later: list[Reindexing] = []
         for plan in [plan for plan in plans if (plan.going or plan.coming) and plan.can_wait]:
             if await self._is_large(plan.table):
-                await self._enter([_with(plan.table, _unready((*plan.going, *plan.coming)))])
-                later.append(Reindexing(plan.before, plan.after))
+                await self._enter([plan.moving])
+                later.append(Reindexing(plan.removing, plan.building))
                 plans.remove(plan)
 
         removing = [plan for plan in plans if plan.going]
-        await self._enter(_with(plan.table, _unready(plan.going)) for plan in removing)
+        await self._enter(plan.removing for plan in removing)
         for plan in removing:
-            await self._rekey(plan.before, plan.table)
+            await self._rekey(plan.removing, plan.table)
         await self._enter(plan.table for plan in removing)
 
         building = [plan for plan in plans if plan.coming]
-        await self._enter(_with(plan.table, _unready(plan.coming)) for plan in building)
+        await self._enter(plan.building for plan in building)
         for plan in building:
-            await self._rekey(plan.table, plan.after)
-        await self._enter(plan.after for plan in building)
+            await self._rekey(plan.table, plan.building)
+        await self._enter(finished(plan.building, self._ts) for plan in building)
 
         for table in await self.stored():
             if self._catalog.named(table.name) != table:
@@ -363,7 +372,8 @@ def index_of(document: Mapping[str, Any]) -> IndexSpec:
         int(document["slot"]),
         tuple(document["fields"]),
         document["unique"],
-        document["ready"],
+        None if document.get("since") is None else int(document["since"]),
+        document.get("going", False),
         document.get("total"),
     )
 
@@ -386,29 +396,36 @@ async def enter_indexes(
     transaction: Transaction, entered: Iterable[Mapping[str, Any]], tables: Mapping[str, TableSpec]
 ) -> None:
     """Makes the indexes of these tables those of `_indexes`, in the place of what is entered there of them."""
+    wanted = {(table.name, index) for table in tables.values() for index in table.indexes}
     for document in entered:
-        _, internal = ids.decode_id(document["_id"])
-        await transaction.write(INDEXES, internal, None)
-    for table in tables.values():
-        for index in table.indexes:
-            if index.name != BY_CREATION_TIME:
-                await transaction.insert(
-                    INDEXES,
-                    {
-                        "table": table.name,
-                        "name": index.name,
-                        "slot": float(index.slot),
-                        "fields": list(index.fields),
-                        "unique": index.unique,
-                        "ready": index.ready,
-                        "total": index.total,
-                    },
-                )
+        place = (document["table"], index_of(document))
+        if place in wanted:
+            wanted.remove(place)
+        else:
+            await transaction.write(INDEXES, ids.decode_id(document["_id"])[1], None)
+    for name, index in sorted(wanted, key=lambda place: (place[0], place[1].slot)):
+        if index.name != BY_CREATION_TIME:
+            await transaction.insert(
+                INDEXES,
+                {
+                    "table": name,
+                    "name": index.name,
+                    "slot": float(index.slot),
+                    "fields": list(index.fields),
+                    "unique": index.unique,
+                    "since": None if index.since is None else Int64(index.since),
+                    "going": index.going,
+                    "total": index.total,
+                },
+            )
 
 
 def _with(table: TableSpec, indexes: Iterable[IndexSpec]) -> TableSpec:
     return replace(table, indexes=tuple(sorted((*table.indexes, *indexes), key=attrgetter("slot"))))
 
 
-def _unready(indexes: Iterable[IndexSpec]) -> tuple[IndexSpec, ...]:
-    return tuple(replace(index, ready=False) for index in indexes)
+def finished(table: TableSpec, ts: Timestamp) -> TableSpec:
+    """A table whose indexes can all be read from a timestamp on, or from before it."""
+    return replace(
+        table, indexes=tuple(index if index.since is not None else replace(index, since=ts) for index in table.indexes)
+    )

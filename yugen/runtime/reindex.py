@@ -14,7 +14,7 @@ from yugen import keys, values
 from yugen.catalog import INDEXES, Catalog, TableSpec
 from yugen.intervals import point
 from yugen.runtime.commit import Committer, Conflict, Proposal
-from yugen.runtime.deploy import Reindexing, enter_indexes
+from yugen.runtime.deploy import Reindexing, enter_indexes, finished
 from yugen.runtime.transaction import Transaction
 from yugen.storage.interface import Change, Store, Timestamp
 
@@ -107,7 +107,7 @@ class Reindexer:
                     assert isinstance(document, dict)
                     if document["table"] == table.name:
                         entered.append(document)
-                await enter_indexes(transaction, entered, {table.name: table})
+                await enter_indexes(transaction, entered, {table.name: finished(table, ts)})
                 proposal = Proposal(ts, tuple(transaction.reads), transaction.changes)
             finally:
                 snapshot.close()

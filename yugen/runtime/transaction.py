@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from yugen import bounds, ids, keys, values
-from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.functions.faults import UniqueError
 from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
@@ -131,6 +131,13 @@ class Transaction:
         found = await self.rows(start, end).take(1)
         return TableSpec(str(_field(found[0].value, "name")), number) if found else None
 
+    def index(self, table: TableSpec, name: str) -> IndexSpec | None:
+        """The index of this name of a table, if it can be read. When it cannot, that counts as read."""
+        found = table.index(name, self.snapshot.ts)
+        if found is None:
+            self.reads.add(*bounds.interval(keys.index_prefix(INDEXES.number, 2), [table.name], None))
+        return found
+
     async def get(self, key: bytes) -> bytes | None:
         """The stored JSON of the document at a document key, or None."""
         self.reads.add(*point(key))
@@ -185,10 +192,10 @@ class Transaction:
             values.check_document(document)
             # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
             stored_text = memoryview(values.dumps(document)).tobytes()
-            after = Laid(stored_text, table.entry_keys(document, internal))
-            for index, entry_key in zip(table.indexes, after.entry_keys, strict=True):
-                if index.unique:
-                    await self._check_unique(table, index, document, entry_key)
+            after = Laid(stored_text, table.new_entry_keys(document, internal))
+            for index in table.indexes:
+                if index.unique and not index.going:
+                    await self._check_unique(table, index, document, internal)
         self.budget.writes(len(after.value or b""), first=self.overlay.get(key) is None)
         if key not in self._before:
             # The image from before goes into the commit, so it must still be true by then.
@@ -199,14 +206,14 @@ class Transaction:
         self.overlay.put(key, after.value, after.entry_keys, self._before[key].entry_keys)
 
     async def _check_unique(
-        self, table: TableSpec, index: IndexSpec, document: dict[str, Any], entry_key: bytes
+        self, table: TableSpec, index: IndexSpec, document: dict[str, Any], internal: bytes
     ) -> None:
         same = [keys.lookup(document, path) for path in index.fields]
         if values.ABSENT in same:
             return
         start, end = bounds.interval(keys.index_prefix(table.number, index.slot), same, None)
         for row in await self.rows(start, end).take(2):
-            if keys.internal_of(row.key) != keys.internal_of(entry_key):
+            if keys.internal_of(row.key) != internal:
                 shown = {path: values.dumps(value).decode() for path, value in zip(index.fields, same, strict=True)}
                 raise UniqueError(table.name, index.name, shown)
 
