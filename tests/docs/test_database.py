@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from board import people, projects, tasks
 from board.schema import Estimate, Person, Project, Task
 
 from yugen import UNSET, Id, MutationCtx, PaginationOptions, lt
+from yugen.functions.predicates import condition, shape_of
 from yugen.testing import FunctionFailed, TestApp
 
 
@@ -146,3 +149,23 @@ async def test_writing_to_nothing(t: TestApp, project: Id[Project]) -> None:
     await t.mutation(tasks.clear, project=project)
     with pytest.raises(FunctionFailed, match="DocumentNotFound"):
         await t.mutation(tasks.finish, task=task)
+
+
+EMAIL = "ada@example.org"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "readable"),
+    [
+        (lambda person: person.name.lower().startswith("a") and person.role in ("member", "admin"), True),
+        (lambda person: person.email is UNSET, True),
+        (lambda person: person.name == EMAIL or len(person.name) > 3, True),
+        (lambda person: person.email == EMAIL, False),
+        (lambda person: (person.name if person.role else "") == "a", False),
+        (lambda person: f"{person.name}" == "a", False),
+        (lambda person: person.name[0] == "a", False),
+        (lambda person: any(letter == "a" for letter in person.name), False),
+    ],
+)
+def test_which_predicates_can_be_read(predicate: Callable[[Person], object], readable: bool) -> None:
+    assert (condition(predicate, shape_of(Person)) is not None) == readable
