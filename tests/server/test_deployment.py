@@ -65,7 +65,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "update_environment_variables"), ("GET", "stream_function_logs")]
+    ("method", "path"),
+    [("POST", "update_environment_variables"), ("GET", "stream_function_logs"), ("GET", "why")],
 )
 async def test_only_administrators_get_in(api: Api, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Convex yugen|wrong"}):
@@ -171,3 +172,20 @@ async def test_a_server_that_leaves_keeps_nobody_waiting(api: Api) -> None:
     api.runs.close()
     refused = await waiting
     assert (refused.status_code, refused.json()["code"]) == (503, "NotServing")
+
+
+async def test_why_things_ran_again_is_told(api: Api) -> None:
+    runtime = api.notes.runtime
+    key = runtime.query_key("notes:count", encoded(book="a"))
+    unsubscribe = runtime.queries.subscribe(key, None, lambda: None)
+    for _ in range(3):
+        await runtime.queries.at(key, None, runtime.ts)
+        await runtime.mutate("notes:add", encoded(book="a", text="x"))
+    asked = [await api.client.get(f"/api/why{query}", headers=api.admin) for query in ("", "?limit=1", "?function=a:b")]
+    reruns, newest, none = [answer.json()["occurrences"] for answer in asked]
+    assert [each["because"]["mutation"] for each in reruns] == ["notes:add"] * 2
+    assert (newest, none) == (reruns[:1], [])
+    for limit in ("0", "1001", "x"):
+        answer = await api.client.get("/api/why", params={"limit": limit}, headers=api.admin)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BadLimit")
+    unsubscribe()

@@ -19,6 +19,10 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(help="The port of the API.", min=0, max=65535)]
 Data = Annotated[Path | None, typer.Option(help="The folder for data. Default: .yugen beside the app.")]
 Url = Annotated[str, typer.Option(envvar="YUGEN_URL", help="The server to talk to.")]
+AdminKey = Annotated[
+    str | None,
+    typer.Option("--admin-key", envvar="YUGEN_ADMIN_KEY", help="Default: the one in the folder for data."),
+]
 OwnUrl = Annotated[
     str | None,
     typer.Option("--url", envvar="YUGEN_URL", help="The address for clients. Default: where it listens."),
@@ -56,6 +60,21 @@ def run(
     from yugen.cli.run import run_function
 
     run_function(function, args, watch=watch, url=url)
+
+
+@app.command()
+def why(
+    function: Annotated[str | None, typer.Argument(help="Only what happened to this function: module:name.")] = None,
+    limit: Annotated[int, typer.Option(help="How many occurrences, the newest.", min=1, max=1000)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
+    url: Url = "http://127.0.0.1:3210",
+    key: AdminKey = None,
+    data: Annotated[Path, typer.Option(help="The folder for data of a server here.")] = Path(".yugen"),
+) -> None:
+    """Explain what ran again, lost a race or took long of late."""
+    from yugen.cli.why import explain
+
+    explain(function, limit=limit, as_json=as_json, url=url, key=key, data=data)
 
 
 @app.command()

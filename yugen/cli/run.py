@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx2 as httpx
 
-from yugen.functions.names import FunctionNotFound, canonical_path
-from yugen_client import AsyncClient, ClientError, FunctionError
+from yugen.cli.remote import fail, not_yugen, parsed, talking_to
+from yugen.functions.names import canonical_path
+from yugen_client import AsyncClient, FunctionError
 from yugen_client.values import encode
 
 CALL_SECONDS_MAX = 660.0
 """A little more than an action may run."""
 
-_INTERRUPTED = 130
 _EXACT_MAX = 2**53
 
 
@@ -27,44 +25,28 @@ def run_function(function: str, args: str, *, watch: bool, url: str) -> None:
     try:
         given = json.loads(args)
     except (ValueError, RecursionError) as error:
-        _fail(f"""The arguments are not JSON: {error}. Write them like '{{"channel": "general"}}'.""")
+        fail(f"""The arguments are not JSON: {error}. Write them like '{{"channel": "general"}}'.""")
     if not isinstance(given, dict):
-        _fail(f"""The arguments are one JSON object, not {args[:100]}. Write them like '{{"channel": "general"}}'.""")
-    if not _is_address(url):
-        _fail(f"{url} is not an address of a server; write --url like http://127.0.0.1:3210.")
-    try:
+        fail(f"""The arguments are one JSON object, not {args[:100]}. Write them like '{{"channel": "general"}}'.""")
+    with talking_to(url):
         function = canonical_path(function)
         asyncio.run(_watch(url, function, given) if watch else _call(url, function, given))
-    except httpx.ConnectError:
-        _fail(f"There is no server at {url}; start one with `yugen dev`, or name another with --url.")
-    except httpx.TransportError as error:
-        _fail(f"{url} does not answer ({type(error).__name__} {error}); name another server with --url.")
-    except (ClientError, FunctionNotFound) as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
 
 
 async def _call(url: str, function: str, args: dict[str, Any]) -> None:
     async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
         request = {"args": args, "format": "convex_encoded_json"}
         response = await client.post(f"{url.rstrip('/')}/api/run/{function.replace(':', '/')}", json=request)
-    match _parsed(response.text):
+    match parsed(response, url):
         case {"status": "success", "value": value, **rest}:
             _show_lines(rest)
             _show(value)
         case {"status": "error", "errorMessage": str(message), **rest}:
             _show_lines(rest)
             data = f"\n{_pretty(rest['errorData'])}" if "errorData" in rest else ""
-            _fail(f"{message}{data}")
-        case {"code": str(), "message": str(message)}:
-            _fail(message)
+            fail(f"{message}{data}")
         case _:
-            _fail(f"{url} is not a Yugen server: it answered with {response.status_code} {response.text[:100]!r}.")
+            not_yugen(response, url)
 
 
 async def _watch(url: str, function: str, args: dict[str, Any]) -> None:
@@ -79,21 +61,6 @@ async def _watch(url: str, function: str, args: dict[str, Any]) -> None:
                     _show(encode(value))
             except FunctionError as error:
                 print(error, file=sys.stderr, flush=True)
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _show_lines(answer: dict[Any, Any]) -> None:
@@ -120,8 +87,3 @@ def _plain(value: Any) -> Any:
             return {key: _plain(part) for key, part in value.items()}
         case _:
             return value
-
-
-def _fail(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
-    sys.exit(1)

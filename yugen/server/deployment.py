@@ -25,6 +25,10 @@ POLLS_MAX = 64
 """Requests that may wait for runs at once."""
 
 
+OCCURRENCES_MAX = 1000
+"""Reruns, conflicts and slow functions in one answer."""
+
+
 class DeploymentApi:
     """The routes of the HTTP API for administrators.
 
@@ -42,6 +46,7 @@ class DeploymentApi:
         """What to mount at the root of an origin, before the routes of `HttpApi`."""
         return [
             Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
+            Route("/api/why", self._endpoints.make(_why, "GET")),
             Route("/api/export/request/zip", self._endpoints.make(_request_export)),
             Route("/api/export/zip/{ts:int}", self._endpoints.make(_send_export, "GET")),
             Route("/api/import/start_upload", self._endpoints.make(_start_upload)),
@@ -79,6 +84,17 @@ async def _update_environment(request: Request, backend: Backend) -> Response:
     changes = (await read_json(request)).get("changes")
     await change(backend.runtime, "_system/environment:update", changes=changes)
     return _json({})
+
+
+async def _why(request: Request, backend: Backend) -> Response:
+    """What ran again, lost a race or took long, the newest first."""
+    await admin_of(request, backend.callers)
+    function, limit = request.query_params.get("function"), request.query_params.get("limit", "100")
+    if not limit.isdecimal() or not 0 < int(limit) <= OCCURRENCES_MAX:
+        raise HttpError(400, "BadLimit", f"`limit` is a number from 1 to {OCCURRENCES_MAX}, not {limit[:100]!r}.")
+    runtime = backend.runtime
+    occurrences = runtime.queries.causes.to_json(runtime.catalog, function=function, limit=int(limit))
+    return _json({"occurrences": occurrences})
 
 
 async def _request_export(request: Request, backend: Backend) -> Response:
