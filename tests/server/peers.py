@@ -26,6 +26,7 @@ from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
+from yugen.server.sessions import Sessions
 from yugen.server.yugen import Backend
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
@@ -307,6 +308,7 @@ class Bench:
             runtime, self.callers, Exports(runtime, self.deployment), Imports(runtime, self.deployment)
         )
         self.connections: list[Connection] = []
+        self.sessions = Sessions()
         self.serving: list[asyncio.Task[None]] = []
 
     def client(
@@ -317,7 +319,7 @@ class Bench:
     ) -> Client:
         """A client that has connected, and subscribed."""
         client = Client()
-        connection = Connection(client, self.runtime, self.callers, limits=limits)
+        connection = Connection(client, self.runtime, self.callers, limits=limits, sessions=self.sessions)
         self.connections.append(connection)
         self.serving.append(asyncio.create_task(connection.serve()))
         if connect:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -533,6 +534,38 @@ async def test_a_client_that_leaves_does_not_take_back_its_calls(notes: Bench, c
     notes.probe.gate.set()
     await notes.gone()
     assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_a_client_that_comes_back_is_heard_on_its_new_connection_only(notes: Bench) -> None:
+    notes.probe.gate.clear()
+    names = {"sessionId": str(uuid.uuid4())}
+    lost = notes.client(connect=False)
+    lost.connect(**names, connectionCount=3)
+    lost.subscribe(COUNT)
+    for text in ("x", "y"):
+        lost.mutate("notes:add", book="a", text=text)
+    async with asyncio.timeout(5):
+        await notes.probe.entered.wait()
+    await until_blocked()
+    client = notes.client(connect=False)
+    client.connect(**names, connectionCount=4)
+    await until_blocked()
+    # What runs goes on, the rest is not begun; and a connection that was overtaken on its way is no newer for that.
+    assert notes.runtime.queries.statistics()["subscribed"] == 0
+    stale = notes.client(connect=False)
+    stale.connect(**names, connectionCount=2)
+    await notes.gone(2)
+    notes.probe.gate.set()
+    await notes.gone(0)
+    assert notes.probe.runs["notes:add"] == 1
+    for text in ("x", "y"):
+        client.mutate("notes:add", book="a", text=text)
+    assert [(await client.response())["success"] for _ in range(2)] == [True, True]
+    assert await ask(notes.runtime, "notes:count", book="a") == 2
+    assert len(notes.sessions) == 1
+    client.leave()
+    await notes.gone(1)
+    assert len(notes.sessions) == 0
 
 
 async def test_a_client_that_leaves_while_it_is_written_to_is_gone(notes: Bench) -> None:

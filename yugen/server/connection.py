@@ -20,6 +20,7 @@ from yugen.runtime.queries import QueryKey
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Request, Runtime
 from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
 from yugen.sync.client import ClientInfo
@@ -100,6 +101,7 @@ class Connection:
         callers: checks who the client says it is.
         client: what kind of client it is.
         limits: what the client may ask for at once.
+        sessions: knows on which other connections the client was or is.
 
     Attributes:
         gone: done when the connection has ended, and all it has started.
@@ -113,8 +115,10 @@ class Connection:
         *,
         client: ClientInfo | None = None,
         limits: SessionLimits | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._socket = socket
+        self._sessions = sessions
         self._runtime = runtime
         self._callers = callers
         self._loop = asyncio.get_running_loop()
@@ -146,12 +150,14 @@ class Connection:
             try:
                 await asyncio.wait([writing])
             finally:
-                self._hang_up()
+                self.hang_up()
             while self._work:
                 await asyncio.wait(self._work)
         finally:
             for task in self._work:
                 task.cancel()
+            if self._sessions is not None and self._session.connect is not None:
+                self._sessions.leave(self._session.connect.session_id, self)
             self.gone.set_result(None)
 
     def shut_down(self, code: int, reason: str) -> None:
@@ -166,7 +172,8 @@ class Connection:
         for task in (*self._conversation, *self._work):
             task.cancel()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Ends the connection without a word to its client, but lets what runs for it come to its end."""
         self._session.close(1001, "ClientGone")
         for task in self._conversation:
             task.cancel()
@@ -186,7 +193,11 @@ class Connection:
 
     async def _read(self) -> None:
         while True:
+            connected = self._session.connect is not None
             self._session.receive(await self._socket.receive(), wall_ns=time.time_ns())
+            connect = self._session.connect
+            if self._sessions is not None and connect is not None and not connected:
+                self._sessions.enter(connect.session_id, connect.connection_count, self)
             self._turn()
             await self._caught_up.wait()
             await self._has_room.wait()

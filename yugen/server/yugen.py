@@ -23,6 +23,7 @@ from yugen.server.imports import Imports
 from yugen.server.limits import ServerLimits
 from yugen.server.logs import LoggedRunner
 from yugen.server.runs import Runs
+from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.sync.client import ClientInfo
@@ -109,6 +110,7 @@ class Yugen:
         self._obstacle: str | None = None
         self._changing = asyncio.Lock()
         self._connections: set[Connection] = set()
+        self._sessions = Sessions()
 
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
@@ -178,7 +180,14 @@ class Yugen:
         backend = await self.backend()
         if len(self._connections) >= self.limits.connections:
             raise Overloaded(f"There are {len(self._connections)} connections already.")
-        connection = Connection(socket, backend.runtime, backend.callers, client=client, limits=self._session_limits)
+        connection = Connection(
+            socket,
+            backend.runtime,
+            backend.callers,
+            client=client,
+            limits=self._session_limits,
+            sessions=self._sessions,
+        )
         self._connections.add(connection)
         try:
             await connection.serve()
