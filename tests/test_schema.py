@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, computed_field
 
 from yugen import values
 from yugen.catalog import Catalog, TableSpec
+from yugen.errors import DocumentInvalid
 from yugen.ids import encode_id
 from yugen.schema import UNSET, Document, Id, Index, SchemaError, as_wire
 from yugen.validation import Validator, explain
@@ -249,7 +250,7 @@ def test_an_id_of_a_table_made_by_the_running_transaction_is_taken() -> None:
 
 def test_without_a_catalog_any_string_is_an_id() -> None:
     assert Validator(Id[User])("anything", None) == "anything"
-    with pytest.raises(ValidationError, match="should be an id of table _storage"):
+    with pytest.raises(DocumentInvalid, match="This is no User: `pictureId` must be an id of table _storage, got"):
         User(name="a", pictureId=3)  # type: ignore[arg-type]
 
 

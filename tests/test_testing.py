@@ -13,10 +13,13 @@ import pytest
 import pytest_asyncio
 
 from tests.apps import write_app
-from yugen import YugenError
+from yugen import MutationCtx, YugenError
+from yugen.errors import Refused
 from yugen.testing import FunctionFailed, TestApp, explore
 
 APP = """
+    import asyncio
+
     from yugen import (
         ActionCtx, Document, Id, Index, MutationCtx, QueryCtx, YugenError, action, internal_query, mutation, query,
     )
@@ -42,6 +45,12 @@ APP = """
     @internal_query
     async def holder(ctx: QueryCtx, number: int) -> str | None:
         return (await ctx.db.query(Seat).with_index(Seat.by_number, number=number).unique()).taken_by
+
+
+    @mutation
+    async def sleep(ctx: MutationCtx) -> None:
+        print("good night")
+        await asyncio.sleep(1)
 
 
     @mutation
@@ -194,7 +203,7 @@ async def test_reruns_are_counted_and_explained(t: TestApp) -> None:
         async with t.assert_reruns("shows:seats", at_most=0):
             await t.mutation("shows:overwrite", number=1, name="again")
     assert str(caught.value) == (
-        f"shows:seats ran again 1 times, at most 0 expected:\n  shows:overwrite changed seats {seat} (taken_by)"
+        f"shows:seats ran again once, at most 0 expected:\n  shows:overwrite changed seats {seat} (taken_by)"
     )
 
 
@@ -223,3 +232,28 @@ async def test_the_app_may_be_given_as_its_package(app: Path) -> None:
         package = sys.modules["app"]
     async with TestApp(package) as t:
         assert await t.query("shows:free") == 0
+
+
+async def test_what_a_server_refuses_is_refused(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with TestApp(app) as t:
+        with pytest.raises(FunctionFailed, match=r"ForeignAwait: shows:sleep awaited something .* in shows.py:\d+"):
+            await t.mutation("shows:sleep")
+        assert "[LOG] 'good night'" in capsys.readouterr().out
+        with pytest.raises(FunctionFailed, match="ArgumentValidationError: The argument `number` of shows:add"):
+            await t.mutation("shows:add", number="one")
+
+
+async def test_an_app_can_start_from_what_an_earlier_version_left(app: Path) -> None:
+    async def before(ctx: MutationCtx) -> None:
+        await ctx.db.insert("seats", {"number": 7.0, "taken_by": "ada"})
+        assert (await ctx.db.query("seats").collect())[0]["taken_by"] == "ada"
+
+    async with TestApp(app, before=before) as t:
+        assert await t.query("shows:holder", number=7) == "ada"
+        await t.mutation("shows:add", number=8)
+
+    async def broken(ctx: MutationCtx) -> None:
+        await ctx.db.insert("seats", {"number": "seven"})
+
+    with pytest.raises(Refused, match="`number` must be a whole number, got 'seven'"):
+        await TestApp(app, before=broken).__aenter__()

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
-    from yugen.errors import YugenError
+    from yugen.errors import DocumentInvalid, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
     from yugen.functions.faults import (
         BrokenReference,
-        DocumentInvalid,
         DocumentNotFound,
         NotUnique,
         UniqueError,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
-    "yugen.errors": ("YugenError",),
+    "yugen.errors": ("DocumentInvalid", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "yugen.functions.declare": (
         "action",
@@ -40,7 +39,7 @@ _HOMES = {
         "mutation",
         "query",
     ),
-    "yugen.functions.faults": ("BrokenReference", "DocumentInvalid", "DocumentNotFound", "NotUnique", "UniqueError"),
+    "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),

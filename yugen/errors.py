@@ -40,3 +40,9 @@ class Refused(Exception):
     """
 
     code: ClassVar[str]
+
+
+class DocumentInvalid(Refused):
+    """A document that its table does not take."""
+
+    code = "DocumentInvalid"

@@ -27,18 +27,31 @@ from pydantic import (
     GetCoreSchemaHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
 )
 from pydantic_core import PydanticCustomError, PydanticSerializationError, core_schema, to_jsonable_python
 
 from yugen import ids
 from yugen.catalog import BY_CREATION_TIME, BY_ID, CREATION_TIME, Catalog
-from yugen.errors import Refused
+from yugen.errors import DocumentInvalid, Refused
+from yugen.validation import explain
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["UNSET", "Count", "Document", "Id", "Index", "Ref", "SchemaError", "Sum", "as_wire", "check_name"]
+__all__ = [
+    "UNSET",
+    "Count",
+    "Document",
+    "Id",
+    "Index",
+    "Ref",
+    "SchemaError",
+    "Sum",
+    "as_wire",
+    "check_name",
+]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _FIELD_NAME = re.compile(r"(?![_$])[ -~]{1,64}")
@@ -262,6 +275,18 @@ class Document(BaseModel):
 
     by_id = Index("_id")
     by_creation_time = Index(CREATION_TIME)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                place, fault = explain(error)
+                raise DocumentInvalid(f"This is no {type(self).__name__}: `{place}` {fault}.") from None
+
+        # What pydantic asks of an `__init__` that does no more than its own, so that validation need not go through it.
+        __init__.__pydantic_base_init__ = True
 
     def __init_subclass__(cls, *, table: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

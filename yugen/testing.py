@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import YugenError
-from yugen.functions.arguments import Signature
+from yugen.functions.arguments import ArgumentValidationError, Signature
 from yugen.functions.context import MutationCtx, by_name
 from yugen.functions.declare import Action, Function, Mutation, Query
 from yugen.functions.info import AppInfo, Kind
@@ -42,7 +43,7 @@ from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
-from yugen.storage.memory import MemoryStore
+from yugen.storage.memory import MemoryStore, Pause
 
 __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
 
@@ -79,9 +80,8 @@ class Caller:
             FunctionFailed: it failed otherwise.
         """
         registered, given = self._app._call("query", reference, args, kwargs)
-        return self._app._result(
-            registered, await self._app.runtime.query(registered.path, given, self.identity, public=False)
-        )
+        answer = await self._app.runtime.query(registered.path, given, self.identity, public=False)
+        return self._app._result(registered, _shown(answer))
 
     @overload
     async def mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -90,8 +90,8 @@ class Caller:
     async def mutation(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs a mutation; otherwise as `query`."""
         registered, given = self._app._call("mutation", reference, args, kwargs)
-        answer = await self._app.runtime.mutate(registered.path, given, self.identity, public=False)
-        return self._app._result(registered, answer.answer)
+        answer = (await self._app.runtime.mutate(registered.path, given, self.identity, public=False)).answer
+        return self._app._result(registered, _shown(answer))
 
     @overload
     async def action(self, reference: Action[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -100,9 +100,8 @@ class Caller:
     async def action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs an action; otherwise as `query`."""
         registered, given = self._app._call("action", reference, args, kwargs)
-        return self._app._result(
-            registered, await self._app.runtime.act(registered.path, given, self.identity, public=False)
-        )
+        answer = await self._app.runtime.act(registered.path, given, self.identity, public=False)
+        return self._app._result(registered, _shown(answer))
 
     async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:
         """Subscribes to a query, as a client would."""
@@ -139,9 +138,9 @@ class Caller:
         reruns = watch.runs - before
         if (at_most is not None and reruns > at_most) or (exactly is not None and reruns != exactly):
             wanted = f"at most {at_most}" if exactly is None else f"exactly {exactly}"
-            raise AssertionError(
-                f"{watch.path} ran again {reruns} times, {wanted} expected:{self._app._reasons(watch.path, reruns)}"
-            )
+            times = "once" if reruns == 1 else f"{reruns} times"
+            reasons = self._app._reasons(watch.path, reruns)
+            raise AssertionError(f"{watch.path} ran again {times}, {wanted} expected:{reasons}")
 
 
 class TestApp(Caller):
@@ -153,6 +152,8 @@ class TestApp(Caller):
         seed: of the dice, of ids, and of the order in which what goes on at the same time takes its turns.
         environment: the environment variables.
         limits: what functions may use.
+        before: writes documents as an earlier version of the app has left them, for migrations to be tested: a function
+            of a context, run before the app is deployed, in an app without classes, so that documents are dicts.
 
     Attributes:
         runtime: the engine.
@@ -168,28 +169,43 @@ class TestApp(Caller):
         seed: int = 0,
         environment: Mapping[str, str] | None = None,
         limits: RunLimits | None = None,
+        before: Callable[[MutationCtx], Awaitable[Any]] | None = None,
     ) -> None:
         super().__init__(self, None)
         self._loaded = _load(_folder(app))
         self._now_ns = int(now.timestamp() * 1_000_000_000)
         self._environment = environment or {}
         dice = random.Random(seed)
-        # The store lets others run before each of its answers, or does not: another seed is another interleaving.
+        # A transaction lets others run before and after it, or does not: another seed is another interleaving.
         turns = random.Random(dice.random())
 
         async def pause() -> None:
             for _ in range(turns.randrange(_PAUSES_MAX) if seed else 0):
                 await asyncio.sleep(0)
 
-        store = MemoryStore(pause)
+        self._before = before
+        self._pause = pause
+        self._dice = dice
+        self._limits = limits
+        self._store = MemoryStore(_at_once)
         # The functions of a test are added to a copy; the app itself is loaded once for all tests.
-        self._functions = dict(self._loaded.functions)
-        self._loaded = replace(self._loaded, functions=self._functions)
-        self._runner = _Counting(InlineRunner(self._loaded, store, secret=bytes(32), limits=limits))
-        self.runtime = Runtime(store, self._runner, clock=lambda: self._now_ns, random_bytes=dice.randbytes)
+        self._loaded = replace(self._loaded, functions=dict(self._loaded.functions))
+        self.runtime, self._runner = self._engine(self._loaded)
         self._watches: list[Watch] = []
 
+    def _engine(self, app: App) -> tuple[Runtime, _Runner]:
+        inline = InlineRunner(app, self._store, secret=bytes(32), limits=self._limits, isolated=True)
+        runner = _Runner(inline, self._pause)
+        runtime = Runtime(self._store, runner, clock=lambda: self._now_ns, random_bytes=self._dice.randbytes)
+        return runtime, runner
+
     async def __aenter__(self) -> Self:
+        if self._before is not None:
+            bare = replace(self._loaded, functions={}, documents={}, migrations={}, strict=False)
+            earlier, runner = self._engine(bare)
+            await earlier.start()
+            await _in_transaction(earlier, runner, self._before)
+            await earlier.close()
         await self.runtime.start()
         if self._environment:
             changes = [{"name": name, "value": value} for name, value in self._environment.items()]
@@ -218,16 +234,7 @@ class TestApp(Caller):
 
     async def run(self, body: Callable[[MutationCtx], Awaitable[R]], /) -> R:
         """Runs a function of the test in a transaction, to prepare or to look at documents."""
-        results: list[R] = []
-
-        async def handler(ctx: MutationCtx) -> None:
-            results.append(await body(ctx))
-
-        function: Mutation[[], None] = Mutation(handler, public=False, name="run")
-        self._runner.add(Registered(_RUN, function, Signature(_RUN, function)))
-        answer = (await self.runtime.mutate(_RUN, b"{}", public=False)).answer
-        _raise(answer)
-        return results[-1]
+        return await _in_transaction(self.runtime, self._runner, body)
 
     async def settle(self) -> None:
         """Waits until everyone who watches a query has its newest result."""
@@ -240,7 +247,10 @@ class TestApp(Caller):
     ) -> tuple[Registered, bytes]:
         path = canonical_path(reference) if isinstance(reference, str) else self._loaded.path_of(reference)
         registered = self._runner.find(path)
-        encoded = registered.signature.encode_arguments(by_name(reference, args, kwargs), self.runtime.catalog)
+        try:
+            encoded = registered.signature.encode_arguments(by_name(reference, args, kwargs), self.runtime.catalog)
+        except ArgumentValidationError as error:
+            raise FunctionFailed(f"Uncaught {error.code}: {error}") from None
         return registered, values.canonical(values.loads(encoded))
 
     def _result(self, registered: Registered, answer: Answer) -> Any:
@@ -332,11 +342,12 @@ async def explore(
                 raise
 
 
-class _Counting:
-    """A runner that counts runs by function and arguments."""
+class _Runner:
+    """A runner that counts runs by function and arguments, and pauses around them."""
 
-    def __init__(self, runner: InlineRunner) -> None:
+    def __init__(self, runner: InlineRunner, pause: Pause) -> None:
         self._runner = runner
+        self._pause = pause
         self.runs: Counter[tuple[str, bytes]] = Counter()
 
     @property
@@ -356,13 +367,39 @@ class _Counting:
 
     async def transact(self, run: Run) -> Outcome:
         self.runs[run.path, run.args] += 1
-        return await self._runner.transact(run)
+        await self._pause()
+        outcome = await self._runner.transact(run)
+        await self._pause()
+        return outcome
 
     async def act(self, run: Run, call: CallBack) -> Answer:
         return await self._runner.act(run, call)
 
     async def close(self) -> None:
         await self._runner.close()
+
+
+async def _in_transaction(runtime: Runtime, runner: _Runner, body: Callable[[MutationCtx], Awaitable[R]]) -> R:
+    results: list[R] = []
+
+    async def handler(ctx: MutationCtx) -> None:
+        results.append(await body(ctx))
+
+    function: Mutation[[], None] = Mutation(handler, public=False, name="run")
+    runner.add(Registered(_RUN, function, Signature(_RUN, function)))
+    _raise(_shown((await runtime.mutate(_RUN, b"{}", public=False)).answer))
+    return results[-1]
+
+
+async def _at_once() -> None:
+    """No pause."""
+
+
+def _shown(answer: Answer) -> Answer:
+    """An answer whose lines are printed, for pytest to show them when the test fails."""
+    for line in answer.log_lines:
+        sys.stdout.write(f"{line}\n")
+    return answer
 
 
 def _folder(app: str | Path | ModuleType) -> Path:

@@ -11,7 +11,6 @@ from board.schema import Person
 
 from tests.serving import ROOT
 from yugen import MutationCtx, YugenError, values
-from yugen.functions.arguments import ArgumentValidationError
 from yugen.functions.pagination import PAGE_ROWS_MAX
 from yugen.runtime.execute import CALL_DEPTH_MAX
 from yugen.runtime.limits import RunLimits
@@ -19,7 +18,7 @@ from yugen.runtime.runtime import ATTEMPTS_MAX, LOSSES_MAX
 from yugen.server.limits import ServerLimits
 from yugen.sync.session import SessionLimits
 from yugen.system import environment
-from yugen.testing import Caller, TestApp
+from yugen.testing import Caller, FunctionFailed, TestApp
 
 GUIDE = (ROOT / "docs/functions.md").read_text()
 PROSE = " ".join(GUIDE.split())
@@ -41,9 +40,9 @@ async def test_the_person_who_calls_is_no_argument(t: TestApp) -> None:
     ada = await person(t, "ada")
     me = await ada.query(people.me)
     assert me.name == "ada"
-    with pytest.raises(ArgumentValidationError, match=r"`person` .* is not expected here; it takes name, public"):
+    with pytest.raises(FunctionFailed, match=r"`person` .* is not expected here; it takes name, public"):
         await ada.mutation("projects:create", name="P", person=me.id)
-    with pytest.raises(ArgumentValidationError, match="`name` of projects:create is missing"):
+    with pytest.raises(FunctionFailed, match="`name` of projects:create is missing"):
         await ada.mutation("projects:create")
     assert list(inspect.signature(projects.create.handler).parameters) == ["ctx", "name", "public"]
 
@@ -53,7 +52,7 @@ async def test_a_role_is_asked_for(t: TestApp) -> None:
     project = await ada.mutation(projects.create, name="P")
     with pytest.raises(YugenError, match='"needs": "admin"'):
         await ada.mutation(projects.remove, project=project)
-    with pytest.raises(ArgumentValidationError, match="must be an id of table projects"):
+    with pytest.raises(FunctionFailed, match="must be an id of table projects"):
         await ada.mutation("projects:remove", project="x")
 
     async def promote(ctx: MutationCtx) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import board
 import pytest
-from board import migrations
+from board.schema import Task
 
 from tests.apps import write_app
 from tests.engine import ask, change, engine, new_store
@@ -86,8 +86,13 @@ async def test_a_new_deployment_has_nothing_to_migrate(t: TestApp) -> None:
     assert await t.query("_system/migrations:pending") == []
 
 
-async def test_done_becomes_a_status(t: TestApp) -> None:
-    async def migrate(ctx: MutationCtx) -> Any:
-        return await migrations.done_becomes_status.handler(ctx, {"title": "oil", "done": True})
+async def before(ctx: MutationCtx) -> None:
+    ada = await ctx.db.insert("people", {"token": "t", "name": "Ada"})
+    project = await ctx.db.insert("projects", {"name": "P", "owner": ada, "public": True})
+    await ctx.db.insert("tasks", {"project": project, "text": " oil ", "done": True, "assignee": "Ada"})
 
-    assert await t.run(migrate) == {"title": "oil", "status": "done"}
+
+async def test_old_tasks_are_tasks() -> None:
+    async with TestApp(board, before=before) as t:
+        [task] = await t.run(lambda ctx: ctx.db.query(Task).collect())
+        assert (task.title, task.status) == ("oil", "done")

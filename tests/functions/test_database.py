@@ -17,9 +17,10 @@ from tests.engine import SECRET
 from yugen import ids, keys, values
 from yugen.bounds import Bound, InvalidRange, between, gt, gte, lt, lte
 from yugen.catalog import TABLES, Catalog, IndexSpec, TableSpec
+from yugen.errors import DocumentInvalid
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter
-from yugen.functions.faults import DocumentInvalid, DocumentNotFound, IndexNotFound, NotUnique, TableNotFound
+from yugen.functions.faults import DocumentNotFound, IndexNotFound, NotUnique, TableNotFound
 from yugen.functions.pagination import Pages
 from yugen.functions.tables import Tables
 from yugen.guards import Guard

@@ -331,7 +331,10 @@ USERS = "users/documents.jsonl"
             "row 2 of users/documents.jsonl: its _id is not of the same table as the others.",
         ),
         ([{"_creationTime": "now", "name": "ada"}], "row 1 of users/documents.jsonl: its _creationTime is no time"),
-        ([{"name": "x" * (1 << 20)}], "row 1 of users/documents.jsonl: this document is 10486"),
+        (
+            [{"name": "x" * (1 << 20)}],
+            "row 1 of users/documents.jsonl: A document of users cannot be stored: this document is 10486",
+        ),
         ([{"name": "ada", "_own": 1}], "row 1 of users/documents.jsonl: User has no field `_own`"),
         (
             [{"name": "ada", "votes": 7}],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, overload
 
 from yugen import bounds, ids, keys
 from yugen.catalog import FIRST_USER_TABLE, Catalog, TableSpec
-from yugen.functions.faults import BrokenReference, DocumentInvalid, DocumentNotFound, TableNotFound
+from yugen.errors import DocumentInvalid
+from yugen.functions.faults import BrokenReference, DocumentNotFound, TableNotFound
 from yugen.functions.pagination import Pages
 from yugen.functions.references import Referrer
 from yugen.functions.table_query import PAGE, AnyDocument, Source, TableQuery
@@ -17,8 +18,6 @@ from yugen.functions.tables import Tables, decoded, table_name
 from yugen.functions.transaction import Transaction
 from yugen.schema import Document, Id, check_name
 from yugen.values import SYSTEM_FIELDS
-
-D = TypeVar("D")
 
 
 class DatabaseReader:
@@ -30,7 +29,7 @@ class DatabaseReader:
         self._pages = pages
 
     @overload
-    async def get(self, id: Id[D], /) -> D | None: ...
+    async def get(self, id: Id[AnyDocument], /) -> AnyDocument | None: ...
     @overload
     async def get(self, id: str, /) -> Any: ...
     async def get(self, id: str, /) -> Any:
@@ -260,7 +259,7 @@ class SystemReader:
     """`ctx.db.system`: system tables, whose documents are dicts with the field names of Convex."""
 
     def __init__(self, transaction: Transaction, pages: Pages) -> None:
-        self._database = SystemDatabase(transaction, pages)
+        self._database = SystemDatabase(transaction, pages, {})
 
     async def get(self, id: str, /) -> dict[str, Any] | None:
         """The document of a system table with this id, or None."""
@@ -284,14 +283,19 @@ READABLE: Final = ("_storage", "_scheduled_functions")
 
 
 class SystemDatabase(DatabaseWriter):
-    """Reads and writes of Yugen's own functions: system tables too, and all documents as dicts, as they are stored."""
+    """Reads and writes of Yugen's own functions: system tables too, and all documents as dicts, as they are stored.
 
-    def __init__(self, transaction: Transaction, pages: Pages) -> None:
-        super().__init__(transaction, Tables({}), pages)
+    Args:
+        transaction: the transaction.
+        pages: of paginated queries.
+        references: the classes by table, of which only what they say of references counts here.
+    """
+
+    def __init__(self, transaction: Transaction, pages: Pages, references: Mapping[str, type[Document]]) -> None:
+        super().__init__(transaction, Tables({}, references=references), pages)
 
     def _name_of(self, table: type[Document] | str) -> str:
-        assert isinstance(table, str)
-        return table
+        return table if isinstance(table, str) else table.__table__
 
     async def _locate(self, id: str) -> tuple[TableSpec, bytes] | None:
         number, internal = ids.decode_id(id)
@@ -308,6 +312,11 @@ class SystemDatabase(DatabaseWriter):
             _, internal = ids.decode_id(id)
             start = keys.document_key(known.number, internal) + b"\x00"
         return [decoded(row.value) for row in await self._transaction.rows(start, end).take(limit)]
+
+    async def table_number(self, table: str) -> int | None:
+        """The number of a table, if there is one of this name."""
+        known = await self._transaction.table(table)
+        return None if known is None else known.number
 
     async def table_of(self, id: str) -> str | None:
         """The name of the table of an id."""
@@ -337,7 +346,7 @@ class SystemDatabase(DatabaseWriter):
         """Gives a document this whole content of checked wire values, or deletes it. No reference is looked at.
 
         Raises:
-            InvalidValue: the document breaks a limit of documents.
+            DocumentInvalid: the document breaks a limit of documents.
             UniqueError: another document has its values in a unique index.
         """
         await self._transaction.write(table, internal, document)

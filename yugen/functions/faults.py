@@ -11,12 +11,6 @@ class DocumentNotFound(Refused):
     code = "DocumentNotFound"
 
 
-class DocumentInvalid(Refused):
-    """A document that its table does not take."""
-
-    code = "DocumentInvalid"
-
-
 class NotUnique(Refused):
     """`unique()` found more than one document."""
 

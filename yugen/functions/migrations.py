@@ -73,5 +73,7 @@ def migration(table: type[Document] | str, /) -> Callable[[Handler], Migration]:
             message["body"] = message.pop("text")
             return message
     """
+    if not isinstance(table, str | type):
+        raise MigrationError(f'Write `@migration("table")` over {getattr(table, "__name__", table)}, with its table.')
     name = table_name(table)
     return lambda handler: Migration(name, handler)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from yugen.functions.references import referrers
 from yugen.schema import Document
 
 
@@ -21,9 +22,10 @@ class _Schema(GenerateJsonSchema):
 
 
 def shape(cls: type[Document]) -> str:
-    """A digest of all that decides which documents fit: fields, types, constraints, defaults and validators."""
+    """A digest of all that decides which documents fit: fields, types, constraints, validators, references."""
     schema = cls.model_json_schema(by_alias=True, schema_generator=_Schema)
     parts = [json.dumps(schema, sort_keys=True, default=repr)]
+    parts += [f"{referrer.field} -> {referrer.target}" for referrer in referrers({"": cls})]
     decorators = cls.__pydantic_decorators__
     for found in (decorators.field_validators, decorators.model_validators, decorators.validators):
         parts += [f"{name} {_code(decorator)}" for name, decorator in sorted(found.items())]

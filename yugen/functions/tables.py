@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError, create_model
 from yugen import values
 from yugen.bounds import InvalidRange
 from yugen.catalog import Catalog
-from yugen.functions.faults import DocumentInvalid, TableNotFound
+from yugen.errors import DocumentInvalid
+from yugen.functions.faults import TableNotFound
 from yugen.functions.predicates import DICT, Shape, shape_of
 from yugen.functions.references import Referrer, referrers
 from yugen.schema import UNSET, Document, as_wire, stored_names
@@ -25,14 +26,21 @@ class Tables:
     Args:
         documents: the classes by table.
         strict: whether there are no other tables.
+        references: the classes whose `Ref`s count, if they are others.
     """
 
-    def __init__(self, documents: Mapping[str, type[Document]], *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        documents: Mapping[str, type[Document]],
+        *,
+        strict: bool = False,
+        references: Mapping[str, type[Document]] | None = None,
+    ) -> None:
         self._documents = documents
         self._strict = strict
         self._references: dict[str, list[Referrer]] = {}
         self._referrers: dict[str, list[Referrer]] = {}
-        for referrer in referrers(documents):
+        for referrer in referrers(documents if references is None else references):
             self._references.setdefault(referrer.table, []).append(referrer)
             self._referrers.setdefault(referrer.target, []).append(referrer)
         self._validators = {name: Validator(cls) for name, cls in documents.items()}
@@ -113,13 +121,13 @@ class Tables:
         }
         return Part(table, stored, Validator(create_model(f"{cls.__name__}Part", __base__=Document, **given)))  # type: ignore[call-overload]
 
-    def fault(self, table: str, document: dict[str, Any]) -> str | None:
+    def fault(self, table: str, document: dict[str, Any], catalog: Catalog) -> str | None:
         """What keeps a stored document from fitting its class; None if nothing does."""
         validator = self._validators.get(table)
         if validator is None:
             return None
         try:
-            validator(document, None)
+            validator(document, catalog)
         except ValidationError as error:
             place, fault = explain(error)
             return f"`{place}` {fault}"

@@ -10,9 +10,10 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from yugen import keys, values
@@ -33,6 +34,7 @@ from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
+from yugen.runtime.turns import ForeignAwait
 from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
@@ -176,14 +178,23 @@ class Executor:
         shown = self._development or isinstance(error, Refused)
         return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail)
 
+    def foreign_await(self, run: Run, frames: Iterator[FrameType]) -> ForeignAwait:
+        """The error of a run that has awaited what it must not, at the innermost of its frames."""
+        ours = next((frame for frame in frames if self.is_ours(frame.f_code.co_filename)), None)
+        place = f" in {Path(ours.f_code.co_filename).name}:{ours.f_lineno}" if ours else ""
+        return ForeignAwait(
+            f"{run.path} awaited something other than its `ctx`{place}; queries and mutations may await nothing else, "
+            "so that they can run again at any time: do this in an action."
+        )
+
+    def is_ours(self, filename: str) -> bool:
+        """Whether a file is one of the app's."""
+        return Path(filename).is_relative_to(self.app.folder)
+
     def _places(self, error: BaseException) -> str:
         if isinstance(error, Refused) or (isinstance(error, YugenError) and not self._development):
             return ""  # in production, an error that an app raises on purpose is no fault to look for
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).is_relative_to(self.app.folder)
-        ]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if self.is_ours(frame.filename)]
         return "".join(
             f"\n    at {frame.name} ({Path(frame.filename).name}:{frame.lineno}:{(frame.colno or 0) + 1})"
             for frame in reversed(frames)
@@ -231,7 +242,7 @@ class _Nested:
         others = self._auth, env, self._now, self._dice, call
         ctx: Any
         if registered.system:
-            database = SystemDatabase(self._transaction, self._pages)
+            database = SystemDatabase(self._transaction, self._pages, self._executor.app.documents)
             ctx = (SystemQueryCtx if registered.kind == "query" else SystemMutationCtx)(database, *others)
             ctx.app = self._executor.app
             ctx.tables = tables

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from yugen.catalog import Catalog
@@ -15,6 +17,7 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.setup import LOCAL_URL
+from yugen.runtime.turns import TransactionLoop
 from yugen.storage.interface import Store
 from yugen.system.deployment import Deployment
 from yugen.system.functions import with_system_functions
@@ -30,6 +33,8 @@ class InlineRunner:
         development: whether the text of errors goes to callers.
         deployment: what Yugen's own functions know of where it runs; data beside the app, by default.
         limits: what its functions may use; how long they run is not limited here.
+        isolated: whether queries and mutations may await nothing but their context, as in a worker; the store must then
+            answer reads at once.
 
     Attributes:
         app: the app with Yugen's own functions.
@@ -44,7 +49,9 @@ class InlineRunner:
         development: bool = True,
         deployment: Deployment | None = None,
         limits: RunLimits | None = None,
+        isolated: bool = False,
     ) -> None:
+        self._isolated = isolated
         self.app = with_system_functions(app)
         self.info = describe(self.app)
         self._store = store
@@ -66,7 +73,11 @@ class InlineRunner:
     async def transact(self, run: Run) -> Outcome:
         snapshot = await self._store.snapshot(run.ts)
         try:
-            return await self._executor.transact(run, snapshot)
+            running = self._executor.transact(run, snapshot)
+            if not self._isolated:
+                return await running
+            loop = TransactionLoop(partial(self._executor.foreign_await, run))
+            return copy_context().run(loop.run, running)
         finally:
             snapshot.close()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from yugen import bounds, ids, keys, values
 from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.errors import DocumentInvalid
 from yugen.functions.faults import UniqueError
 from yugen.guards import Guard, GuardedRead
 from yugen.intervals import IntervalSet, point
@@ -182,14 +183,17 @@ class Transaction:
         """Gives a document this content, or deletes it.
 
         Raises:
-            InvalidValue: the document breaks a limit of documents.
+            DocumentInvalid: the document breaks a limit of documents.
             UniqueError: another document has its values in a unique index.
         """
         key = keys.document_key(table.number, internal)
         if document is None:
             after = _NOTHING
         else:
-            values.check_document(document)
+            try:
+                values.check_document(document)
+            except values.InvalidValue as error:
+                raise DocumentInvalid(f"A document of {table.name} cannot be stored: {error}.") from None
             # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
             stored_text = memoryview(values.dumps(document)).tobytes()
             after = Laid(stored_text, table.new_entry_keys(document, internal))

@@ -18,7 +18,16 @@ from itertools import chain
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from yugen.errors import Refused
+
 T = TypeVar("T")
+
+
+class ForeignAwait(Refused):
+    """A query or a mutation awaited something other than its context."""
+
+    code = "ForeignAwait"
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +48,7 @@ class TransactionLoop:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of the coroutine, or its error raised. Tasks that nobody waits for have their turns too."""
+        outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             main: asyncio.Task[T] = self.create_task(coroutine)
@@ -49,7 +59,7 @@ class TransactionLoop:
                     self._refuse_idle(main)
             return main.result()
         finally:
-            events._set_running_loop(None)
+            events._set_running_loop(outer)
 
     # What asyncio asks of a loop for tasks and futures
 

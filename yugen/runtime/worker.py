@@ -14,15 +14,15 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from types import FrameType
 from typing import Any, TypeVar
 
 from yugen.catalog import Catalog
-from yugen.errors import Refused
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.registry import App
@@ -52,12 +52,6 @@ T = TypeVar("T")
 
 _AGAIN_SECONDS = 0.1
 """How soon a function that swallowed its interruption is interrupted again."""
-
-
-class ForeignAwait(Refused):
-    """A query or a mutation awaited something other than its context."""
-
-    code = "ForeignAwait"
 
 
 class _Interrupt(BaseException):
@@ -97,7 +91,6 @@ class _Transactions:
 
     def __init__(self, channel: BlockingChannel, app: App, reader: SqliteReader, setup: Setup) -> None:
         self._channel = channel
-        self._app = app
         self._reader = reader
         self._limits = setup.limits
         self._executor = _executor(app, setup)
@@ -124,15 +117,6 @@ class _Transactions:
                     self._channel.send(answer)
                     return
                 self._channel.send(answer)
-
-    def foreign_await(self, frames: Iterator[FrameType]) -> ForeignAwait:
-        """The error of the function that runs now and has awaited what it must not, at the innermost of its frames."""
-        path = self._running.path if self._running else "the app"
-        places = [f" in {self._place(frame)}" for frame in frames if self._is_ours(frame.f_code.co_filename)]
-        return ForeignAwait(
-            f"{path} awaited something other than its `ctx`{places[0] if places else ''}; queries and mutations may "
-            "await nothing else, so that they can run again at any time: do this in an action."
-        )
 
     def _take(self, message: Message) -> None:
         match message:
@@ -167,7 +151,7 @@ class _Transactions:
             self._running = run
             signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
             # In a context of its own, so that nothing it sets there is seen by the next.
-            loop = TransactionLoop(self.foreign_await)
+            loop = TransactionLoop(partial(self._executor.foreign_await, run))
             outcome = copy_context().run(loop.run, self._executor.transact(run, snapshot))
             self._running = None
         except BaseException as error:
@@ -190,15 +174,8 @@ class _Transactions:
             raise _Interrupt
 
     def _last_place(self, interrupt: BaseException) -> str:
-        frames = [frame for frame in extract_tb(interrupt.__traceback__) if self._is_ours(frame.filename)]
+        frames = [frame for frame in extract_tb(interrupt.__traceback__) if self._executor.is_ours(frame.filename)]
         return f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-
-    def _is_ours(self, filename: str) -> bool:
-        return Path(filename).is_relative_to(self._app.folder)
-
-    @staticmethod
-    def _place(frame: FrameType) -> str:
-        return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 class _Watched:

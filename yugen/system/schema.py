@@ -20,9 +20,18 @@ async def check(ctx: SystemQueryCtx, table: str, after: str | None, limit: int) 
     documents = await ctx.db.after(table, after, limit)
     faults = []
     for document in documents:
-        fault = ctx.tables.fault(table, document)
+        fault = ctx.tables.fault(table, document, ctx.db.catalog) or await _dangling(ctx, table, document)
         if fault is not None:
             faults.append(f"{document['_id']}: {fault}")
             if len(faults) == FAULTS_MAX:
                 break
     return {"faults": faults, "after": documents[-1]["_id"] if len(documents) == limit else None}
+
+
+async def _dangling(ctx: SystemQueryCtx, table: str, document: dict[str, Any]) -> str | None:
+    """Which reference of a document leads nowhere; None if none does."""
+    for reference in ctx.tables.references(table):
+        other = document.get(reference.field)
+        if other is not None and await ctx.db.get(other) is None:
+            return f"`{reference.field}` refers to {other}, which is not there"
+    return None
