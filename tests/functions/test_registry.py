@@ -280,3 +280,63 @@ def test_an_app_that_cannot_be_loaded_is_told_what_and_where(
     tmp_path: Path, modules: dict[str, str], words: str
 ) -> None:
     assert refused(tmp_path, **modules) == words
+
+
+HIDES = """
+    from collections.abc import Awaitable, Callable
+    from functools import wraps
+    from typing import Any
+
+    from yugen import QueryCtx, query
+
+    def twice(handler: Any) -> Any:
+        @wraps(handler)
+        async def wrapped(ctx: QueryCtx, /, *args: Any, **kwargs: Any) -> Any:
+            return await handler(ctx, *args, **kwargs)
+
+        return wrapped
+
+    @{above}
+    @{below}
+    async def number(ctx: QueryCtx, start: int) -> int:
+        return start
+"""
+
+
+def test_a_function_may_be_wrapped_before_it_is_declared(tmp_path: Path) -> None:
+    app = load(write_app(tmp_path, numbers=HIDES.format(above="query", below="twice")))
+    assert list(app.functions) == ["numbers:number"]
+
+
+def test_a_function_that_another_decorator_hides_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, numbers=HIDES.format(above="twice", below="query")).endswith(
+        "numbers.py:14: number is wrapped by another decorator; put @query above that one."
+    )
+
+
+def test_the_place_of_a_wrapped_function_is_where_it_is_written(tmp_path: Path) -> None:
+    text = HIDES.format(above="query", below="twice").replace("start: int", "*start: int")
+    assert "numbers.py:14: numbers:number: arguments come by name" in refused(tmp_path, numbers=text)
+
+
+MIGRATION = """
+    from typing import Any
+    from yugen import MutationCtx, migration
+
+    {decorator}
+    async def bigger(ctx: MutationCtx, document: dict[str, Any]) -> Any:
+        return document
+"""
+
+
+def test_migrations_stand_in_their_module(tmp_path: Path) -> None:
+    text = MIGRATION.format(decorator='@migration("notes")')
+    assert list(load(write_app(tmp_path, migrations=text)).migrations) == ["bigger"]
+    assert refused(tmp_path, notes=text).endswith(
+        "notes.py: bigger is a migration; they stand in migrations.py, in their order."
+    )
+
+
+def test_a_migration_is_of_a_table(tmp_path: Path) -> None:
+    text = MIGRATION.format(decorator="@migration")
+    assert 'Write `@migration("table")` over bigger, with its table.' in refused(tmp_path, migrations=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -160,8 +161,9 @@ def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: 
         return dict(kwargs)
     if isinstance(reference, str):
         raise TypeError(f"{reference}: give the arguments by name.")
-    code = reference.handler.__code__
-    positional = dict(zip(code.co_varnames[1 : code.co_argcount], args, strict=False))
+    _, *parameters = inspect.signature(reference.handler).parameters.values()
+    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    positional = dict(zip(names, args, strict=False))
     if len(positional) < len(args):
         raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
     if twice := positional.keys() & kwargs.keys():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -150,9 +151,12 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        found = [each for each in vars(module).values() if isinstance(each, Migration)]
+        own = {each.name: each for each in found if each.__module__ == module.__name__}
         if packages == ("migrations",):
-            found = (each for each in vars(module).values() if isinstance(each, Migration))
-            migrations = {each.name: each for each in found if each.__module__ == module.__name__}
+            migrations = own
+        elif own:
+            raise AppError(f"{file}: {next(iter(own))} is a migration; they stand in migrations.py, in their order.")
         for member in _defined_in(module):
             if isinstance(member, Function):
                 registered = _registered("/".join(packages) or "__init__", member)
@@ -202,11 +206,28 @@ def _import(folder: Path, name: str) -> ModuleType:
 
 
 def _defined_in(module: ModuleType) -> Iterator[Any]:
-    """The functions and documents of a module itself, without those it imports."""
-    for member in vars(module).values():
+    """The functions and documents of a module itself, without those it imports.
+
+    Raises:
+        AppError: something hides a function, which nobody could call then.
+    """
+    for name, member in vars(module).items():
+        hidden = _hidden_function(member)
+        if hidden is not None and member.__module__ == module.__name__:
+            raise AppError(
+                f"{_place(hidden)}: {name} is wrapped by another decorator; put @{hidden.kind} above that one."
+            )
         is_document = isinstance(member, type) and issubclass(member, Document)
         if (is_document or isinstance(member, Function)) and member.__module__ == module.__name__:
             yield member
+
+
+def _hidden_function(member: Any) -> Function[Any, Any] | None:
+    """The declared function that something of another kind was made of with `functools.wraps`."""
+    wrapped = member
+    while not isinstance(wrapped, Function) and isinstance(getattr(wrapped, "__dict__", None), dict):
+        wrapped = vars(wrapped).get("__wrapped__")
+    return wrapped if isinstance(wrapped, Function) and wrapped is not member else None
 
 
 def _registered(module: str, function: Function[Any, Any]) -> Registered:
@@ -247,5 +268,5 @@ def _complete(file: Path, document: type[Document]) -> None:
 
 
 def _place(function: Function[Any, Any]) -> str:
-    code = function.handler.__code__
+    code = inspect.unwrap(function.handler).__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
