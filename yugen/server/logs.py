@@ -70,7 +70,8 @@ class LoggedRunner:
                 "milliseconds": round(milliseconds, 2),
             }
             if answer.failure is not None:
-                fields["error"] = answer.failure.message
+                message, detail = answer.failure.message, answer.failure.detail
+                fields["error"] = message if detail in message else f"{message}\nUncaught {detail}"
             if answer.log_lines:
                 fields["lines"] = list(answer.log_lines)
             extra = {"fields": fields}
