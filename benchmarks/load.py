@@ -113,6 +113,13 @@ class SyncClient:
         ]
         self._send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": adds})
 
+    async def transition(self) -> None:
+        """Waits for the next transition."""
+        arrived = asyncio.get_running_loop().create_future()
+        before, self.on_transition = self.on_transition, lambda: arrived.set_result(None)
+        await arrived
+        self.on_transition = before
+
     async def mutate(self, path: str, args: dict[str, Any]) -> Any:
         """Calls a mutation; gives its result when the response is here."""
         number = self._requests

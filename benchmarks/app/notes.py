@@ -1,4 +1,4 @@
-"""What the benchmarks call: one insert, and one query that an insert touches."""
+"""What the benchmarks call: one insert, and queries that an insert touches or does not."""
 
 from yugen import Document, Id, Index, MutationCtx, QueryCtx, mutation, query
 
@@ -16,5 +16,12 @@ async def add(ctx: MutationCtx, topic: str, body: str) -> Id[Note]:
 
 
 @query
-async def newest(ctx: QueryCtx, topic: str) -> list[Note]:
+async def newest(ctx: QueryCtx, topic: str, reader: int = 0) -> list[Note]:
+    """The newest note of a topic; for another reader it is another query."""
     return await ctx.db.query(Note).with_index(Note.by_topic, topic=topic).order("desc").take(1)
+
+
+@query
+async def filtered(ctx: QueryCtx, topic: str) -> list[Note]:
+    """All notes of a topic, found by a filter over the whole table."""
+    return await ctx.db.query(Note).filter(lambda note: note.topic == topic).collect()
