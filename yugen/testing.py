@@ -37,12 +37,12 @@ from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
 from yugen.identity import Identity
 from yugen.runtime.inline import InlineRunner
-from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
+from yugen.server.limits import Limits
 from yugen.storage.memory import MemoryStore, Pause
 
 __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
@@ -151,7 +151,7 @@ class TestApp(Caller):
         now: what time it is.
         seed: of the dice, of ids, and of the order in which what goes on at the same time takes its turns.
         environment: the environment variables.
-        limits: what functions may use.
+        limits: of what functions may use, by name.
         before: writes documents as an earlier version of the app has left them, for migrations to be tested: a function
             of a context, run before the app is deployed, in an app without classes, so that documents are dicts.
 
@@ -168,7 +168,7 @@ class TestApp(Caller):
         now: datetime = START,
         seed: int = 0,
         environment: Mapping[str, str] | None = None,
-        limits: RunLimits | None = None,
+        limits: Mapping[str, float] | None = None,
         before: Callable[[MutationCtx], Awaitable[Any]] | None = None,
     ) -> None:
         super().__init__(self, None)
@@ -186,7 +186,7 @@ class TestApp(Caller):
         self._before = before
         self._pause = pause
         self._dice = dice
-        self._limits = limits
+        self._limits = Limits.of(limits or {}).run
         self._store = MemoryStore(_at_once)
         # The functions of a test are added to a copy; the app itself is loaded once for all tests.
         self._loaded = replace(self._loaded, functions=dict(self._loaded.functions))

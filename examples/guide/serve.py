@@ -1,4 +1,3 @@
 from yugen import Yugen
-from yugen.runtime.limits import RunLimits
 
-app = Yugen("board", run_limits=RunLimits(transaction_seconds=2)).asgi()
+app = Yugen("board", limits={"transaction_seconds": 2, "documents_read": 64_000}).asgi()

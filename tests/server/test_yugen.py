@@ -14,7 +14,6 @@ from tests.apps import write_app
 from tests.engine import ask, change
 from tests.server.peers import NOTES, SECONDS_MAX, Client
 from yugen.errors import Refused
-from yugen.runtime.limits import RunLimits
 from yugen.server.yugen import NotServing, Yugen
 from yugen.storage.interface import StorageError
 
@@ -193,5 +192,5 @@ async def test_with_a_lifespan_it_starts_and_closes_with_it(yugen: Yugen) -> Non
 
 
 def test_limits_are_settings(tmp_path: Path) -> None:
-    limits = RunLimits(transaction_seconds=3.0)
-    assert Yugen(tmp_path, run_limits=limits)._run_limits is limits
+    limits = Yugen(tmp_path, limits={"transaction_seconds": 3, "subscriptions": 5, "connections": 7}).limits
+    assert (limits.run.transaction_seconds, limits.session.subscriptions, limits.server.connections) == (3.0, 5, 7)

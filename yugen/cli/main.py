@@ -19,6 +19,12 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(help="The port of the API.", min=0, max=65535)]
 Data = Annotated[Path | None, typer.Option(help="The folder for data. Default: .yugen beside the app.")]
 Url = Annotated[str, typer.Option(envvar="YUGEN_URL", help="The server to talk to.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit", envvar="YUGEN_LIMITS", help="Another value for a limit, name=value; several times for several."
+    ),
+]
 AdminKey = Annotated[
     str | None,
     typer.Option("--admin-key", envvar="YUGEN_ADMIN_KEY", help="Default: the one in the folder for data."),
@@ -31,22 +37,32 @@ OwnUrl = Annotated[
 
 @app.command()
 def dev(
-    app: App = Path("app"), host: Host = "127.0.0.1", port: Port = 3210, data: Data = None, url: OwnUrl = None
+    app: App = Path("app"),
+    host: Host = "127.0.0.1",
+    port: Port = 3210,
+    data: Data = None,
+    url: OwnUrl = None,
+    limits: Limits = None,
 ) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, development=True)
+    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
 
 
 @app.command()
 def serve(
-    app: App = Path("app"), host: Host = "0.0.0.0", port: Port = 3210, data: Data = None, url: OwnUrl = None
+    app: App = Path("app"),
+    host: Host = "0.0.0.0",
+    port: Port = 3210,
+    data: Data = None,
+    url: OwnUrl = None,
+    limits: Limits = None,
 ) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, development=False)
+    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)
 
 
 @app.command()

@@ -15,13 +15,23 @@ from typing import Any
 
 from yugen.errors import Refused
 from yugen.server import logs
+from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
 logger = logging.getLogger(__name__)
 
 
-def serve_forever(app: Path, *, host: str, port: int, data: Path | None, url: str | None, development: bool) -> None:
+def serve_forever(
+    app: Path,
+    *,
+    host: str,
+    port: int,
+    data: Path | None,
+    url: str | None,
+    limits: list[str] | None,
+    development: bool,
+) -> None:
     """Serves until it is interrupted or terminated, which ends it with status 0.
 
     It exits with status 1, and says why, when it cannot begin.
@@ -31,7 +41,9 @@ def serve_forever(app: Path, *, host: str, port: int, data: Path | None, url: st
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
         listener = _listen(host, port)
-        yugen = Yugen(app, database=data, development=development, url=url or _address(listener))
+        yugen = Yugen(
+            app, database=data, development=development, url=url or _address(listener), limits=parse(limits or [])
+        )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
         _run(_serve(yugen, listener, development=development))

@@ -56,7 +56,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         async with yugen:
             yield
 
-    endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.requests)
+    endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
     routes = [
         WebSocketRoute("/api/sync", sync),
         WebSocketRoute("/api/{version}/sync", sync),

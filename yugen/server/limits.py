@@ -1,8 +1,15 @@
-"""How much a server takes on at once."""
+"""Limits as settings, by name, and how much a server takes on at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from yugen.errors import Refused
+from yugen.runtime.limits import RunLimits
+from yugen.sync.session import SessionLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +23,70 @@ class ServerLimits:
 
     connections: int = 10_000
     requests: int = 1024
+
+
+class BadLimit(Refused):
+    """A setting that is no limit."""
+
+    code = "BadLimit"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All limits of a deployment. No two of them have the same name.
+
+    Attributes:
+        run: how long and how much functions may run.
+        session: what one connection may ask for at once.
+        server: what all clients together may ask for at once.
+    """
+
+    run: RunLimits = field(default_factory=RunLimits)
+    session: SessionLimits = field(default_factory=SessionLimits)
+    server: ServerLimits = field(default_factory=ServerLimits)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, float]) -> Limits:
+        """The limits, some of which are given by name.
+
+        Raises:
+            BadLimit: there is none of that name, or it cannot be so.
+        """
+        unknown = dict(settings)
+        parts: dict[str, Any] = {}
+        defaults = cls()
+        for part in fields(cls):
+            default = getattr(defaults, part.name)
+            given = {
+                each.name: _checked(each.name, unknown.pop(each.name), getattr(default, each.name))
+                for each in fields(default)
+                if each.name in unknown
+            }
+            parts[part.name] = type(default)(**given)
+        for name in unknown:
+            names = ", ".join(name for part in asdict(cls()).values() for name in part)
+            raise BadLimit(f"There is no limit {name!r}; there are {names}.")
+        return cls(**parts)
+
+
+def parse(settings: list[str]) -> dict[str, float]:
+    """Limits by name from `name=value` each.
+
+    Raises:
+        BadLimit: one is written otherwise.
+    """
+    found: dict[str, float] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise BadLimit(f"{setting!r} sets no limit; write it like documents_read=64000.") from None
+    return found
+
+
+def _checked(name: str, value: float, default: float) -> float:
+    if not 0 < value < math.inf or (isinstance(default, int) and value != int(value)):
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise BadLimit(f"The limit {name} is a {kind} above 0, not {value:g}.")
+    return int(value) if isinstance(default, int) else float(value)

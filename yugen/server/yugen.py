@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
 from yugen.functions.providers import Provider
-from yugen.runtime.limits import RunLimits
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
@@ -20,14 +19,13 @@ from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
-from yugen.server.limits import ServerLimits
+from yugen.server.limits import Limits
 from yugen.server.logs import LoggedRunner
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.sync.client import ClientInfo
-from yugen.sync.session import SessionLimits
 from yugen.system.deployment import Deployment
 
 if TYPE_CHECKING:
@@ -77,12 +75,14 @@ class Yugen:
         database: the folder for its data; `.yugen` beside the app by default.
         development: show clients the text and place of errors, and what functions log.
         url: the address of the API, as clients should write it.
-        run_limits: how long and how much functions may run.
-        session_limits: what one connection may ask for at once.
-        server_limits: what all clients together may ask for at once.
+        limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
 
     Attributes:
+        limits: all limits.
         runs: the last runs of functions.
+
+    Raises:
+        BadLimit: there is no such limit.
     """
 
     def __init__(
@@ -92,18 +92,14 @@ class Yugen:
         database: str | Path | None = None,
         development: bool = False,
         url: str = LOCAL_URL,
-        run_limits: RunLimits | None = None,
-        session_limits: SessionLimits | None = None,
-        server_limits: ServerLimits | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._url = url
         self.runs = Runs()
-        self._run_limits = run_limits or RunLimits()
-        self._session_limits = session_limits
-        self.limits = server_limits or ServerLimits()
+        self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
         self._backend: Backend | None = None
         # Why there is no backend, when it is not because nobody has asked for one yet.
@@ -116,7 +112,7 @@ class Yugen:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
-            setup = Setup(self.app, self._database, secret, self._development, self._run_limits, self._url)
+            setup = Setup(self.app, self._database, secret, self._development, self.limits.run, self._url)
             self._nursery = Nursery(setup)
 
     async def start(self) -> None:
@@ -178,14 +174,14 @@ class Yugen:
             Overloaded: there are too many connections.
         """
         backend = await self.backend()
-        if len(self._connections) >= self.limits.connections:
+        if len(self._connections) >= self.limits.server.connections:
             raise Overloaded(f"There are {len(self._connections)} connections already.")
         connection = Connection(
             socket,
             backend.runtime,
             backend.callers,
             client=client,
-            limits=self._session_limits,
+            limits=self.limits.session,
             sessions=self._sessions,
         )
         self._connections.add(connection)
@@ -232,7 +228,7 @@ class Yugen:
         nursery, self._nursery = self._nursery, None
         assert nursery is not None
         try:
-            return WorkerPool(nursery, await nursery.load(), limits=self._run_limits)
+            return WorkerPool(nursery, await nursery.load(), limits=self.limits.run)
         except BaseException:
             await nursery.close()
             raise
