@@ -1,14 +1,15 @@
 """Moving the entries of a large table from one set of indexes to another, while the app serves.
 
 The indexes that come and go are marked as not ready, so nothing reads them, and are part of the table, so every write
-keeps their entries. What is left are the documents that nobody writes meanwhile. Going over them again and again is
-harmless: a commit that puts entries where they are already changes nothing.
+keeps their entries. What is left are the documents that were there before and that nobody writes meanwhile: writers,
+however busy, only leave less to do. Going over documents again and again is harmless: a commit that puts entries where
+they are already changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 
 from yugen import keys, values
 from yugen.catalog import INDEXES, Catalog, TableSpec
@@ -57,12 +58,17 @@ class Reindexer:
         name = work.after.name
         logger.info("indexes of %s: building", name)
         place: bytes | None = keys.index_prefix(work.after.number, 0)
+        end = await self._end(work.after)
+        written: set[bytes] = set()
         done = 0
         while place is not None:
             try:
-                place, moved = await self._move_some(work, place)
-            except Conflict:
-                continue  # somebody wrote one of them; their entries may be where they belong by now
+                place, moved = await self._move_some(work, place, end, written)
+            except Conflict as conflict:
+                if conflict.cause is not None and conflict.cause.change is not None:
+                    written.add(conflict.cause.change.key)  # whoever wrote it has moved its entries
+                continue
+            written.clear()
             done += moved
             if done // _TOLD_EVERY > (done - moved) // _TOLD_EVERY:
                 logger.info("indexes of %s: %d documents", name, done)
@@ -71,25 +77,43 @@ class Reindexer:
             pass
         logger.info("indexes of %s: ready, %d documents", name, done)
 
-    async def _move_some(self, work: Reindexing, start: bytes) -> tuple[bytes | None, int]:
-        """Moves the entries of some documents; where to go on, None at the end, and how many they were."""
+    async def _end(self, table: TableSpec) -> bytes:
+        """The key after the last document there is; those that come later are written with their entries."""
+        start = keys.index_prefix(table.number, 0)
         ts = self._newest()
         with self._committer.holding(ts):
             snapshot = await self._store.snapshot(ts)
             try:
-                end = keys.prefix_end(keys.index_prefix(work.after.number, 0))
+                last = await snapshot.scan(start, keys.prefix_end(start), reverse=True, limit=1)
+            finally:
+                snapshot.close()
+        return last[0].key + b"\x00" if last else start
+
+    async def _move_some(
+        self, work: Reindexing, start: bytes, end: bytes, written: Set[bytes]
+    ) -> tuple[bytes | None, int]:
+        """Moves the entries of some documents; where to go on, None at the end, and how many they were.
+
+        Raises:
+            Conflict: somebody wrote one of them, other than those in `written`, which are left alone.
+        """
+        ts = self._newest()
+        with self._committer.holding(ts):
+            snapshot = await self._store.snapshot(ts)
+            try:
                 rows = await snapshot.scan(start, end, limit=BATCH)
             finally:
                 snapshot.close()
+            moving = [row for row in rows if row.key not in written]
             changes = []
-            for row in rows:
+            for row in moving:
                 document = values.loads(row.value)
                 assert isinstance(document, dict)
                 internal = keys.internal_of(row.key)
                 moved = (table.entry_keys(document, internal) for table in (work.before, work.after))
                 changes.append(Change(row.key, row.value, row.value, *moved))
             if changes:
-                reads = tuple(point(row.key) for row in rows)
+                reads = tuple(point(row.key) for row in moving)
                 await self._committer.commit(Proposal(ts, reads, tuple(changes)))
         return (rows[-1].key + b"\x00" if len(rows) == BATCH else None), len(rows)
 
