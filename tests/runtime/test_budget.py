@@ -28,6 +28,12 @@ APP = """
 
 
     @mutation
+    async def create(ctx: MutationCtx, tables: list[str]) -> None:
+        for table in tables:
+            await ctx.db.insert(table, {})
+
+
+    @mutation
     async def write_again(ctx: MutationCtx, id: str, times: int) -> None:
         for n in range(times):
             await ctx.db.patch(id, n=n)
@@ -154,6 +160,16 @@ async def test_ranges_read(tmp_path: Path) -> None:
             )
 
 
+async def test_tables(tmp_path: Path) -> None:
+    async with running(tmp_path, tables=3) as runtime:
+        await change(runtime, "f:create", tables=["a", "b"])
+        answer = (await runtime.mutate("f:create", encoded(tables=["c", "c", "d"]))).answer
+        refused(answer, "tables", "would create a table beyond the 3 that a deployment may have")
+        await change(runtime, "f:create", tables=["a", "b", "c", "c"])
+        answer = (await runtime.mutate("f:create", encoded(tables=["d"]))).answer
+        refused(answer, "tables", "keep what is alike in one table")
+
+
 async def test_arguments_bytes(tmp_path: Path) -> None:
     async with running(tmp_path, arguments_bytes=1000) as runtime:
         fits = {"value": "x" * (1000 - 2 - len("value") - 1 - 2)}
@@ -187,6 +203,7 @@ async def test_the_figures_are_those_of_convex() -> None:
             bytes_read=16 << 20,
             documents_written=16_000,
             bytes_written=16 << 20,
+            tables=10_000,
             arguments_bytes=16 << 20,
             result_bytes=16 << 20,
             log_lines=256,

@@ -32,7 +32,15 @@ class Budget:
         documents_read: how many it has read so far.
     """
 
-    __slots__ = ("_bytes_read", "_bytes_written", "_documents_written", "_limits", "_ranges", "documents_read")
+    __slots__ = (
+        "_bytes_read",
+        "_bytes_written",
+        "_documents_written",
+        "_limits",
+        "_ranges",
+        "_tables",
+        "documents_read",
+    )
 
     def __init__(self, limits: RunLimits | None) -> None:
         self._limits = limits
@@ -41,6 +49,7 @@ class Budget:
         self._bytes_read = 0
         self._documents_written = 0
         self._bytes_written = 0
+        self._tables = 0
 
     def reads_range(self) -> None:
         """Counts a range that is read, or a single document.
@@ -104,6 +113,22 @@ class Budget:
                 limits.bytes_written,
                 "wrote more than {} bytes of documents",
                 "write in several mutations",
+            )
+
+    def creates_table(self, there: int) -> None:
+        """Counts a table that comes into being beside those that are there.
+
+        Raises:
+            LimitExceeded: one too many.
+        """
+        self._tables += 1
+        limits = self._limits
+        if limits and there + self._tables > limits.tables:
+            raise LimitExceeded(
+                "tables",
+                limits.tables,
+                "would create a table beyond the {} that a deployment may have",
+                "keep what is alike in one table, with a field and an index that tell it apart",
             )
 
 

@@ -26,6 +26,7 @@ class RunLimits:
         bytes_read: bytes of their stored JSON.
         documents_written: documents that a mutation may write.
         bytes_written: bytes of their stored JSON.
+        tables: tables of a deployment.
         arguments_bytes: size of the arguments of a function, as `yugen.values.size` has it.
         result_bytes: size of its result.
         log_lines: lines that a function may log; the rest is left out.
@@ -46,6 +47,7 @@ class RunLimits:
     bytes_read: int = 16 * 1024 * 1024
     documents_written: int = 16_000
     bytes_written: int = 16 * 1024 * 1024
+    tables: int = 10_000
     arguments_bytes: int = 16 * 1024 * 1024
     result_bytes: int = 16 * 1024 * 1024
     log_lines: int = 256

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from yugen import bounds, ids, keys, values
-from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, INDEXES, SYSTEM_TABLES, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import DocumentInvalid
 from yugen.functions.faults import UniqueError
 from yugen.guards import Guard, GuardedRead
@@ -116,6 +116,7 @@ class Transaction:
             return TableSpec(name, int(_field(found[0].value, "number")))
         if not create:
             return None
+        self.budget.creates_table(len(self.catalog) - len(SYSTEM_TABLES))
         if number is None or await self.numbered(number) is not None:
             start, end = bounds.interval(keys.index_prefix(TABLES.number, 3), [], None)
             last = await self.rows(start, end, reverse=True).take(1)
