@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -20,6 +21,20 @@ async def read(ctx: QueryCtx, author: str, since: float = 0) -> int:
 
 @mutation
 async def write(ctx: MutationCtx, body: str) -> None: ...
+
+
+def checked(handler: Any) -> Any:
+    @wraps(handler)
+    async def wrapped(ctx: QueryCtx, /, *args: Any, **kwargs: Any) -> Any:
+        return await handler(ctx, *args, **kwargs)
+
+    return wrapped
+
+
+@query
+@checked
+async def wrapped(ctx: QueryCtx, author: str, since: float = 0) -> int:
+    return 1
 
 
 @action
@@ -67,6 +82,7 @@ async def test_queries_call_queries_and_mutations_both() -> None:
 def test_arguments_by_position_get_their_names() -> None:
     assert by_name(read, ("a", 2), {}) == {"author": "a", "since": 2}
     assert by_name(read, ("a",), {"since": 2}) == {"author": "a", "since": 2}
+    assert by_name(wrapped, ("a",), {"since": 2}) == {"author": "a", "since": 2}
     assert by_name("messages:list", (), {"author": "a"}) == {"author": "a"}
 
 

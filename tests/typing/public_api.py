@@ -78,6 +78,11 @@ async def read(ctx: QueryCtx, user_id: Id[User]) -> User | None:
     return user
 
 
+@query
+async def read_at_once(ctx: QueryCtx, user_id: Id[User]) -> User | None:
+    return await ctx.db.get(user_id)
+
+
 @mutation
 async def send(ctx: MutationCtx, author: Id[User], body: str) -> Id[Message]:
     message_id = await ctx.db.insert(Message(author=author, body=body))
