@@ -1,19 +1,28 @@
-"""Random concurrent transactions, each of which must give what it would give alone, in the order of timestamps."""
+"""Random concurrent transactions, and two ways to find out whether they went as if one after the other.
+
+Those of the first kind must give what they give alone, in the order of timestamps. Those of the second are judged by
+nothing but what clients saw and when (`tests/anomalies.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from tests.anomalies import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
 from tests.apps import write_app
 from tests.engine import encoded, engine, interleaving, new_store, value_of
 from yugen.runtime.outcome import MutationAnswer
+from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Request, Runtime
 
 APP = {
@@ -207,3 +216,215 @@ async def test_mutations_are_strictly_serializable_in_the_order_of_timestamps(
         assert model.run(done.steps) == done.result
         if not done.committed:
             assert (model.items, model.notes) == before
+
+
+TRANSACTIONS: Final = int(os.environ.get("YUGEN_TRANSACTIONS", "10000"))
+"""How many transactions on lists are checked for anomalies, over both stores together."""
+
+KEYS: Final = 8
+"""How many lists are in use at a time."""
+
+APPENDS: Final = 12
+"""How long a list grows, on average, before others take its place."""
+
+LISTS = {
+    "schema": """
+        from yugen import Document, Index
+
+        class Whole(Document, table="wholes"):
+            key: str
+            values: list[int]
+
+            by_key = Index("key")
+
+        class Part(Document, table="parts"):
+            key: str
+            place: int
+            value: int
+
+            by_place = Index("key", "place")
+    """,
+    "lists": """
+        from typing import Any
+        from yugen import MutationCtx, QueryCtx, YugenError, between, mutation, query
+        from .schema import Part, Whole
+
+        # A list with an even key is a document, one with an odd key a document for each value.
+
+        @query
+        async def look(ctx: QueryCtx, steps: list[list[Any]]) -> list[Any]:
+            return [await read(ctx, *each) for each in steps]
+
+        @mutation
+        async def run(ctx: MutationCtx, steps: list[list[Any]], fails: bool = False) -> list[Any]:
+            results = [await step(ctx, *each) for each in steps]
+            if fails:
+                raise YugenError("as told")
+            return results
+
+        async def step(ctx: MutationCtx, kind: str, *args: Any) -> Any:
+            match kind, *args:
+                case "append", key, value if is_whole(key):
+                    whole = await ctx.db.query(Whole).with_index(Whole.by_key, key=key).first()
+                    if whole is None:
+                        await ctx.db.insert(Whole(key=key, values=[value]))
+                    else:
+                        await ctx.db.patch(whole.id, values=[*whole.values, value])
+                case "append", key, value:
+                    last = await ctx.db.query(Part).with_index(Part.by_place, key=key).order("desc").first()
+                    await ctx.db.insert(Part(key=key, place=last.place + 1 if last else 0, value=value))
+                case "nested", steps, fails:
+                    try:
+                        return await ctx.run_mutation(run, steps, fails)
+                    except YugenError:
+                        return None
+                case _:
+                    return await read(ctx, kind, *args)
+
+        async def read(ctx: QueryCtx, kind: str, *args: Any) -> Any:
+            match kind, *args:
+                case "read", key if is_whole(key):
+                    whole = await ctx.db.query(Whole).with_index(Whole.by_key, key=key).first()
+                    return whole.values if whole else []
+                case "read", key:
+                    parts = ctx.db.query(Part).with_index(Part.by_place, key=key)
+                    return [part.value async for part in parts]
+                case "scan", low, high:
+                    wholes = ctx.db.query(Whole).with_index(Whole.by_key, key=between(low, high))
+                    found = {whole.key: whole.values async for whole in wholes}
+                    async for part in ctx.db.query(Part).with_index(Part.by_place, key=between(low, high)):
+                        found.setdefault(part.key, []).append(part.value)
+                    return found
+
+        def is_whole(key: str) -> bool:
+            return int(key) % 2 == 0
+    """,
+}
+
+Step = list[Any]
+
+
+@dataclass
+class Lists:
+    """Clients that append to lists and read them, and what they saw."""
+
+    runtime: Runtime
+    history: list[Transaction] = field(default_factory=list)
+    _values: Iterator[int] = field(default_factory=count)
+    _newest: int = 0
+    _moments: Iterator[int] = field(default_factory=count)
+
+    def _key(self, dice: random.Random) -> str:
+        return f"{self._newest // (KEYS * APPENDS) * KEYS + dice.randrange(KEYS):08}"
+
+    def _step(self, dice: random.Random, *, reads: float) -> Step:
+        kind = dice.random()
+        if kind < reads * 0.75:
+            return ["read", self._key(dice)]
+        if kind < reads:
+            return ["scan", *sorted((self._key(dice), self._key(dice)))]
+        self._newest = next(self._values)
+        return ["append", self._key(dice), self._newest]
+
+    def _steps(self, dice: random.Random, *, reads: float) -> list[Step]:
+        return [self._step(dice, reads=reads) for _ in range(dice.randint(1, 3))]
+
+    async def client(self, name: str, seed: int, transactions: int) -> None:
+        """Runs transactions one after the other."""
+        dice = random.Random(seed)
+        while len(self.history) < transactions:
+            if dice.random() < 0.2:
+                await self._look(name, self._steps(dice, reads=1.0))
+            else:
+                steps = self._steps(dice, reads=0.45)
+                if dice.random() < 0.15:
+                    nested = ["nested", self._steps(dice, reads=0.4), dice.random() < 0.5]
+                    steps.insert(dice.randint(0, len(steps)), nested)
+                fails = dice.random() < 0.05
+                if dice.random() < 0.05:
+                    await self._run_impatiently(name, steps, fails, dice.randrange(40), again=dice.random() < 0.5)
+                else:
+                    await self._run(name, steps, fails)
+
+    async def read_all(self) -> None:
+        """Reads each list once more, in which all must then be found."""
+        for number in range(0, int(self._key(random.Random(0))) + KEYS, KEYS):
+            await self._look("reader", [["scan", f"{number:08}", f"{number + KEYS - 1:08}"]])
+
+    async def _look(self, name: str, steps: list[Step]) -> None:
+        invoked = next(self._moments)
+        answer = await self.runtime.query("lists:look", encoded(steps=steps))
+        self._note(name, invoked, "committed", steps, value_of(answer))
+
+    async def _run(self, name: str, steps: list[Step], fails: bool) -> None:
+        invoked = next(self._moments)
+        try:
+            answer = await self.runtime.mutate("lists:run", encoded(steps=steps, fails=fails))
+        except Overloaded:
+            self._note(name, invoked, "failed", steps)
+        else:
+            self._note_answer(name, invoked, steps, fails, answer)
+
+    async def _run_impatiently(self, name: str, steps: list[Step], fails: bool, patience: int, *, again: bool) -> None:
+        """Stops waiting for the answer soon, and perhaps sends the same request again."""
+        invoked = next(self._moments)
+        args, request = encoded(steps=steps, fails=fails), Request(name, invoked)
+        call = asyncio.create_task(self.runtime.mutate("lists:run", args, request=request))
+        for _ in range(patience):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        if call.cancelled() and again:
+            call = asyncio.create_task(self.runtime.mutate("lists:run", args, request=request))
+            await asyncio.wait([call])
+        if call.cancelled() or isinstance(call.exception(), Overloaded):
+            self._note(name, invoked, "failed" if fails else "unknown", steps)
+        else:
+            self._note_answer(name, invoked, steps, fails, call.result())
+
+    def _note_answer(self, name: str, invoked: int, steps: list[Step], fails: bool, mutated: MutationAnswer) -> None:
+        if fails:
+            assert mutated.answer.failure is not None
+            self._note(name, invoked, "failed", steps)
+        else:
+            self._note(name, invoked, "committed", steps, value_of(mutated.answer))
+
+    def _note(
+        self, name: str, invoked: int, outcome: Outcome, steps: list[Step], results: Sequence[Any] | None = None
+    ) -> None:
+        completed = None if outcome == "unknown" else next(self._moments)
+        kept: list[Operation] = []
+        undone: list[Operation] = []
+
+        def collect(steps: list[Step], results: Iterable[Any], into: list[Operation]) -> None:
+            for step, result in zip(steps, results, strict=False):
+                match step:
+                    case ["append", key, value]:
+                        into.append(Append(key, value))
+                    case ["nested", inside, fails]:
+                        collect(inside, repeat(None) if result is None else result, undone if fails else into)
+                    case ["read", key] if result is not None:
+                        into.append(Read(key, tuple(map(int, result))))
+                    case ["scan", low, high] if result is not None:
+                        into.append(Scan(low, high, {key: tuple(map(int, values)) for key, values in result.items()}))
+
+        collect(steps, repeat(None) if results is None else results, kept)
+        self.history.append(Transaction(name, invoked, completed, tuple(kept), outcome))
+        if undone:
+            self.history.append(Transaction(name, invoked, completed, tuple(undone), "failed"))
+
+
+@pytest.mark.timeout(60 + TRANSACTIONS // 200)
+@pytest.mark.parametrize(("kind", "clients"), [("memory", 4), ("memory", 24), ("sqlite", 8), ("sqlite", 32)])
+async def test_clients_see_no_anomaly(kind: str, clients: int, tmp_path: Path) -> None:
+    app = write_app(tmp_path, **LISTS)
+    async with engine(new_store(kind, tmp_path, interleaving(clients)), app) as runtime:
+        lists = Lists(runtime)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(clients):
+                tasks.create_task(lists.client(f"client {number}", number, TRANSACTIONS // 4))
+        await lists.read_all()
+    outcomes = Counter(transaction.outcome for transaction in lists.history)
+    assert outcomes["committed"] > len(lists.history) / 2
+    assert outcomes["failed"] > outcomes["unknown"] > 0
+    assert list(map(str, anomalies(lists.history)))[:10] == []
