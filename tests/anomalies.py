@@ -213,6 +213,11 @@ class _Check:
         for values, reader in self._seen[key].items():
             if known[values] != order[: len(known[values])]:
                 self._report("incompatible order", [reader], f"read {values} at {key}, where others read {order}")
+        for node in dict.fromkeys(writers[value] for value in order):
+            seen = tuple(value for value in order if writers[value] == node)
+            if seen != self._appended[key, node][: len(seen)]:
+                detail = f"appended {self._appended[key, node]} to {key}, of which others read {seen}"
+                self._report("incompatible order", [node], detail)
         # What nobody saw comes after all that was seen, unless someone should have seen it.
         unseen = {writers[value] for value in writers.keys() - set(order)}
         readers = (reader for readers in self._readers[key].values() for reader in readers)
