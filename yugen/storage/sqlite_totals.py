@@ -13,10 +13,12 @@ always right. Some time after the commit `merge` works the dirty keys in.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
+from math import isnan
 from typing import Any, Final
 
 import apsw
@@ -30,6 +32,8 @@ LEVELS: Final = 4
 
 MERGE_MAX: Final = 256
 """Dirty keys that are worked in at once."""
+
+_NAN: Final = b"nan"
 
 MIGRATION: Final = """
     CREATE TABLE totals (
@@ -199,14 +203,25 @@ def _write(connection: apsw.Connection, level: int, nodes: dict[bytes, Total]) -
 def _written(node: Total) -> tuple[int, bytes | None, bytes | None, bytes | None]:
     if node.least is None or node.greatest is None:
         return node.count, None, None, None
-    # As text of their own: SQLite makes NULL of NaN.
-    return node.count, node.sum.to_bytes(), node.least.hex().encode(), node.greatest.hex().encode()
+    return node.count, node.sum.to_bytes(), _number_to_bytes(node.least), _number_to_bytes(node.greatest)
 
 
 def _read(count: int, exact: bytes | None, least: bytes | None, greatest: bytes | None) -> Total:
     if exact is None or least is None or greatest is None:
         return Total(count)
-    return Total(count, Exact.from_bytes(exact), float.fromhex(least.decode()), float.fromhex(greatest.decode()))
+    return Total(count, Exact.from_bytes(exact), _number_from_bytes(least), _number_from_bytes(greatest))
+
+
+def _number_to_bytes(number: float) -> bytes:
+    """A number as text of its own, for SQLite makes NULL of NaN; NaNs with all their bits, for those have an order."""
+    return _NAN + struct.pack(">d", number) if isnan(number) else number.hex().encode()
+
+
+def _number_from_bytes(raw: bytes) -> float:
+    if len(raw) > len(_NAN) and raw.startswith(_NAN):
+        (number,) = struct.unpack(">d", raw[len(_NAN) :])
+        return float(number)
+    return float.fromhex(raw.decode())
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
