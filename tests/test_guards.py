@@ -12,7 +12,7 @@ from yugen.guards import Guard, compiled, matters
 RANGE = (b"i1", b"i5")
 SMALL = Guard(("<", ("item", "n"), ("value", 3)))
 TITLE = Guard(None, ("title", "a.b"))
-COUNT = Guard(None, ())
+COUNT = Guard(None, (), places=False)
 
 
 def change(guard: Guard, before: Any, after: Any) -> bool:
@@ -64,9 +64,16 @@ def test_of_fields_that_are_not_selected_nothing_matters(before: Any, after: Any
     assert change(TITLE, before, after) == difference
 
 
-def test_for_a_count_only_presence_and_place_matter() -> None:
+def test_for_a_count_only_presence_matters() -> None:
     assert not change(COUNT, ("i2", {"n": 1}), ("i2", {"n": 2}))
+    assert not change(COUNT, ("i2", {}), ("i3", {}))
     assert change(COUNT, None, ("i2", {}))
+    assert change(COUNT, ("i2", {}), ("i7", {}))
+
+
+def test_for_a_selection_of_nothing_the_place_matters_too() -> None:
+    assert not change(Guard(None, ()), ("i2", {"n": 1}), ("i2", {"n": 2}))
+    assert change(Guard(None, ()), ("i2", {}), ("i3", {}))
 
 
 def test_a_condition_and_a_selection_go_together() -> None:

@@ -40,12 +40,14 @@ class Guard:
 
     Attributes:
         keep: the condition under which a document matters; None if all do.
-        fields: dotted paths of the stored fields that matter; None for the whole document. That a document is there,
-            and its place among the others, always matters.
+        fields: dotted paths of the stored fields that matter; None for the whole document. That a document is there
+            always matters.
+        places: whether its place among the others matters too, as it does not to who only counts them.
     """
 
     keep: Expression | None = None
     fields: tuple[str, ...] | None = None
+    places: bool = True
 
 
 GuardedRead: TypeAlias = tuple[Interval, Guard]
@@ -96,7 +98,7 @@ def _seen(guard: Guard, interval: Interval, text: bytes | None, keys: Iterable[b
     if guard.fields is None:
         return places, text
     # As encoded text, for 1 and True are equal to Python.
-    return places, [_encoded(lookup(document, path)) for path in guard.fields]
+    return guard.places and places, [_encoded(lookup(document, path)) for path in guard.fields]
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.apps import write_app
-from tests.engine import ask, change, encoded, engine, new_store
+from tests.engine import ask, change, encoded, engine, new_store, value_of
 from yugen import values
 from yugen.runtime.runtime import Runtime
 from yugen.schema import Count, Document, SchemaError, Sum
@@ -214,6 +214,25 @@ async def test_a_count_runs_again_only_when_it_changes(runtime: Runtime) -> None
     await runtime.queries.at(key, None, runtime.ts)
     await change(runtime, "f:patch", id=which, fields={"note": "x", "bonus": 3})
     assert told == ["count"]
+    await change(runtime, "f:patch", id=which, fields={"points": 2})
+    assert told == ["count"], "it has moved within the range"
+
+
+async def test_a_rank_runs_again_when_something_comes_before_it_or_it_moves(runtime: Runtime) -> None:
+    first, mine, last = [await change(runtime, "f:add", game="a", player="p", points=points) for points in (30, 20, 10)]
+    told: list[str] = []
+    key = runtime.query_key("f:rank", encoded(id=mine, game="a"))
+    runtime.queries.subscribe(key, None, lambda: told.append("rank"))
+    await runtime.queries.at(key, None, runtime.ts)
+    await change(runtime, "f:patch", id=last, fields={"points": 15})
+    await change(runtime, "f:patch", id=first, fields={"points": 25})
+    await change(runtime, "f:patch", id=mine, fields={"note": "x", "bonus": 3})
+    assert told == []
+    await change(runtime, "f:patch", id=mine, fields={"points": 26})
+    assert told == ["rank"]
+    assert value_of(await runtime.queries.at(key, None, runtime.ts)) == 0
+    await change(runtime, "f:patch", id=last, fields={"points": 27})
+    assert told == ["rank", "rank"]
 
 
 async def test_writers_that_do_not_look_at_a_total_do_not_conflict_over_it(runtime: Runtime) -> None:

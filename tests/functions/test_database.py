@@ -228,6 +228,14 @@ async def test_replace_leaves_nothing_but_id_and_time(desk: Desk, db: DatabaseWr
     assert (await stored(db, one))["name"] == "cid"
 
 
+async def test_what_is_replaced_by_its_like_has_not_changed(desk: Desk, db: DatabaseWriter) -> None:
+    user, note = await db.insert(User(name="ada", note="x")), await db.insert("notes", {"text": "x"})
+    db = await desk.commit()
+    await db.replace(user, User(name="ada", note="x"))
+    await db.replace(note, {"text": "x"})
+    assert desk.transaction.changes == ()
+
+
 async def test_a_deleted_document_is_gone(desk: Desk, db: DatabaseWriter) -> None:
     one = await db.insert(User(name="ada"))
     db = await desk.commit()
@@ -572,6 +580,13 @@ async def test_only_what_a_filter_keeps_counts_as_read_where_it_can_be_told(desk
     assert desk.transaction.guarded == (((prefix, keys.prefix_end(prefix)), Guard(keep)),)
 
 
+async def test_what_comes_after_the_last_one_kept_does_not_count_as_read(desk: Desk, five: DatabaseWriter) -> None:
+    taken = await five.query(User).filter(lambda user: str(user.name) > "a").take(2)
+    ((_, end),) = desk.reads
+    entries = [keys.entry_key(10_001, 1, [user.creation_time], ids.decode_id(user.id)[1]) for user in taken]
+    assert end == entries[-1] + b"\x00"
+
+
 async def test_only_what_is_selected_counts_as_read(desk: Desk, five: DatabaseWriter) -> None:
     for user in await five.query(User).select("name").take(2):
         assert user.id
@@ -583,7 +598,10 @@ async def test_only_what_is_selected_counts_as_read(desk: Desk, five: DatabaseWr
     assert desk.reads == []
     await five.query("messages").select("body").collect()
     await five.query(User).count()
-    assert [guard for _, guard in desk.transaction.guarded[1:]] == [Guard(None, ("body",)), Guard(None, ())]
+    assert [guard for _, guard in desk.transaction.guarded[1:]] == [
+        Guard(None, ("body",)),
+        Guard(None, (), places=False),
+    ]
 
 
 async def test_select_takes_a_class_that_declares_the_fields(five: DatabaseWriter) -> None:

@@ -81,6 +81,7 @@ CLEAR: list[Callable[[Any], object]] = [
     lambda u: u.age > 18 and u.name == me,
     lambda u: u.name in allowed or not u.active,
     lambda u: u.name not in ("n1", "n3"),
+    lambda u: u.age in (-1, 19),
     lambda u: u.score is None,
     lambda u: u.score is not None and u.score > 0.5,
     lambda u: u.score > 0.5,  # fails for those without

@@ -168,8 +168,9 @@ class DatabaseWriter(DatabaseReader):
                 fields = document.to_fields()
             else:
                 fields = self._by_stored_name(table.name, document)
-            kept = {name: stored[name] for name in SYSTEM_FIELDS}
-            checked = self._tables.check(table.name, {**fields, **kept}, self._transaction.catalog)
+            # They come first, as they did, so that what is replaced by its like stays the same text.
+            kept = {name: value for name, value in stored.items() if name in SYSTEM_FIELDS}
+            checked = self._tables.check(table.name, {**kept, **fields, **kept}, self._transaction.catalog)
             await self._check_references(table.name, checked, stored)
             await self._transaction.write(table, internal, checked)
 

@@ -296,6 +296,8 @@ class _Translation:
         match node:
             case ast.Constant(value=value):
                 return ("value", _constant(value))
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return ("value", -value)
             case ast.BoolOp(op=op, values=parts):
                 return ("and" if isinstance(op, ast.And) else "or", *map(self.translate, parts))
             case ast.UnaryOp(op=ast.Not(), operand=operand):

@@ -16,7 +16,7 @@ from yugen.functions.predicates import condition
 from yugen.functions.tables import Part, Tables, decoded
 from yugen.functions.transaction import Rows, Transaction
 from yugen.guards import Guard
-from yugen.intervals import Interval
+from yugen.intervals import Interval, point
 from yugen.schema import Document, Index
 from yugen.storage.interface import Row
 from yugen.totals import Total
@@ -51,6 +51,7 @@ class TableQuery(Generic[D]):
     _order: Order = "asc"
     _filters: tuple[Callable[[Any], object], ...] = ()
     _part: Part | None = None
+    _counts: bool = False
 
     def with_index(self, index: Index | str, /, **bounds: Any) -> TableQuery[D]:
         """Reads a range of an index, in its order.
@@ -103,11 +104,12 @@ class TableQuery(Generic[D]):
         taken: list[D] = []
         rows = await self._rows()
         while rows is not None and len(taken) < count:
-            page = await rows.take(count)
+            wanted = count - len(taken)  # and no more, for what comes after the last one is not to matter
+            page = await rows.take(wanted)
             taken += self._kept(page)
-            if len(page) < count:
+            if len(page) < wanted:
                 break
-        return taken[:count]
+        return taken
 
     async def first(self) -> D | None:
         """The first document, or None."""
@@ -169,7 +171,7 @@ class TableQuery(Generic[D]):
         if not self._filters and (total := await self._total(())) is not None:
             return total.count
         count = 0
-        async for page in replace(self, _part=Part(self._table, (), None))._pages(PAGE):
+        async for page in replace(self, _part=Part(self._table, (), None), _counts=True)._pages(PAGE):
             count += len(self._kept(page)) if self._filters else len(page)
         return count
 
@@ -206,15 +208,17 @@ class TableQuery(Generic[D]):
         number, internal = ids.decode_id(id)
         if table is None or spec is None or number != table.number:
             return None
-        text = await transaction.get(keys.document_key(number, internal))
-        if text is None:
+        # Of the document itself it takes what places it, and nothing else.
+        placed = Guard(None, (*spec.fields, *([spec.total] if spec.total else [])))
+        row = await transaction.rows(*point(keys.document_key(number, internal)), guard=placed).take(1)
+        if not row:
             return None
-        key = table.entry_key(spec, decoded(text), internal)
+        key = table.entry_key(spec, decoded(row[0].value), internal)
         start, end = self._interval(table, spec)
         if not start <= key < end:
             return None
         before = (start, key) if self._order == "asc" else (key + b"\x00", end)
-        return (await transaction.total(*before, Guard(None, ()))).count
+        return (await transaction.total(*before, Guard(None, (), places=False))).count
 
     async def _numbers(self, what: str) -> tuple[str, Total]:
         _, spec = await self._totalled(what)
@@ -247,7 +251,7 @@ class TableQuery(Generic[D]):
         spec = self._spec(table)
         if spec.total is None:
             return None
-        return await self._source.transaction.total(*self._interval(table, spec), Guard(None, fields))
+        return await self._source.transaction.total(*self._interval(table, spec), Guard(None, fields, places=False))
 
     def _number(self, field: str, number: float) -> float:
         """A number as the field's annotation has it."""
@@ -284,7 +288,7 @@ class TableQuery(Generic[D]):
         if None in conditions:
             return None  # a predicate that nobody can look into may look at anything
         keep = ("and", *conditions) if conditions else None
-        return Guard(keep, None if self._part is None else self._part.stored)
+        return Guard(keep, None if self._part is None else self._part.stored, places=not self._counts)
 
     def _kept(self, page: list[Row]) -> list[Any]:
         if self._part is None:

@@ -153,7 +153,7 @@ def outcome_to_data(outcome: Outcome) -> Message:
     changes = tuple(
         (change.key, change.before, change.after, change.keys_before, change.keys_after) for change in outcome.changes
     )
-    guarded = tuple((interval, guard.keep, guard.fields) for interval, guard in outcome.guarded)
+    guarded = tuple((interval, guard.keep, guard.fields, guard.places) for interval, guard in outcome.guarded)
     used = (outcome.used.seconds, outcome.used.documents)
     return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity, guarded, used)
 
@@ -166,7 +166,7 @@ def outcome_from_data(data: Message) -> Outcome:
         reads,
         tuple(Change(*change) for change in changes),
         reads_identity,
-        tuple((interval, Guard(keep, fields)) for interval, keep, fields in guarded),
+        tuple((interval, Guard(keep, fields, places)) for interval, keep, fields, places in guarded),
         Used(*used),
     )
 
