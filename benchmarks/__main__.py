@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
 
-from benchmarks import database, engine, serving
+from benchmarks import database, engine, needless, serving
 from benchmarks.figures import Figure, publish
 
 Measure = Callable[[], Awaitable[tuple[list[Figure], dict[str, float]]]]
@@ -16,6 +16,7 @@ Measure = Callable[[], Awaitable[tuple[list[Figure], dict[str, float]]]]
 SECTIONS: Mapping[str, Measure] = {
     "server": serving.measure,
     "engine": engine.measure,
+    "tracking": needless.measure,
     "database": database.measure,
 }
 
