@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ async def engine(
     *,
     development: bool = True,
     clock: Callable[[], int] = time.time_ns,
+    random_bytes: Callable[[int], bytes] = os.urandom,
     wrap: Callable[[Runner], Runner] = lambda runner: runner,
     limits: RunLimits | None = None,
 ) -> AsyncIterator[Runtime]:
@@ -42,11 +44,12 @@ async def engine(
         app: the app's folder.
         development: whether the text of errors goes to callers.
         clock: nanoseconds since the epoch.
+        random_bytes: gives that many random bytes.
         wrap: makes the runner to use out of the inline one.
         limits: what functions may use.
     """
     runner = InlineRunner(load(app), store, secret=SECRET, development=development, limits=limits)
-    runtime = Runtime(store, wrap(runner), clock=clock)
+    runtime = Runtime(store, wrap(runner), clock=clock, random_bytes=random_bytes)
     try:
         await runtime.start()
         yield runtime
