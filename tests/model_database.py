@@ -264,9 +264,6 @@ class Fault(Exception):
 
 # The database -------------------------------------------------------------------------------------------------------
 
-Identify = Callable[[str], tuple[str, float]]
-"""The id and the creation time of what is inserted under a handle."""
-
 
 @dataclass
 class Database:
