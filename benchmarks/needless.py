@@ -167,7 +167,7 @@ async def settle(channels: Channels, held: Subscription, written: Written, count
     if not in_range:
         return
     counts["in range"] += 1
-    counts["in what was read"] += overlap(held.read, written.keys)
+    counts["in what was read"] += overlap(held.read, written.keys) is not None
     counts["run again"] += held.stale
     before = held.answer.value
     await channels.look(held)

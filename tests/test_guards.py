@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from yugen import values
-from yugen.guards import Guard, compiled, matters
+from yugen.guards import Guard, Image, compiled, matters
 
 RANGE = (b"i1", b"i5")
 SMALL = Guard(("<", ("item", "n"), ("value", 3)))
@@ -17,9 +17,11 @@ COUNT = Guard(None, (), places=False)
 
 def change(guard: Guard, before: Any, after: Any) -> bool:
     """A change of a document from (place in the index, fields) to another, None where there is none."""
-    old, new = (None if image is None else values.dumps(image[1]) for image in (before, after))
-    was, now = ([] if image is None else [b"d1", image[0].encode()] for image in (before, after))
-    return matters(guard, RANGE, old, new, was, now)
+    old, new = (
+        Image(None, []) if image is None else Image(values.dumps(image[1]), [b"d1", image[0].encode()])
+        for image in (before, after)
+    )
+    return matters(guard, RANGE, old, new)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ They mean what they mean in Python.
 
 from __future__ import annotations
 
-import marshal
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from yugen import values
@@ -34,7 +34,7 @@ Expression: TypeAlias = tuple[Any, ...]
 Evaluate: TypeAlias = Callable[[dict[str, Any]], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Guard:
     """Which documents of a range matter to a reader, and what of them.
 
@@ -49,6 +49,35 @@ class Guard:
     fields: tuple[str, ...] | None = None
     places: bool = True
 
+    @cached_property
+    def keeps(self) -> Evaluate | None:
+        """The condition as a function. Made once, for a guard is held against every write to its range."""
+        return None if self.keep is None else compiled(self.keep)
+
+
+class Image:
+    """A document before or after a change: its stored JSON, None where there is none, and the keys under which it is.
+
+    It is decoded once for all the guards that it is held against.
+    """
+
+    __slots__ = ("_document", "keys", "text")
+
+    def __init__(self, text: bytes | None, keys: Sequence[bytes]) -> None:
+        self.text = text
+        self.keys = keys
+        self._document: dict[str, Any] | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its fields; there is one."""
+        if self._document is None:
+            assert self.text is not None
+            document = values.loads(self.text)
+            assert isinstance(document, dict)
+            self._document = document
+        return self._document
+
 
 GuardedRead: TypeAlias = tuple[Interval, Guard]
 """An interval that was read, and what of it matters."""
@@ -57,67 +86,32 @@ ANYTHING: Final = Guard()
 """Everything in the range matters, as it does without a guard."""
 
 
-def matters(
-    guard: Guard,
-    interval: Interval,
-    before: bytes | None,
-    after: bytes | None,
-    keys_before: Iterable[bytes],
-    keys_after: Iterable[bytes],
-) -> bool:
-    """Whether a change of one document makes a difference to a reader of an interval.
-
-    Args:
-        guard: what the reader wants to know.
-        interval: what it read, within one index.
-        before: the stored JSON of the document before the change; None if it was not there.
-        after: and after it.
-        keys_before: the keys under which it stood, its own and those of its index entries.
-        keys_after: and those after the change.
-    """
+def matters(guard: Guard, interval: Interval, before: Image, after: Image) -> bool:
+    """Whether a change of one document makes a difference to a reader of an interval within one index."""
     try:
-        return _seen(guard, interval, before, keys_before) != _seen(guard, interval, after, keys_after)
+        return _seen(guard, interval, before) != _seen(guard, interval, after)
     except Exception:
         return True  # where a condition cannot be evaluated it would have failed in the function too
 
 
-def _seen(guard: Guard, interval: Interval, text: bytes | None, keys: Iterable[bytes]) -> object:
+def _seen(guard: Guard, interval: Interval, image: Image) -> object:
     """All that the reader can tell of a document; None if it does not see it."""
-    start, end = interval
-    if text is None:
+    if image.text is None:
         return None
-    places = [key for key in keys if start <= key < end]
+    start, end = interval
+    places = [key for key in image.keys if start <= key < end]
     if not places:
         return None
-    if guard == ANYTHING:
-        return places, text
-    document = values.loads(text)
-    assert isinstance(document, dict)
-    if guard.keep is not None and not compiled(guard.keep)(document):
+    if guard.keeps and not guard.keeps(image.document):
         return None
     if guard.fields is None:
-        return places, text
+        return places, image.text
     # As encoded text, for 1 and True are equal to Python.
-    return guard.places and places, [_encoded(lookup(document, path)) for path in guard.fields]
+    return guard.places and places, [_encoded(lookup(image.document, path)) for path in guard.fields]
 
 
 def _encoded(value: Any) -> bytes | None:
     return None if value is values.ABSENT else values.canonical(value)
-
-
-_compiled: dict[bytes, Evaluate] = {}
-_COMPILED_MAX = 1000
-
-
-def compiled(expression: Expression) -> Evaluate:
-    """An expression as a function of a document's decoded fields. It raises where Python would."""
-    key = marshal.dumps(expression)  # and not the tuples, in which 1 and True are equal
-    found = _compiled.get(key)
-    if found is None:
-        if len(_compiled) >= _COMPILED_MAX:
-            _compiled.clear()
-        found = _compiled[key] = _compile(expression)
-    return found
 
 
 def _numeric(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -161,7 +155,8 @@ _UNARY: Final[dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _compile(expression: Expression) -> Evaluate:
+def compiled(expression: Expression) -> Evaluate:
+    """An expression as a function of a document's decoded fields. It raises where Python would."""
     match expression:
         case ("value", value):
             return lambda document: value
@@ -172,14 +167,14 @@ def _compile(expression: Expression) -> Evaluate:
         case ("absent", path):
             return lambda document: lookup(document, path) is values.ABSENT
         case ("and", *parts):
-            return _all([_compile(part) for part in parts])
+            return _all([compiled(part) for part in parts])
         case ("or", *parts):
-            return _any([_compile(part) for part in parts])
+            return _any([compiled(part) for part in parts])
         case (str(name), part):
-            one, of = _UNARY[name], _compile(part)
+            one, of = _UNARY[name], compiled(part)
             return lambda document: one(of(document))
         case (str(name), left, right):
-            two, first, second = _BINARY[name], _compile(left), _compile(right)
+            two, first, second = _BINARY[name], compiled(left), compiled(right)
             return lambda document: two(first(document), second(document))
     raise AssertionError(expression)
 

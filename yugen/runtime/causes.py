@@ -9,9 +9,8 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from yugen import ids, keys, values
 from yugen.catalog import Catalog
@@ -42,8 +41,7 @@ RANGES_SHOWN_MAX: Final = 8
 _ARGUMENTS_SHOWN: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """A write that made a difference to what somebody had read.
 
     Attributes:
@@ -83,57 +81,58 @@ class Cause:
         return shown
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A run, as far as one may want to know of it later.
 
     Attributes:
         kind: what it was called as.
         path: the function.
-        args: its arguments' canonical JSON, its beginning.
+        args: the beginning of its arguments' canonical JSON.
         ts: the timestamp it ran at.
         at: when it ended, in milliseconds since the epoch.
         seconds: how long it took, from when it was asked for to its answer.
         used: how much of that was its own, and what it has read.
         ranges: how many ranges it read.
-        reads: the first of them.
+        reads: the first of them, of which everything matters.
+        guarded: and those of which it does not.
     """
 
     kind: Kind
     path: str
-    args: str
+    args: bytes
     ts: Timestamp
     at: float
     seconds: float
     used: Used
     ranges: int
-    reads: tuple[GuardedRead, ...]
+    reads: tuple[Interval, ...]
+    guarded: tuple[GuardedRead, ...]
 
     @classmethod
     def of(cls, kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> Ran:
         """What is known of a run that has just ended, so many seconds after it was asked for."""
-        reads = (*((interval, ANYTHING) for interval in outcome.reads[:RANGES_SHOWN_MAX]), *outcome.guarded)
+        reads, guarded = outcome.reads[:RANGES_SHOWN_MAX], outcome.guarded[:RANGES_SHOWN_MAX]
         count = len(outcome.reads) + len(outcome.guarded)
-        shown = reads[:RANGES_SHOWN_MAX]
-        return cls(kind, path, _beginning(args), ts, time.time() * 1000, seconds, outcome.used, count, shown)
+        shown = args[: _ARGUMENTS_SHOWN + 1]
+        return cls(kind, path, shown, ts, time.time() * 1000, seconds, outcome.used, count, reads, guarded)
 
     def to_json(self, catalog: Catalog) -> dict[str, Any]:
+        reads = [*((interval, ANYTHING) for interval in self.reads), *self.guarded][:RANGES_SHOWN_MAX]
         return {
             "at": self.at,
             "function": self.path,
             "functionType": self.kind,
-            "args": self.args,
+            "args": _beginning(self.args),
             "ts": self.ts,
             "milliseconds": round(self.seconds * 1000, 3),
             "ownMilliseconds": round(self.used.seconds * 1000, 3),
             "documents": self.used.documents,
             "ranges": self.ranges,
-            "reads": [ranges.shown(read, catalog) for read in self.reads],
+            "reads": [ranges.shown(read, catalog) for read in reads],
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun:
+class Rerun(NamedTuple):
     """A query that ran again.
 
     Attributes:
@@ -158,8 +157,7 @@ class Rerun:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """A mutation that had to run again, since something it had read was written meanwhile.
 
     Attributes:
@@ -184,8 +182,7 @@ class Loss:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(NamedTuple):
     """A function that took long: `SLOW_SECONDS`, or for an action `SLOW_ACTION_SECONDS`."""
 
     run: Ran
@@ -224,7 +221,7 @@ class Causes:
 
 
 def _beginning(args: bytes) -> str:
-    text = args[: _ARGUMENTS_SHOWN + 1].decode(errors="replace")
+    text = args.decode(errors="replace")
     return text if len(text) <= _ARGUMENTS_SHOWN else f"{text[:_ARGUMENTS_SHOWN]}…"
 
 

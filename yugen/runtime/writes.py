@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
 
-from yugen.guards import ANYTHING, GuardedRead, matters
+from yugen.guards import ANYTHING, GuardedRead, Image, matters
 from yugen.intervals import Interval
 from yugen.keys import INTERNAL_SIZE, document_key
 from yugen.storage.interface import Change, Commit, Timestamp
@@ -49,19 +49,19 @@ def written_keys(commit: Commit) -> list[bytes]:
     return sorted(touched)
 
 
-def overlap(reads: Sequence[Interval], written: Sequence[bytes]) -> bool:
-    """Whether one of the sorted keys lies in one of the intervals, which are disjoint and in order."""
+def overlap(reads: Sequence[Interval], written: Sequence[bytes]) -> tuple[Interval, bytes] | None:
+    """The first of the intervals, which are disjoint and in order, with one of the sorted keys in it, and that key."""
     if len(reads) < len(written):
         for start, end in reads:
             place = bisect_left(written, start)
             if place < len(written) and written[place] < end:
-                return True
-        return False
+                return (start, end), written[place]
+        return None
     for key in written:
         place = bisect_right(reads, key, key=itemgetter(0)) - 1
         if place >= 0 and key < reads[place][1]:
-            return True
-    return False
+            return reads[place], key
+    return None
 
 
 class Written:
@@ -74,13 +74,14 @@ class Written:
         keys: every key whose readers it concerns, in order.
     """
 
-    __slots__ = ("commit", "keys", "origin", "ts")
+    __slots__ = ("_changes", "commit", "keys", "origin", "ts")
 
     def __init__(self, commit: Commit) -> None:
         self.commit = commit
         self.ts = commit.ts
         self.origin = commit.origin
         self.keys = written_keys(commit)
+        self._changes: dict[bytes, _Changed] | None = None
 
     def touches(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> bool:
         """Whether it makes a difference to someone who has read these intervals, disjoint and in order.
@@ -89,33 +90,55 @@ class Written:
             reads: intervals of which everything matters.
             guarded: intervals of which it does not.
         """
-        return overlap(reads, self.keys) or any(self._mattering(each) is not None for each in guarded)
+        return overlap(reads, self.keys) is not None or any(self._mattering(each) is not None for each in guarded)
 
     def first_touch(
         self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()
     ) -> tuple[Change, GuardedRead] | None:
-        """The first change that makes a difference to such a reader, and to what of it; None if no document does."""
-        for change in self.commit.changes:
-            for key in (change.key, *change.keys_before, *change.keys_after):
-                place = bisect_right(reads, key, key=itemgetter(0)) - 1
-                if place >= 0 and key < reads[place][1]:
-                    return change, (reads[place], ANYTHING)
+        """A change that makes a difference to such a reader, and to what of it; None if no document does."""
+        found = overlap(reads, self.keys)
+        changed = found and self._changed.get(found[1])
+        if found and changed:
+            return changed.change, (found[0], ANYTHING)
         for read in guarded:
-            found = self._mattering(read)
-            if found is not None:
-                return found, read
+            change = self._mattering(read)
+            if change is not None:
+                return change, read
         return None
 
+    @property
+    def _changed(self) -> dict[bytes, _Changed]:
+        """The changes by all their keys. No two documents have a key in common."""
+        if self._changes is None:
+            self._changes = {key: changed for changed in map(_Changed, self.commit.changes) for key in changed.keys}
+        return self._changes
+
     def _mattering(self, read: GuardedRead) -> Change | None:
-        (start, end), guard = read
-        place = bisect_left(self.keys, start)
-        if place == len(self.keys) or self.keys[place] >= end:
-            return None
-        for change in self.commit.changes:
-            before, after = (change.key, *change.keys_before), (change.key, *change.keys_after)
-            if matters(guard, (start, end), change.before, change.after, before, after):
-                return change
+        interval, guard = read
+        start, end = interval
+        for place in range(bisect_left(self.keys, start), len(self.keys)):
+            key = self.keys[place]
+            if key >= end:
+                break
+            changed = self._changed.get(key)
+            if changed and matters(guard, interval, changed.before, changed.after):
+                return changed.change
         return None
+
+
+class _Changed:
+    """A change, as guards look at it."""
+
+    __slots__ = ("after", "before", "change")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.before = Image(change.before, (change.key, *change.keys_before))
+        self.after = Image(change.after, (change.key, *change.keys_after))
+
+    @property
+    def keys(self) -> set[bytes]:
+        return {*self.before.keys, *self.after.keys}
 
 
 class RecentWrites:
