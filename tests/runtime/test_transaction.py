@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from yugen.catalog import FIRST_USER_TABLE, TABLES, Catalog, IndexSpec, TableSpe
 from yugen.functions.faults import UniqueError
 from yugen.intervals import point
 from yugen.runtime.transaction import Transaction
-from yugen.storage.interface import Commit
+from yugen.storage.interface import Commit, Row
 from yugen.storage.memory import MemoryStore
 
 NOTES = TableSpec("notes", 10_001, (IndexSpec("by_creation_time", 1, ()), IndexSpec("by_rank", 2, ("rank",))))
@@ -129,6 +130,46 @@ async def test_a_range_is_read_up_to_the_last_key_consumed(reverse: bool) -> Non
     assert list(transaction.reads) == [(start, end)]
     assert await rows.take(9) == []
     assert list(transaction.reads) == [(start, end)]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_those_who_take_one_at_a_time_are_answered_from_what_was_read_ahead(reverse: bool) -> None:
+    bench = Bench()
+    await bench.put(NOTES, *({"rank": float(n)} for n in range(200)))
+    start, end = whole(NOTES, 2)
+    transaction = await bench.begin()
+    everything = await transaction.snapshot.scan(start, end, reverse=reverse, limit=999)
+    asked: list[int] = []
+    scan = transaction.snapshot.scan
+
+    async def counted(*range: Any, limit: int, **options: Any) -> list[Row]:
+        asked.append(limit)
+        return await scan(*range, limit=limit, **options)
+
+    with patch.object(transaction.snapshot, "scan", counted):
+        rows = transaction.rows(start, end, reverse=reverse)
+        found = [row for _ in range(100) for row in await rows.take(1)]
+    assert found == everything[:100]
+    assert asked == [1, 2, 4, 8, 16, 32, 64]
+    last = found[-1].key
+    assert list(transaction.reads) == [(last, end) if reverse else (start, last + b"\x00")]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_what_was_read_ahead_does_not_hide_what_is_written_meanwhile(reverse: bool) -> None:
+    bench = Bench()
+    stored = await bench.put(NOTES, *({"rank": float(n)} for n in range(20)))
+    transaction = await bench.begin()
+    rows = transaction.rows(*whole(NOTES, 2), reverse=reverse)
+    seen: list[float] = []
+    while page := await rows.take(1):
+        note = document(page[0].value)
+        seen.append(note["rank"])
+        if note["rank"] == 8:
+            await transaction.write(NOTES, internal_of(stored[12 if not reverse else 4]), None)
+            await transaction.insert(NOTES, {"rank": 10.5 if not reverse else 5.5})
+    expected = sorted({*map(float, range(20))} - {4.0 if reverse else 12.0} | {5.5 if reverse else 10.5})
+    assert seen == (expected[::-1] if reverse else expected)
 
 
 async def test_an_empty_range_is_read_whole() -> None:

@@ -7,9 +7,9 @@ the commit needs to know.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from yugen import bounds, ids, keys, values
 from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, INDEXES, SYSTEM_TABLES, TABLES, Catalog, IndexSpec, TableSpec
@@ -26,12 +26,19 @@ _GUARDED_MAX = 256
 """Guards of one transaction, each of which is asked about each commit near it; what is read beyond them has none."""
 
 
+_AHEAD_MAX: Final = 64
+"""Rows that are read ahead."""
+
 _NOTHING = Laid(None, ())
 """The image of a document that does not exist."""
 
 
 class Rows:
-    """The rows of a range in order, as `yugen.functions.database.Rows` wants them."""
+    """The rows of a range in order, as `yugen.functions.database.Rows` wants them.
+
+    Whoever takes a few at a time is answered from what was read ahead, each time twice as much as before, for as long
+    as the transaction writes nothing in between.
+    """
 
     def __init__(
         self, transaction: Transaction, start: bytes, end: bytes, *, reverse: bool, reads: IntervalSet
@@ -41,6 +48,9 @@ class Rows:
         self._end = end
         self._reverse = reverse
         self._reads = reads
+        self._ahead: Sequence[Row] = ()
+        self._asked = 0
+        self._writes = 0
 
     def read_all(self) -> None:
         """Records the whole range, which was read in another way."""
@@ -48,10 +58,8 @@ class Rows:
 
     async def take(self, count: int) -> list[Row]:
         """The next `count` rows. Records the interval up to the last of them, or to the end when there are fewer."""
+        rows = await self._next(count)
         start, end = self._start, self._end
-        rows = await self._transaction.overlay.scan(
-            self._transaction.snapshot, start, end, reverse=self._reverse, limit=count
-        )
         if len(rows) == count and rows:
             if self._reverse:
                 start = self._end = rows[-1].key
@@ -61,6 +69,18 @@ class Rows:
             self._start = self._end = end
         self._reads.add(start, end)
         self._transaction.budget.has_read(len(rows), sum([len(row.value) for row in rows]))
+        return rows
+
+    async def _next(self, count: int) -> list[Row]:
+        overlay = self._transaction.overlay
+        if self._writes != overlay.writes:
+            self._writes, self._ahead, self._asked = overlay.writes, (), 0
+        if len(self._ahead) < count:
+            self._asked = min(2 * self._asked, _AHEAD_MAX) if self._asked else count
+            self._ahead = await overlay.scan(
+                self._transaction.snapshot, self._start, self._end, reverse=self._reverse, limit=max(count, self._asked)
+            )
+        rows, self._ahead = list(self._ahead[:count]), self._ahead[count:]
         return rows
 
 

@@ -39,11 +39,15 @@ class Overlay:
     """A set of documents that hide those of the same keys in a base.
 
     A document laid here hides the base's one in every index, so an entry that has moved is found only where it is now.
+
+    Attributes:
+        writes: how often a document was laid.
     """
 
-    __slots__ = ("_documents", "_row_keys")
+    __slots__ = ("_documents", "_row_keys", "writes")
 
     def __init__(self) -> None:
+        self.writes = 0
         self._documents: dict[bytes, Laid] = {}
         # Of documents that are not deleted: their own keys and their entries'.
         self._row_keys: SortedList[bytes] = SortedList()
@@ -60,6 +64,7 @@ class Overlay:
             hidden: those that it has in the base.
         """
         assert value is not None or not entry_keys, "a deleted document has no entries"
+        self.writes += 1
         for row_key in self._row_keys_of(key):
             self._row_keys.remove(row_key)
         self._documents[key] = Laid(value, tuple(entry_keys), tuple(hidden))
