@@ -41,6 +41,9 @@ class Base:
         self.limits.append(limit)
         return cut(self.rows[start[:4]], start, end, reverse=reverse, limit=limit)
 
+    async def count(self, start: bytes, end: bytes) -> int:
+        return (await self.total(start, end)).count
+
     async def total(self, start: bytes, end: bytes) -> Total:
         return total_of(self.notes, slot_of(start), start, end)
 
@@ -119,4 +122,6 @@ def test_equals_a_scan_of_the_edited_documents(
     assert found == cut(rows_of(expected, slot), start, end, reverse=reverse, limit=limit)
     assert all(asked_for > 0 for asked_for in base.limits) or not len(overlay)
     if slot in TOTALS:
-        assert asyncio.run(overlay.total(base, start, end)) == total_of(expected, slot, start, end)
+        total = total_of(expected, slot, start, end)
+        assert asyncio.run(overlay.total(base, start, end)) == total
+        assert asyncio.run(overlay.count(base, start, end)) == total.count

@@ -33,12 +33,12 @@ class Entries:
     def change(self, adds: int, removes: int) -> None:
         coming = {self.new_key() for _ in range(adds)}
         going = set(self.dice.sample(sorted(self.there), min(removes, len(self.there))))
+        for key in coming | going:
+            self.connection.execute(sqlite_totals.DIRTY.format(rows="(?)"), (key,))
         for key in coming:
             self.connection.execute("INSERT INTO entries VALUES (?)", (key,))
         for key in going:
             self.connection.execute("DELETE FROM entries WHERE key = ?", (key,))
-        for key in coming | going:
-            self.connection.execute("INSERT OR IGNORE INTO dirty VALUES (?)", (key,))
         self.there = self.there - going | coming
 
     def merge(self) -> None:
@@ -68,6 +68,7 @@ class Entries:
                 bits(expected.least),
                 bits(expected.greatest),
             )
+            assert sqlite_totals.count(self.connection, start, end) == expected.count
             assert float(found.sum) == float(expected.sum) or (isnan(found.sum) and isnan(expected.sum))
 
 
@@ -103,8 +104,8 @@ def test_the_nodes_are_the_same_however_the_entries_came_about(monkeypatch: pyte
         one.change(40, 20)
         one.merge()
     for key in sorted(one.there):
+        other.connection.execute(sqlite_totals.DIRTY.format(rows="(?)"), (key,))
         other.connection.execute("INSERT INTO entries VALUES (?)", (key,))
-        other.connection.execute("INSERT INTO dirty VALUES (?)", (key,))
     other.merge()
     everything = "SELECT * FROM totals ORDER BY level, key"
     assert one.connection.execute(everything).fetchall() == other.connection.execute(everything).fetchall()

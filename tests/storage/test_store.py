@@ -264,7 +264,9 @@ def test_any_past_of_any_history_is_shown_by_all_stores(
                 found = await snapshot.scan(start, end, reverse=reverse, limit=limit)
                 assert found == cut(rows_of(expected, slot), start, end, reverse=reverse, limit=limit)
                 if slot in TOTALS:
-                    assert await snapshot.total(start, end) == total_of(expected, slot, start, end)
+                    total = total_of(expected, slot, start, end)
+                    assert await snapshot.total(start, end) == total
+                    assert await snapshot.count(start, end) == total.count
         for snapshot in opened:
             snapshot.close()
         await store.close()

@@ -19,7 +19,7 @@ from yugen.guards import Guard
 from yugen.intervals import Interval, point
 from yugen.schema import Document, Index
 from yugen.storage.interface import Row
-from yugen.totals import Total
+from yugen.totals import NOTHING, Total
 
 D = TypeVar("D")
 AnyDocument = TypeVar("AnyDocument", bound=Document)
@@ -168,8 +168,9 @@ class TableQuery(Generic[D]):
         Over an index with totals (`Count`, `Sum`) and without a filter this takes a logarithmic time. Otherwise it
         reads all of them.
         """
-        if not self._filters and (total := await self._total(())) is not None:
-            return total.count
+        table = await self._source.transaction.table(self._table)
+        if table is not None and not self._filters and (spec := self._spec(table)).total is not None:
+            return await self._source.transaction.count(*self._interval(table, spec))
         count = 0
         async for page in replace(self, _part=Part(self._table, (), None), _counts=True)._pages(PAGE):
             count += len(self._kept(page)) if self._filters else len(page)
@@ -218,16 +219,16 @@ class TableQuery(Generic[D]):
         if not start <= key < end:
             return None
         before = (start, key) if self._order == "asc" else (key + b"\x00", end)
-        return (await transaction.total(*before, Guard(None, (), places=False))).count
+        return await transaction.count(*before)
 
     async def _numbers(self, what: str) -> tuple[str, Total]:
-        _, spec = await self._totalled(what)
-        if spec is None:
-            return "", Total()
+        table, spec = await self._totalled(what)
+        if table is None or spec is None:
+            return "", NOTHING
         if not spec.total:
             raise IndexNotFound(f"{what}: the index {spec.name} of {self._table} only counts; declare a Sum index.")
-        total = await self._total((spec.total,))
-        return spec.total, total or Total()
+        guard = Guard(None, (spec.total,), places=False)
+        return spec.total, await self._source.transaction.total(*self._interval(table, spec), guard)
 
     async def _totalled(self, what: str) -> tuple[TableSpec | None, IndexSpec | None]:
         if self._filters:
@@ -242,16 +243,6 @@ class TableQuery(Generic[D]):
                 "read that."
             )
         return table, spec
-
-    async def _total(self, fields: tuple[str, ...]) -> Total | None:
-        """The total of the range; None when its index has none."""
-        table = await self._source.transaction.table(self._table)
-        if table is None:
-            return None
-        spec = self._spec(table)
-        if spec.total is None:
-            return None
-        return await self._source.transaction.total(*self._interval(table, spec), Guard(None, fields, places=False))
 
     def _number(self, field: str, number: float) -> float:
         """A number as the field's annotation has it."""

@@ -29,6 +29,9 @@ _GUARDED_MAX = 256
 _AHEAD_MAX: Final = 64
 """Rows that are read ahead."""
 
+_PRESENCE: Final = Guard(None, (), places=False)
+"""That documents are there, wherever they are."""
+
 _NOTHING = Laid(None, ())
 """The image of a document that does not exist."""
 
@@ -178,6 +181,12 @@ class Transaction:
             reads = IntervalSet()
             self._guarded.append((guard, reads))
         return Rows(self, start, end, reverse=reverse, reads=reads)
+
+    async def count(self, start: bytes, end: bytes) -> int:
+        """How many entries there are in [start, end) of one index with totals; nothing else of them counts as read."""
+        count = await self.overlay.count(self.snapshot, start, end)
+        self.rows(start, end, guard=_PRESENCE).read_all()
+        return count
 
     async def total(self, start: bytes, end: bytes, guard: Guard) -> Total:
         """What the entries in [start, end) of one index with totals amount to."""

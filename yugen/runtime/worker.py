@@ -197,6 +197,10 @@ class _Watched:
         self._asked.append((start, end))
         return await self._snapshot.scan(start, end, reverse=reverse, limit=limit)
 
+    async def count(self, start: bytes, end: bytes) -> int:
+        self._asked.append((start, end))
+        return await self._snapshot.count(start, end)
+
     async def total(self, start: bytes, end: bytes) -> Total:
         self._asked.append((start, end))
         return await self._snapshot.total(start, end)

@@ -130,6 +130,9 @@ class Snapshot(Protocol):
         Both ends lie within one index. In an index with slot 0 the documents themselves are the entries.
         """
 
+    async def count(self, start: bytes, end: bytes) -> int:
+        """How many entries there are in [start, end) of one index with totals."""
+
     async def total(self, start: bytes, end: bytes) -> Total:
         """What the entries in [start, end) of one index with totals amount to."""
 

@@ -142,6 +142,9 @@ class MemorySnapshot:
                 rows.append(Row(key, value))
         return rows
 
+    async def count(self, start: bytes, end: bytes) -> int:
+        return (await self.total(start, end)).count
+
     async def total(self, start: bytes, end: bytes) -> Total:
         await self._pause()
         keys = self._store._keys

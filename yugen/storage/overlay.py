@@ -21,6 +21,7 @@ class Base(Protocol):
     """Anything that can be read as a `Snapshot` can."""
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]: ...
+    async def count(self, start: bytes, end: bytes) -> int: ...
     async def total(self, start: bytes, end: bytes) -> Total: ...
 
 
@@ -106,6 +107,12 @@ class Overlay:
             laid = self._rows(page_start, page_end, reverse=reverse, limit=missing)
             rows += sorted(kept + laid, key=attrgetter("key"), reverse=reverse)
         return rows[:limit]
+
+    async def count(self, base: Base, start: bytes, end: bytes) -> int:
+        """How many entries there are in [start, end) of the base with this laid over it; as `Snapshot.count`."""
+        laid = self._row_keys.bisect_left(end) - self._row_keys.bisect_left(start)
+        hidden = sum(start <= key < end for document in self._documents.values() for key in document.hidden)
+        return await base.count(start, end) + laid - hidden
 
     async def total(self, base: Base, start: bytes, end: bytes) -> Total:
         """What the entries in [start, end) of the base with this laid over it amount to; as `Snapshot.total`."""

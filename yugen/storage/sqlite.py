@@ -305,6 +305,9 @@ class SqliteSnapshot:
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         return await self._undo.scan(self._open_view(), start, end, reverse=reverse, limit=limit)
 
+    async def count(self, start: bytes, end: bytes) -> int:
+        return await self._undo.count(self._open_view(), start, end)
+
     async def total(self, start: bytes, end: bytes) -> Total:
         return await self._undo.total(self._open_view(), start, end)
 
@@ -373,6 +376,12 @@ class _View:
                 documents = index_prefix(table_of(start), 0)
                 rows = self._connection.execute(_SCAN_ENTRIES[reverse], (documents, start, end, limit))
             return list(starmap(Row, rows))
+        except apsw.Error as error:
+            raise _explain(self._path, error) from error
+
+    async def count(self, start: bytes, end: bytes) -> int:
+        try:
+            return sqlite_totals.count(self._connection, start, end)
         except apsw.Error as error:
             raise _explain(self._path, error) from error
 
@@ -586,12 +595,12 @@ def _insert(connection: apsw.Connection, commits: Sequence[Commit]) -> int:
     gone = [(key,) for key, there in sorted(entries.items()) if not there]
     there = [(key,) for key, there in sorted(entries.items()) if there]
     upsert = "INSERT INTO documents VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    dirty = [(key,) for key in entries if has_totals(key)]
+    _execute_for(connection, sqlite_totals.DIRTY, dirty)
     _execute_for(connection, upsert, stored)
     _execute_for(connection, "DELETE FROM documents WHERE key IN (VALUES {rows})", deleted)
     _execute_for(connection, "DELETE FROM entries WHERE key IN (VALUES {rows})", gone)
     _execute_for(connection, "INSERT OR IGNORE INTO entries VALUES {rows}", there)
-    dirty = [(key,) for key in entries if has_totals(key)]
-    _execute_for(connection, "INSERT OR IGNORE INTO dirty VALUES {rows}", dirty)
     _execute_for(connection, "INSERT INTO log VALUES {rows}", log)
     try:
         _execute_for(connection, "INSERT INTO requests VALUES {rows}", requests)

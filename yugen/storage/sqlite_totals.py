@@ -6,9 +6,10 @@ level, and one node in `FANOUT` has another above it. Which ones is a matter of 
 the nodes over some entries are the same however the entries came about. A node at the bare prefix of the index comes
 before all entries. This is a skip list (Pugh 1990) whose towers are not drawn by lot.
 
-Nodes are a cache. A commit enters the keys that it adds or removes into `dirty`, and a node with a
-dirty key in its range is not believed: its range is looked at one level further down, the entries themselves being
-always right. Some time after the commit `merge` works the dirty keys in.
+Nodes are a cache. A commit enters the keys that it adds or removes into `dirty`, with whether the nodes count them, and
+some time later `merge` works them in. Until then a count is put right by the dirty keys in its range. Of a least or a
+greatest that cannot be done: a node with a dirty key in its range is not believed, and its range is looked at one level
+further down, the entries themselves being always right.
 """
 
 from __future__ import annotations
@@ -40,8 +41,14 @@ MIGRATION: Final = """
         level INTEGER NOT NULL, key BLOB NOT NULL, count INTEGER NOT NULL, sum BLOB, least BLOB, greatest BLOB,
         PRIMARY KEY (level, key)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE dirty (key BLOB NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE dirty (key BLOB NOT NULL PRIMARY KEY, counted INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
+
+DIRTY: Final = """
+    WITH changed (key) AS (VALUES {rows})
+    INSERT OR IGNORE INTO dirty SELECT key, EXISTS (SELECT 1 FROM entries WHERE entries.key = changed.key) FROM changed
+"""
+"""What a commit says of the keys that it is about to add to an index with totals, or to remove from it."""
 
 _PREFIX_SIZE: Final = 4
 
@@ -58,8 +65,49 @@ def merge(connection: apsw.Connection) -> bool:
         ranges = _ranges_around(connection, level, keys)
         totals = _children(connection, level - 1, ranges)
         _write(connection, level, {start: totals[start] for start, _ in ranges})
+        if level == 1:
+            _recount(connection, ranges)
     connection.execute(f"DELETE FROM dirty WHERE key IN ({marks})", keys)
     return len(keys) == MERGE_MAX
+
+
+def count(connection: apsw.Connection, start: bytes, end: bytes) -> int:
+    """How many entries there are in [start, end), which lies within one index with totals."""
+    prefix = start[:_PREFIX_SIZE]
+    before, through = (_rank(connection, prefix, key) if key > prefix else 0 for key in (start, end))
+    return max(through - before, 0)
+
+
+def _rank(connection: apsw.Connection, prefix: bytes, key: bytes) -> int:
+    """How many entries of an index come before a key."""
+    rank: int = connection.execute(_RANK, {"prefix": prefix, "key": key}).get
+    return rank
+
+
+def _rank_statement() -> str:
+    """Adds up, from the highest level down, the nodes up to the last one that begins before the key; then entries.
+
+    It is one statement, and counts within SQLite, because handing a row to Python takes as long as counting ten.
+    """
+    places, terms, above = [], [], ":prefix"
+    for level in range(LEVELS, 0, -1):
+        last = (
+            f"SELECT key FROM totals WHERE level = {level} AND key >= {above} AND key <= :key ORDER BY key DESC LIMIT 1"
+        )
+        places.append(f"place{level} (key) AS MATERIALIZED (SELECT coalesce(({last}), {above}))")
+        place = f"(SELECT key FROM place{level})"
+        terms.append(f"SELECT sum(count) FROM totals WHERE level = {level} AND key >= {above} AND key < {place}")
+        above = place
+    dirty = f"FROM dirty WHERE key >= :prefix AND key < {above}"
+    terms += [
+        f"SELECT count(*) FROM entries WHERE key >= {above} AND key < :key",
+        f"SELECT count(*) {dirty} AND EXISTS (SELECT 1 FROM entries WHERE entries.key = dirty.key)",
+        f"SELECT -sum(counted) {dirty}",
+    ]
+    return f"WITH {', '.join(places)} SELECT {' + '.join(f'coalesce(({term}), 0)' for term in terms)}"
+
+
+_RANK: Final = _rank_statement()
 
 
 def total(connection: apsw.Connection, start: bytes, end: bytes) -> Total:
@@ -153,6 +201,20 @@ def _ranges_around(connection: apsw.Connection, level: int, keys: Sequence[bytes
         if is_node:
             ranges[key] = end
     return sorted(ranges.items())
+
+
+def _recount(connection: apsw.Connection, ranges: Sequence[tuple[bytes, bytes]]) -> None:
+    """Notes that the nodes of these ranges count the entries as they are, those of other dirty keys too."""
+    asked = ", ".join(["(?, ?)"] * len(ranges))
+    connection.execute(
+        f"""
+        WITH asked (start, end) AS (VALUES {asked})
+        UPDATE dirty SET counted = EXISTS (SELECT 1 FROM entries WHERE entries.key = dirty.key) WHERE key IN (
+            SELECT d.key FROM asked CROSS JOIN dirty d ON d.key >= asked.start AND d.key < asked.end
+        )
+        """,
+        tuple(chain.from_iterable(ranges)),
+    )
 
 
 def _children(
