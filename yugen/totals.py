@@ -41,6 +41,10 @@ class Exact:
         mantissa = (self.mantissa << self.exponent - low) + (other.mantissa << other.exponent - low)
         return Exact(mantissa, low, self.special + other.special)
 
+    def __sub__(self, other: Exact) -> Exact:
+        """Without terms that it has, all of them finite."""
+        return self + Exact(-other.mantissa, other.exponent)
+
     def whole(self) -> int | None:
         """The sum as a whole number, if it is one."""
         if self.special != 0.0 or (self.exponent < 0 and self.mantissa & ((1 << -self.exponent) - 1)):

@@ -18,8 +18,9 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
-from math import isnan
+from math import isfinite, isnan
 from typing import Any, Final
 
 import apsw
@@ -55,11 +56,72 @@ _PREFIX_SIZE: Final = 4
 
 def merge(connection: apsw.Connection) -> bool:
     """Brings the nodes over some dirty keys up to date; whether there is more to do. Call it in a transaction."""
-    keys = [key for (key,) in connection.execute("SELECT key FROM dirty ORDER BY key LIMIT ?", (MERGE_MAX,))]
-    if not keys:
+    known = "SELECT key, counted, EXISTS (SELECT 1 FROM entries WHERE entries.key = dirty.key) FROM dirty"
+    rows = list(connection.execute(f"{known} ORDER BY key LIMIT ?", (MERGE_MAX,)))
+    if not rows:
         return False
-    marks = ", ".join("?" * len(keys))
-    there = {key for (key,) in connection.execute(f"SELECT key FROM entries WHERE key IN ({marks})", keys)}
+    # That a key is counted does not mean that there is a node at it: the nodes around it may have been made anew.
+    there = {key: bool(is_there) for key, counted, is_there in rows if counted != is_there or _height(key) > 0}
+    rebuilt = _add_up(connection, there)
+    if rebuilt:
+        _rebuild(connection, rebuilt, {key for key in rebuilt if there[key]})
+    marks = ", ".join("?" * len(rows))
+    connection.execute(f"DELETE FROM dirty WHERE key IN ({marks})", [key for key, *_ in rows])
+    return len(rows) == MERGE_MAX
+
+
+def _add_up(connection: apsw.Connection, there: dict[bytes, bool]) -> list[bytes]:
+    """Adds keys that have come to the nodes over them, and takes away those that have gone.
+
+    Returns those for which that will not do: at which a node comes or goes, or without which the least or the greatest
+    must be looked for.
+    """
+    rebuilt = [key for key in there if _height(key) > 0]
+    plain = [key for key in there if _height(key) == 0]
+    for level in range(1, LEVELS + 1):
+        places, totals = _nodes_over(connection, level, plain)
+        for key in list(plain):
+            node, number = totals[places[key]], number_of(key)
+            if there[key]:
+                totals[places[key]] = node + Total.of([number])
+            elif number is None:
+                totals[places[key]] = replace(node, count=node.count - 1)
+            elif level > 1 or (isfinite(number) and number not in (node.least, node.greatest)):
+                totals[places[key]] = replace(node, count=node.count - 1, sum=node.sum - Exact.of(number))
+            else:
+                # What is an extreme of no node at this level is one of none above it.
+                plain.remove(key)
+                rebuilt.append(key)
+        _write(connection, level, totals)
+    return rebuilt
+
+
+def _nodes_over(
+    connection: apsw.Connection, level: int, keys: Sequence[bytes]
+) -> tuple[dict[bytes, bytes], dict[bytes, Total]]:
+    """Under which node of a level each key is, and what these nodes amount to."""
+    places = {key: key[:_PREFIX_SIZE] for key in keys}
+    totals: dict[bytes, Total] = {}
+    for some in _batches(keys):
+        asked = ", ".join(["(?, ?)"] * len(some))
+        for key, place, *row in connection.execute(
+            f"""
+            WITH asked (key, prefix) AS (VALUES {asked})
+            SELECT asked.key, t.key, t.count, t.sum, t.least, t.greatest FROM asked CROSS JOIN totals t
+            ON t.level = ? AND t.key = (
+                SELECT max(key) FROM totals WHERE level = ? AND key >= asked.prefix AND key <= asked.key
+            )
+            """,
+            (*chain.from_iterable((key, places[key]) for key in some), level, level),
+        ):
+            places[key] = place
+            if place not in totals:
+                totals[place] = _read(*row)
+    return places, {place: totals.get(place, NOTHING) for place in places.values()}
+
+
+def _rebuild(connection: apsw.Connection, keys: Sequence[bytes], there: set[bytes]) -> None:
+    """Makes the nodes around some keys anew, from the entries up."""
     for level in range(1, LEVELS + 1):
         _move_nodes(connection, level, [key for key in keys if _height(key) >= level], there)
         ranges = _ranges_around(connection, level, keys)
@@ -67,8 +129,6 @@ def merge(connection: apsw.Connection) -> bool:
         _write(connection, level, {start: totals[start] for start, _ in ranges})
         if level == 1:
             _recount(connection, ranges)
-    connection.execute(f"DELETE FROM dirty WHERE key IN ({marks})", keys)
-    return len(keys) == MERGE_MAX
 
 
 def count(connection: apsw.Connection, start: bytes, end: bytes) -> int:
