@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest_asyncio
 
 from tests.apps import write_app
 from tests.engine import change, encoded, engine
-from yugen.runtime.causes import IMAGE_SIZE_MAX, KEPT_MAX, SLOW_SECONDS
+from yugen.runtime.causes import IMAGE_SIZE_MAX, KEPT_MAX, SLOW_SECONDS, Loss, Rerun
+from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.runtime import Runtime
 from yugen.storage.memory import MemoryStore
 
@@ -165,6 +167,9 @@ async def test_what_is_remembered_is_bounded(runtime: Runtime) -> None:
     (rerun,) = why(runtime)
     assert (rerun["because"]["change"], rerun["because"]["fields"]) == ("changed", None)
     (kept,) = runtime.queries.causes
+    assert isinstance(kept, Rerun)
+    outcome = Outcome(Answer(b"null"))
     for _ in range(KEPT_MAX + 10):
-        runtime.queries.causes.add(kept)
-    assert len(list(runtime.queries.causes)) == KEPT_MAX
+        runtime.queries.causes.add_rerun("f:texts", b"{}", runtime.ts, outcome, 0.1, kept.cause, 1, True)
+        runtime.queries.causes.add_loss(Loss(kept.run, "r", kept.cause, 1))
+    assert Counter(map(type, runtime.queries.causes)) == {Rerun: KEPT_MAX, Loss: KEPT_MAX}

@@ -198,21 +198,43 @@ class Causes:
     """What happened on a node of late, and why."""
 
     def __init__(self) -> None:
-        self._kept: dict[type[Occurrence], deque[Occurrence]] = {
-            kind: deque(maxlen=KEPT_MAX) for kind in (Rerun, Loss, Slow)
-        }
+        self._reruns: deque[tuple[Any, ...]] = deque(maxlen=KEPT_MAX)
+        self._losses: deque[Loss] = deque(maxlen=KEPT_MAX)
+        self._slow: deque[Slow] = deque(maxlen=KEPT_MAX)
 
-    def add(self, occurrence: Occurrence) -> None:
-        self._kept[type(occurrence)].append(occurrence)
+    def add_rerun(
+        self,
+        path: str,
+        args: bytes,
+        ts: Timestamp,
+        outcome: Outcome,
+        seconds: float,
+        cause: Cause,
+        subscribers: int,
+        changed: bool,
+    ) -> None:
+        """Notes a query that has just run again, as a `Rerun` yet to be made, for these are many."""
+        reads, guarded = outcome.reads, outcome.guarded
+        self._reruns.append(
+            (
+                ("query", path, args[: _ARGUMENTS_SHOWN + 1], ts, time.time() * 1000, seconds, outcome.used),
+                (len(reads) + len(guarded), reads[:RANGES_SHOWN_MAX], guarded[:RANGES_SHOWN_MAX]),
+                (cause, subscribers, changed),
+            )
+        )
+
+    def add_loss(self, loss: Loss) -> None:
+        self._losses.append(loss)
 
     def add_if_slow(self, run: Run, outcome: Outcome, seconds: float) -> None:
         """Notes a run that has just ended, if it took long."""
         if seconds >= (SLOW_ACTION_SECONDS if run.kind == "action" else SLOW_SECONDS) and not run.long:
-            self.add(Slow(Ran.of(run.kind, run.path, run.args, run.ts, outcome, seconds)))
+            self._slow.append(Slow(Ran.of(run.kind, run.path, run.args, run.ts, outcome, seconds)))
 
     def __iter__(self) -> Iterator[Occurrence]:
         """What is remembered, the newest first."""
-        return heapq.merge(*map(reversed, self._kept.values()), key=lambda each: -each.run.at)
+        reruns = (Rerun(Ran(*ran, *read), *rest) for ran, read, rest in reversed(self._reruns))
+        return heapq.merge(reruns, reversed(self._losses), reversed(self._slow), key=lambda each: -each.run.at)
 
     def to_json(self, catalog: Catalog, *, function: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest of them, the newest first, of one function or of all."""

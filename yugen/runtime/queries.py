@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
-from yugen.runtime.causes import Cause, Causes, Ran, Rerun
+from yugen.runtime.causes import Cause, Causes
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
@@ -257,10 +257,9 @@ class Queries:
                 ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
                 end = None if ending is None else ending.ts
                 if cause is not None:
-                    seconds = time.perf_counter() - began
-                    ran = Ran.of("query", query.key.path, query.key.args, ts, outcome, seconds)
+                    key, seconds = query.key, time.perf_counter() - began
                     changed = before is None or before.answer != outcome.answer
-                    self.causes.add(Rerun(ran, cause, query.listening, changed))
+                    self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
                 result = _Result(
                     outcome.answer,
                     outcome.reads,

@@ -463,7 +463,7 @@ class Runtime:
             except Conflict as conflict:
                 call.losses += 1
                 ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
-                self.queries.causes.add(Loss(ran, call.request_id, conflict.cause, call.losses))
+                self.queries.causes.add_loss(Loss(ran, call.request_id, conflict.cause, call.losses))
                 return None
             return MutationAnswer(answer, ts)
 
