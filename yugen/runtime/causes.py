@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -20,7 +20,7 @@ from yugen.intervals import Interval
 from yugen.runtime import ranges
 from yugen.runtime.outcome import Outcome, Used
 from yugen.runtime.run import Run
-from yugen.runtime.writes import Written
+from yugen.runtime.writes import Touch, Written
 from yugen.storage.interface import Change, Origin, Timestamp
 
 KEPT_MAX: Final = 1000
@@ -57,9 +57,9 @@ class Cause(NamedTuple):
     read: GuardedRead | None
 
     @classmethod
-    def of(cls, written: Written, reads: Sequence[Interval], guarded: Sequence[GuardedRead]) -> Cause:
-        """What a commit was to a reader for whom it made a difference."""
-        change, read = written.first_touch(reads, guarded) or (None, None)
+    def of(cls, written: Written, touch: Touch | None) -> Cause:
+        """What a commit was to a reader for whom it made a difference, and which one if that is known."""
+        change, read = touch or (None, None)
         if change is not None and max(len(change.before or b""), len(change.after or b"")) > IMAGE_SIZE_MAX:
             change = Change(change.key, change.before and b"", change.after and b"")
         return cls(written.ts, written.origin, change, read)
@@ -111,10 +111,7 @@ class Ran(NamedTuple):
     @classmethod
     def of(cls, kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> Ran:
         """What is known of a run that has just ended, so many seconds after it was asked for."""
-        reads, guarded = outcome.reads[:RANGES_SHOWN_MAX], outcome.guarded[:RANGES_SHOWN_MAX]
-        count = len(outcome.reads) + len(outcome.guarded)
-        shown = args[: _ARGUMENTS_SHOWN + 1]
-        return cls(kind, path, shown, ts, time.time() * 1000, seconds, outcome.used, count, reads, guarded)
+        return cls._make(_noted(kind, path, args, ts, outcome, seconds))
 
     def to_json(self, catalog: Catalog) -> dict[str, Any]:
         reads = [*((interval, ANYTHING) for interval in self.reads), *self.guarded][:RANGES_SHOWN_MAX]
@@ -214,14 +211,7 @@ class Causes:
         changed: bool,
     ) -> None:
         """Notes a query that has just run again, as a `Rerun` yet to be made, for these are many."""
-        reads, guarded = outcome.reads, outcome.guarded
-        self._reruns.append(
-            (
-                ("query", path, args[: _ARGUMENTS_SHOWN + 1], ts, time.time() * 1000, seconds, outcome.used),
-                (len(reads) + len(guarded), reads[:RANGES_SHOWN_MAX], guarded[:RANGES_SHOWN_MAX]),
-                (cause, subscribers, changed),
-            )
-        )
+        self._reruns.append((_noted("query", path, args, ts, outcome, seconds), cause, subscribers, changed))
 
     def add_loss(self, loss: Loss) -> None:
         self._losses.append(loss)
@@ -233,13 +223,30 @@ class Causes:
 
     def __iter__(self) -> Iterator[Occurrence]:
         """What is remembered, the newest first."""
-        reruns = (Rerun(Ran(*ran, *read), *rest) for ran, read, rest in reversed(self._reruns))
+        reruns = (Rerun(Ran._make(noted), *rest) for noted, *rest in reversed(self._reruns))
         return heapq.merge(reruns, reversed(self._losses), reversed(self._slow), key=lambda each: -each.run.at)
 
     def to_json(self, catalog: Catalog, *, function: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest of them, the newest first, of one function or of all."""
         chosen = (each for each in self if function is None or each.run.path == function)
         return [each.to_json(catalog) for each in islice(chosen, limit)]
+
+
+def _noted(kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> tuple[Any, ...]:
+    """A `Ran` yet to be made."""
+    reads, guarded = outcome.reads, outcome.guarded
+    return (
+        kind,
+        path,
+        args[: _ARGUMENTS_SHOWN + 1],
+        ts,
+        time.time() * 1000,
+        seconds,
+        outcome.used,
+        len(reads) + len(guarded),
+        reads[:RANGES_SHOWN_MAX],
+        guarded[:RANGES_SHOWN_MAX],
+    )
 
 
 def _beginning(args: bytes) -> str:

@@ -195,4 +195,4 @@ class Committer:
         except LookupError:
             return Conflict()  # who proposed it has stopped waiting, and holds its snapshot no more
         found = found or next((written for written in unpublished if written.touches(reads, guarded)), None)
-        return None if found is None else Conflict(Cause.of(found, reads, guarded))
+        return None if found is None else Conflict(Cause.of(found, found.first_touch(reads, guarded)))

@@ -222,10 +222,11 @@ class Queries:
         for slot in self._index.readers(written.keys):
             result = slot.result
             assert result is not None
-            if not result.guarded or written.touches(result.reads, result.guarded):
+            touch = written.first_touch(result.reads, result.guarded)
+            if touch is not None or not result.guarded:
                 self._index.remove(slot, result.intervals)
                 result.end = written.ts
-                slot.cause = Cause.of(written, result.reads, result.guarded)
+                slot.cause = Cause.of(written, touch)
                 ended.append(slot)
         for slot in ended:
             self._tell(slot)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, itemgetter
+from typing import TypeAlias
 
 from yugen.guards import ANYTHING, GuardedRead, Image, matters
 from yugen.intervals import Interval
@@ -64,6 +65,10 @@ def overlap(reads: Sequence[Interval], written: Sequence[bytes]) -> tuple[Interv
     return None
 
 
+Touch: TypeAlias = tuple[Change, GuardedRead]
+"""A change, and what it made a difference to of what somebody had read."""
+
+
 class Written:
     """What one commit wrote, to be held against what was read.
 
@@ -92,9 +97,7 @@ class Written:
         """
         return overlap(reads, self.keys) is not None or any(self._mattering(each) is not None for each in guarded)
 
-    def first_touch(
-        self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()
-    ) -> tuple[Change, GuardedRead] | None:
+    def first_touch(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> Touch | None:
         """A change that makes a difference to such a reader, and to what of it; None if no document does."""
         found = overlap(reads, self.keys)
         changed = found and self._changed.get(found[1])
