@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
-from math import isfinite, isnan
+from math import isfinite
 from typing import Any, Final
 
 import apsw
@@ -35,7 +35,8 @@ LEVELS: Final = 4
 MERGE_MAX: Final = 256
 """Dirty keys that are worked in at once."""
 
-_NAN: Final = b"nan"
+_number: Final = struct.Struct(">d")
+"""A number as a blob, with all its bits: SQLite makes NULL of NaN, and NaNs have an order."""
 
 MIGRATION: Final = """
     CREATE TABLE totals (
@@ -325,25 +326,13 @@ def _write(connection: apsw.Connection, level: int, nodes: dict[bytes, Total]) -
 def _written(node: Total) -> tuple[int, bytes | None, bytes | None, bytes | None]:
     if node.least is None or node.greatest is None:
         return node.count, None, None, None
-    return node.count, node.sum.to_bytes(), _number_to_bytes(node.least), _number_to_bytes(node.greatest)
+    return node.count, node.sum.to_bytes(), _number.pack(node.least), _number.pack(node.greatest)
 
 
 def _read(count: int, exact: bytes | None, least: bytes | None, greatest: bytes | None) -> Total:
     if exact is None or least is None or greatest is None:
         return Total(count)
-    return Total(count, Exact.from_bytes(exact), _number_from_bytes(least), _number_from_bytes(greatest))
-
-
-def _number_to_bytes(number: float) -> bytes:
-    """A number as text of its own, for SQLite makes NULL of NaN; NaNs with all their bits, for those have an order."""
-    return _NAN + struct.pack(">d", number) if isnan(number) else number.hex().encode()
-
-
-def _number_from_bytes(raw: bytes) -> float:
-    if len(raw) > len(_NAN) and raw.startswith(_NAN):
-        (number,) = struct.unpack(">d", raw[len(_NAN) :])
-        return float(number)
-    return float.fromhex(raw.decode())
+    return Total(count, Exact.from_bytes(exact), *_number.unpack(least), *_number.unpack(greatest))
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
