@@ -13,7 +13,7 @@ from tests.serving import ROOT
 from yugen import MutationCtx, YugenError, values
 from yugen.functions.pagination import PAGE_ROWS_MAX
 from yugen.runtime.execute import CALL_DEPTH_MAX
-from yugen.runtime.runtime import ATTEMPTS_MAX, LOSSES_MAX
+from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX
 from yugen.server.limits import Limits
 from yugen.system import environment
 from yugen.testing import Caller, FunctionFailed, TestApp

@@ -466,7 +466,7 @@ async def test_closing_leaves_no_process_no_file_and_nobody_waiting(tmp_path: Pa
         os.mkfifo(pipe)
         processes = [nursery(), *children(nursery())]
         run = Run("query", "f:stubborn", encoded(), True, runtime.ts, 0.0, b"", "0" * 16)
-        tasks = [asyncio.create_task(pool.transact(run)) for _ in range(40)]
+        tasks = [asyncio.ensure_future(pool.transact(run)) for _ in range(40)]
         acting = [asyncio.create_task(runtime.act("f:waits", encoded())) for _ in range(3)]
         await until(lambda: len(children(nursery())) == 2)
         processes += children(nursery())

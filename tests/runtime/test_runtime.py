@@ -14,10 +14,11 @@ from yugen.functions.info import AppInfo
 from yugen.identity import Identity
 from yugen.runtime.commit import Proposal
 from yugen.runtime.deploy import DeployError
+from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Overloaded, Runner
-from yugen.runtime.runtime import ACTION_DEPTH_MAX, ATTEMPTS_MAX, LOSSES_MAX, Request
+from yugen.runtime.runtime import ACTION_DEPTH_MAX
 from yugen.storage.interface import Change, Commit, Decide, StorageError
 from yugen.storage.memory import MemoryStore
 

@@ -21,9 +21,10 @@ import pytest
 from tests.anomalies import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
 from tests.apps import write_app
 from tests.engine import encoded, engine, interleaving, new_store, value_of
+from yugen.runtime.mutations import Request
 from yugen.runtime.outcome import MutationAnswer
 from yugen.runtime.runner import Overloaded
-from yugen.runtime.runtime import Request, Runtime
+from yugen.runtime.runtime import Runtime
 
 APP = {
     "schema": """

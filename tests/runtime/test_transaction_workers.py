@@ -35,7 +35,7 @@ async def workers(limits: RunLimits) -> AsyncIterator[tuple[TransactionWorkers, 
 
 
 def start(pool: TransactionWorkers, path: str) -> asyncio.Task[Outcome]:
-    return asyncio.create_task(pool.run(query(path)))
+    return asyncio.ensure_future(pool.run(query(path)))
 
 
 def done(path: str) -> Outcome:
@@ -126,7 +126,7 @@ async def test_one_that_was_to_be_skipped_and_never_ends_is_not_taken_for_the_ne
 async def test_what_may_take_long_keeps_no_one_waiting_and_is_not_stopped() -> None:
     limits = replace(QUICK, transaction_seconds=0.02, grace_seconds=0.0)
     async with workers(limits) as (pool, forks, slow):
-        long = asyncio.create_task(pool.run(replace(query("long"), long=True)))
+        long = asyncio.ensure_future(pool.run(query("long")._replace(long=True)))
         number, _ = await slow.runs()
         # The same time that ends an ordinary run is not the end of this one.
         stopped = start(pool, "stopped")

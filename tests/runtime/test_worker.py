@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -202,8 +201,8 @@ async def test_an_interruption_that_is_swallowed_still_ends_the_process(start: S
 async def test_what_may_take_long_may_take_much_memory_and_the_process_gives_it_back(start: Start) -> None:
     worker = start("transactions")
     short = Run("query", "f:memory", encoded(), True, 0, 0.0, b"", "0" * 16)
-    long = replace(short, long=True)
-    much = replace(long, args=encoded(size=LIMITS.memory_bytes * 2))
+    long = short._replace(long=True)
+    much = long._replace(args=encoded(size=LIMITS.memory_bytes * 2))
     worker.tell(*(("run", number, run_to_data(run)) for number, run in enumerate((short, long, short, much, short))))
     assert [value_of(worker.outcome(number).answer) for number in range(3)] == [False, True, False]
     assert worker.says() == ("leaving",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,7 +152,7 @@ async def test_timestamps_must_rise_or_nothing_is_appended(store: AnyStore, time
     first = history.commit(10, {1: A})
     await append(store, first)
     with pytest.raises(ValueError, match="must be greater"):
-        await append(store, *[replace(first, ts=ts) for ts in timestamps])
+        await append(store, *[first._replace(ts=ts) for ts in timestamps])
     assert await store.changes(0) == [first]
 
 
@@ -181,12 +180,12 @@ async def test_a_request_is_carried_out_once(store: AnyStore) -> None:
     with pytest.raises(ValueError, match="already been carried out"):
         await append(store, history.commit(20, {1: B}, REQUEST))
     with pytest.raises(ValueError, match="already been carried out"):
-        await append(store, *[Commit(ts, (), replace(REQUEST, session="new")) for ts in (20, 30)])
+        await append(store, *[Commit(ts, (), REQUEST._replace(session="new")) for ts in (20, 30)])
     assert await store.find_request("new", 4) is None
     snapshot = await store.snapshot(10)
     assert await read_all(snapshot) == expected_all({1: A})
     snapshot.close()
-    assert await store.changes(0) == [replace(first, request=None)]
+    assert await store.changes(0) == [first._replace(request=None)]
 
 
 async def test_changes_come_in_pages(store: AnyStore) -> None:

@@ -20,8 +20,8 @@ from yugen.intervals import Interval
 from yugen.runtime import ranges
 from yugen.runtime.outcome import Outcome, Used
 from yugen.runtime.run import Run
-from yugen.runtime.writes import Touch, Written
-from yugen.storage.interface import Change, Origin, Timestamp
+from yugen.runtime.writes import Origin, Touch, Written
+from yugen.storage.interface import Change, Timestamp
 
 KEPT_MAX: Final = 1000
 """Occurrences of a kind that are remembered, the newest."""

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from yugen.catalog import IndexSpec, TableSpec
 from yugen.guards import Guard
 from yugen.identity import Identity
+from yugen.runtime.line import Place
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.storage.interface import Change
@@ -138,7 +139,7 @@ def run_from_data(data: Message) -> Run:
 
 def answer_to_data(answer: Answer) -> Message:
     """An answer as plain data."""
-    failure = (answer.failure.message, answer.failure.data, answer.failure.detail) if answer.failure else None
+    failure = None if answer.failure is None else tuple(answer.failure)
     return (answer.value, failure, answer.log_lines, answer.journal)
 
 
@@ -150,24 +151,29 @@ def answer_from_data(data: Message) -> Answer:
 
 def outcome_to_data(outcome: Outcome) -> Message:
     """An outcome as plain data."""
-    changes = tuple(
-        (change.key, change.before, change.after, change.keys_before, change.keys_after) for change in outcome.changes
-    )
+    changes = tuple(map(tuple, outcome.changes))
     guarded = tuple((interval, guard.keep, guard.fields, guard.places) for interval, guard in outcome.guarded)
-    used = (outcome.used.seconds, outcome.used.documents)
-    return (answer_to_data(outcome.answer), outcome.reads, changes, outcome.reads_identity, guarded, used)
+    return (
+        answer_to_data(outcome.answer),
+        outcome.reads,
+        changes,
+        outcome.reads_identity,
+        guarded,
+        tuple(outcome.used),
+    )
 
 
-def outcome_from_data(data: Message) -> Outcome:
-    """The outcome that `outcome_to_data` was given."""
+def outcome_from_data(data: Message, place: Place | None = None) -> Outcome:
+    """The outcome that `outcome_to_data` was given, of a run in this place."""
     answer, reads, changes, reads_identity, guarded, used = data
     return Outcome(
         answer_from_data(answer),
         reads,
-        tuple(Change(*change) for change in changes),
+        tuple(map(Change._make, changes)),
         reads_identity,
         tuple((interval, Guard(keep, fields, places)) for interval, keep, fields, places in guarded),
         Used(*used),
+        place,
     )
 
 

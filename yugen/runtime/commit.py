@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from yugen.guards import GuardedRead
 from yugen.intervals import Interval
 from yugen.runtime.causes import Cause
-from yugen.runtime.writes import RecentWrites, Written
-from yugen.storage.interface import Change, Commit, Origin, RequestRecord, Store, Timestamp
+from yugen.runtime.line import Line, Place
+from yugen.runtime.writes import Origin, RecentWrites, Written
+from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
 
 BATCH_MAX = 256
 """Proposals in one append; bounds how long the first of them waits for the others."""
@@ -35,11 +37,12 @@ class Conflict(Exception):
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """A transaction that ran at `snapshot_ts` and wants to take place after everything committed so far.
 
-    `reads` are disjoint intervals in order, `guarded` those of which not everything matters.
+    `reads` are disjoint intervals in order, `guarded` those of which not everything matters. One that ran in line at
+    `place` has also seen what those before it wrote. One that writes nothing and leaves no record only wants to know
+    whether what it read has held until now.
     """
 
     snapshot_ts: Timestamp
@@ -48,26 +51,29 @@ class Proposal:
     request: RequestRecord | None = None
     guarded: tuple[GuardedRead, ...] = ()
     origin: Origin | None = None
+    place: Place | None = None
+
+    @property
+    def line(self) -> Line | None:
+        return None if self.place is None else self.place.line
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+Settled: TypeAlias = "Callable[[Timestamp | Exception], None]"
+"""Told of the timestamp at which a proposal took place, or of why it did not."""
+
+_Decision: TypeAlias = Written | Conflict | Timestamp
+"""What a proposal writes, what it conflicts with, or for one that writes nothing, the timestamp at which it holds."""
+
+
+class _Waiting(NamedTuple):
     proposal: Proposal
-    committed: Callable[[Timestamp], None]
-    done: asyncio.Future[Timestamp]
+    settled: Settled
 
-    def succeed(self, ts: Timestamp) -> None:
+    def settle(self, result: Timestamp | Exception) -> None:
         try:
-            self.committed(ts)
-        except Exception as error:
-            self.fail(error)
-        else:
-            if not self.done.done():
-                self.done.set_result(ts)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
+            self.settled(result)
+        except Exception:
+            logger.exception("the owner of a commit failed to take note of it")
 
 
 class Committer:
@@ -98,30 +104,54 @@ class Committer:
         self._closing = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
 
+    def hold(self, ts: Timestamp) -> None:
+        """Keeps what is needed to validate a transaction that reads at `ts`, from its first read until `release`."""
+        self._window.hold(ts)
+
+    def release(self, ts: Timestamp) -> None:
+        """Undoes one `hold`."""
+        self._window.release(ts)
+
     def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
-        """Keeps what is needed to validate a transaction that reads at `ts`, from its first read to its commit."""
+        """Holds `ts` meanwhile."""
         return self._window.holding(ts)
 
-    async def commit(self, proposal: Proposal, committed: Callable[[Timestamp], None] = lambda ts: None) -> Timestamp:
-        """Commits, and returns the timestamp once the commit is durable and published.
-
-        Whoever stops waiting loses the answer, not the commit.
+    def propose(self, proposal: Proposal, settled: Settled) -> None:
+        """Has a transaction committed, after those proposed before.
 
         Args:
             proposal: what ran; its snapshot is being held.
-            committed: called with the timestamp once the commit is durable and before it is published, so that its
-                owner knows of it before anyone can see it.
+            settled: called with the timestamp once the commit is durable and before it is published, so that its owner
+                knows of it before anyone can see it; or with a `Conflict` if something in its reads was written after
+                its snapshot, or a `StorageError` if the store failed and nothing was committed.
+        """
+        if self._closing or self._task.done():
+            settled(RuntimeError("the committer is closed: commit before close()."))
+            return
+        self._queue.append(_Waiting(proposal, settled))
+        self._wake.set()
+
+    async def commit(self, proposal: Proposal) -> Timestamp:
+        """Commits, and returns the timestamp once the commit is durable and published.
+
+        Whoever stops waiting loses the answer, not the commit.
 
         Raises:
             Conflict: something in its reads was written after its snapshot.
             StorageError: the store failed; nothing was committed.
         """
-        if self._closing or self._task.done():
-            raise RuntimeError("the committer is closed: commit before close().")
-        waiting = _Waiting(proposal, committed, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._wake.set()
-        return await waiting.done
+        done: asyncio.Future[Timestamp] = asyncio.get_running_loop().create_future()
+
+        def settled(result: Timestamp | Exception) -> None:
+            if done.done():
+                return
+            if isinstance(result, Exception):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+        self.propose(proposal, settled)
+        return await done
 
     async def close(self) -> None:
         """Finishes what is queued and stops."""
@@ -142,11 +172,11 @@ class Committer:
             logger.exception("committing has failed for good: restart the server")
         finally:
             for waiting in self._queue:
-                waiting.fail(RuntimeError("committing has stopped."))
+                waiting.settle(RuntimeError("committing has stopped."))
 
     async def _append(self, batch: list[_Waiting]) -> None:
         arrived: list[Written] = []
-        decided: list[Written | Conflict] = []
+        decided: list[_Decision] = []
 
         def decide(news: Sequence[Commit], newest: Timestamp) -> list[Commit]:
             arrived.extend(map(Written, news))
@@ -156,43 +186,94 @@ class Committer:
         try:
             await self._store.append(decide)
         except Exception as error:
-            decided.clear()
             for waiting in batch:
-                waiting.fail(error)
-        for waiting, outcome in zip(batch, decided, strict=False):
-            if isinstance(outcome, Conflict):
-                waiting.fail(outcome)
+                _revoke(waiting.proposal)
+                waiting.settle(error)
+            return
+        published = arrived
+        for waiting, outcome in zip(batch, decided, strict=True):
+            if isinstance(outcome, Written):
+                published.append(outcome)
+                waiting.settle(outcome.ts)
             else:
-                waiting.succeed(outcome.ts)
-        published = [*arrived, *(outcome for outcome in decided if isinstance(outcome, Written))]
+                if isinstance(outcome, Conflict):
+                    _revoke(waiting.proposal)
+                waiting.settle(outcome)
         for written in published:
             self._window.add(written)
         if published:
+            for waiting in batch:
+                if waiting.proposal.place is not None:
+                    waiting.proposal.place.line.settle(waiting.proposal.place, published[-1].ts)
             self._published(published)
 
-    def _decide(
-        self, proposals: Sequence[Proposal], arrived: Sequence[Written], newest: Timestamp
-    ) -> list[Written | Conflict]:
-        """What each proposal writes, or what it conflicts with. Runs on the store's thread and changes nothing."""
+    def _decide(self, proposals: Sequence[Proposal], arrived: Sequence[Written], newest: Timestamp) -> list[_Decision]:
+        """What becomes of each proposal. Runs on the store's thread and changes nothing."""
         # What is decided here is not in the window before it is durable: a failed append leaves no trace.
-        unpublished = list(arrived)
-        decided: list[Written | Conflict] = []
+        before = _Before(self._window, arrived)
+        decided: list[_Decision] = []
         for proposal in proposals:
-            conflict = self._conflict(proposal, unpublished)
+            conflict = before.conflict(proposal)
             if conflict is not None:
                 decided.append(conflict)
-                continue
-            newest = max(newest + 1, self._clock())
-            written = Written(Commit(newest, proposal.changes, proposal.request, proposal.origin))
-            unpublished.append(written)
-            decided.append(written)
+                before.refused(proposal)
+            elif proposal.changes or proposal.request:
+                newest = max(newest + 1, self._clock())
+                written = Written(Commit(newest, proposal.changes, proposal.request), proposal.origin, proposal.line)
+                decided.append(written)
+                before.accepted(written)
+            else:
+                decided.append(newest)
         return decided
 
-    def _conflict(self, proposal: Proposal, unpublished: Sequence[Written]) -> Conflict | None:
+
+class _Before:
+    """What was written before the next proposal of a batch, as far as that may not have seen it.
+
+    Proposals of one line have seen one another, and most are of one line and one snapshot, for which this is asked
+    once.
+    """
+
+    def __init__(self, window: RecentWrites, arrived: Sequence[Written]) -> None:
+        self._window = window
+        self._batch = list(arrived)
+        self._lines: set[object] = {None} if arrived else set()  # those of what is in the batch
+        self._unseen: dict[tuple[Timestamp, Line | None], list[Written]] = {}
+        self._refused: defaultdict[Line, list[Written]] = defaultdict(list)
+
+    def accepted(self, written: Written) -> None:
+        self._batch.append(written)
+        self._lines.add(written.line)
+
+    def refused(self, proposal: Proposal) -> None:
+        if proposal.place is not None:
+            self._refused[proposal.place.line].append(Written(Commit(0, proposal.changes)))
+
+    def conflict(self, proposal: Proposal) -> Conflict | None:
         reads, guarded = proposal.reads, proposal.guarded
         try:
-            found = self._window.first_overlap(reads, proposal.snapshot_ts, guarded)
+            unseen = self._not_seen(proposal)
         except LookupError:
             return Conflict()  # who proposed it has stopped waiting, and holds its snapshot no more
-        found = found or next((written for written in unpublished if written.touches(reads, guarded)), None)
-        return None if found is None else Conflict(Cause.of(found, found.first_touch(reads, guarded)))
+        for written in unseen:
+            if written.touches(reads, guarded):
+                return Conflict(Cause.of(written, written.first_touch(reads, guarded)))
+        return None
+
+    def _not_seen(self, proposal: Proposal) -> list[Written]:
+        place, line = proposal.place, proposal.line
+        ts = proposal.snapshot_ts if place is None else place.ts
+        unseen = self._unseen.get((ts, line))
+        if unseen is None:
+            unseen = [written for written in self._window.after(ts) if line is None or written.line is not line]
+            self._unseen[ts, line] = unseen
+        if line is None or not self._lines <= {line}:
+            unseen = unseen + [written for written in self._batch if line is None or written.line is not line]
+        if place is not None:
+            unseen = unseen + place.line.revoked_before(place) + self._refused.get(place.line, [])
+        return unseen
+
+
+def _revoke(proposal: Proposal) -> None:
+    if proposal.place is not None:
+        proposal.place.line.revoke(proposal.place.number, proposal.changes)

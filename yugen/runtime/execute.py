@@ -11,7 +11,6 @@ import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -98,7 +97,7 @@ class Executor:
 
         answer = await self._answer(run, body)
         if pages.journal is not None:
-            answer = replace(answer, journal=pages.journal)
+            answer = answer._replace(journal=pages.journal)
         changes = transaction.changes if run.kind == "mutation" and not answer.failure else ()
         used = Used(time.perf_counter() - began, budget.documents_read)
         return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded, used)

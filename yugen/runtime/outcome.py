@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from yugen.errors import Refused
 from yugen.guards import GuardedRead
 from yugen.intervals import Interval
+from yugen.runtime.line import Place
 from yugen.storage.interface import Change, Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a function gave no value.
 
     `message` is for the caller. `data` is the encoded JSON of what a `YugenError` carries and None for every other
@@ -23,8 +24,7 @@ class Failure:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a caller learns: the encoded JSON of the value, or the failure; and the lines the function logged.
 
     `journal` is what a paginated query asks to be given when it runs again.
@@ -36,21 +36,19 @@ class Answer:
     journal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """What a run has used: seconds from its start to its end, without the wait for it, and documents read."""
 
     seconds: float = 0.0
     documents: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """An answer with what the run read and wants to write.
 
     `reads` are disjoint intervals of the key space in order, `guarded` are those of which not everything matters. They
     are complete also when the function failed, since a failed query is a result like any other. `reads_identity` tells
-    whether the answer may differ for another caller.
+    whether the answer may differ for another caller. `place` is that of a mutation which ran in line.
     """
 
     answer: Answer
@@ -58,12 +56,18 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     reads_identity: bool = False
     guarded: tuple[GuardedRead, ...] = ()
-    used: Used = field(default=Used(), compare=False)
+    used: Used = Used()
+    place: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MutationAnswer:
+class MutationAnswer(NamedTuple):
     """A mutation's answer; `ts` is its commit timestamp, or None when it failed and nothing was written."""
 
     answer: Answer
     ts: Timestamp | None
+
+
+def refused(error: Refused, request_id: str) -> Answer:
+    """The answer of a call that is refused before anything runs."""
+    detail = f"{error.code}: {error}"
+    return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {detail}", detail=detail))

@@ -67,9 +67,9 @@ class WorkerPool:
         if not self._transactions.all:
             await self._transactions.add()
 
-    async def transact(self, run: Run) -> Outcome:
+    def transact(self, run: Run) -> asyncio.Future[Outcome]:
         """As `Runner.transact`."""
-        return await self._transactions.run(run)
+        return self._transactions.run(run)
 
     async def act(self, run: Run, call: CallBack) -> Answer:
         """As `Runner.act`."""
@@ -87,7 +87,7 @@ class WorkerPool:
             "transaction_workers": len(self._transactions.all),
             "action_workers": len(self._actions.all),
             "running": sum(len(worker.jobs) for worker in self._transactions.all),
-            "waiting": len(self._transactions.waiting),
+            "waiting": self._transactions.count_waiting(),
             "actions": len(self._actions.jobs),
         }
 

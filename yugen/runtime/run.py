@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from yugen.functions.info import Kind
 from yugen.identity import Identity
 from yugen.storage.interface import Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A request to run a function.
 
     Attributes:
@@ -18,7 +17,7 @@ class Run:
         path: its canonical path.
         args: its arguments, as the encoded JSON of one object.
         public: whether internal functions look missing.
-        ts: the timestamp to read at.
+        ts: the timestamp to read at; a mutation may see what was written later too, see `yugen.runtime.line`.
         now: what `ctx.now` says, in milliseconds since the epoch.
         seed: what `ctx.random` starts from.
         request_id: 16 hex digits that stand before the text of an error.

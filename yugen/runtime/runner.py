@@ -34,8 +34,10 @@ class Runner(Protocol):
         It may be called again, with another catalog.
         """
 
-    async def transact(self, run: Run) -> Outcome:
-        """Runs a query or a mutation at `run.ts`.
+    def transact(self, run: Run) -> Awaitable[Outcome]:
+        """Runs a query at `run.ts`, or a mutation at that or after those before it in line, which its outcome says.
+
+        A runner that gives a future spares its caller a task.
 
         Raises:
             Overloaded: too much is waiting already.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import math
 import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -21,29 +19,24 @@ from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.identity import Identity
-from yugen.intervals import point
 from yugen.keys import table_of
-from yugen.runtime.causes import Loss, Ran
-from yugen.runtime.commit import Committer, Conflict, Proposal
+from yugen.runtime.commit import Committer
 from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog
-from yugen.runtime.outcome import Answer, Failure, MutationAnswer, Outcome
+from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
+from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
-from yugen.runtime.runner import Overloaded, Runner
-from yugen.runtime.writes import Written, request_key
-from yugen.storage.interface import Change, RequestRecord, StorageError, Store, Timestamp
-
-ATTEMPTS_MAX = 16
-"""How often a mutation runs before its conflicts are reported."""
-
-LOSSES_MAX = 3
-"""How often a mutation loses against others before those that come new wait for it."""
+from yugen.runtime.runner import Runner
+from yugen.runtime.times import Times
+from yugen.runtime.writes import Written
+from yugen.storage.interface import Change, StorageError, Store, Timestamp
 
 PAST_SECONDS = 30
 """How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
 
 _PAST_STEP_NS = 1_000_000_000
+_MILLISECOND_NS = 1_000_000
 
 REINDEX_PAUSE_SECONDS = 0.001
 """How long building an index lets others go first after each batch."""
@@ -53,55 +46,11 @@ logger = logging.getLogger(__name__)
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
 
-Answered = Callable[[MutationAnswer], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A client's mutation by the names that stay the same when it is sent again."""
-
-    session: str
-    number: int
-
-    @property
-    def id(self) -> str:
-        """The request id that stands in errors (protocol.md 2.12)."""
-        return hashlib.sha256(f"{self.session}|{self.number}".encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-@dataclass(slots=True)
-class _Call:
-    """A mutation that a caller waits for; `answered` is told of its answer before others hear of its effects.
-
-    `losses` is how often it has run in vain.
-    """
-
-    path: str
-    args: bytes
-    identity: Identity | None
-    public: bool
-    request: Request | None
-    request_id: str
-    answered: Answered
-    losses: int = 0
-
-    @property
-    def digest(self) -> bytes:
-        """What tells this call from any other under the same request."""
-        caller = self.identity and self.identity.token_identifier
-        return hashlib.sha256(repr((self.path, caller)).encode() + b"\0" + self.args).digest()
-
 
 class TimestampOutOfReach(Refused):
     """A timestamp that cannot be read at."""
 
     code = "TimestampOutOfReach"
-
-
-class InvalidRequest(Refused):
-    """A request that was used before for something else."""
-
-    code = "InvalidRequest"
 
 
 class Runtime:
@@ -137,17 +86,8 @@ class Runtime:
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
-        # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
-        # loses to many of these keeps them out while it runs.
-        self._contended = asyncio.Lock()
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
-        self._last_now = 0.0
-        self._newcomers = asyncio.Event()
-        self._newcomers.set()
-        # Requests that run, for those who send one again meanwhile to wait for: of two runs at once one might fail, its
-        # caller be told so, and the other commit after that.
-        self._under_way: dict[Request, asyncio.Event] = {}
 
     async def start(self) -> None:
         """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
@@ -159,20 +99,29 @@ class Runtime:
         newest = await self._store.open()
         self.catalog = await stored_catalog(self._store, newest)
         await self._runner.start(self.catalog)
-        self._last_now = newest / 1_000_000 + 1
+        self._times = Times(self._clock, newest + _MILLISECOND_NS)
         self.ts, reindexing = await deploy(
             self._store,
             newest,
             self._runner.info,
             self.catalog,
-            _OwnFunctions(self._runner, self._now, self._random_bytes),
+            _OwnFunctions(self._runner, self._times, self._random_bytes),
             clock=self._clock,
             random_bytes=self._random_bytes,
         )
         self._past.append((self._clock(), self.ts))
-        self._last_now = self.ts / 1_000_000 + 1
+        self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
         self.queries = Queries(self._execute, self.ts)
         self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
+        self._mutations = Mutations(
+            self._store,
+            self._runner,
+            self._committer,
+            self.queries.causes,
+            newest=lambda: self.ts,
+            prepare=self._run_of,
+            ran=self._ran,
+        )
         if reindexing:
             self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
 
@@ -187,7 +136,7 @@ class Runtime:
         """
         catalog = await stored_catalog(self._store, self.ts)
         await runner.start(catalog)
-        functions = _OwnFunctions(runner, self._now, self._random_bytes)
+        functions = _OwnFunctions(runner, self._times, self._random_bytes)
         await check(self._store, self.ts, runner.info, functions)
 
     async def close(self) -> None:
@@ -278,47 +227,56 @@ class Runtime:
         public: bool = True,
         request: Request | None = None,
         request_id: str | None = None,
-        answered: Answered = lambda answer: None,
+        answered: Callable[[MutationAnswer], None] = lambda answer: None,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
         any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
-        what stands before the text of an error.
+        what stands before the text of an error. Whoever stops waiting takes back what has not run by then.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
             StorageError: the store failed and nothing was written.
         """
-        request_id = request_id or (request.id if request else secrets.token_hex(8))
-        call = _Call(path, args, identity, public, request, request_id, answered)
-        if request is None:
-            return await self._mutate(call)
-        while (under_way := self._under_way.get(request)) is not None:
-            await under_way.wait()
-        self._under_way[request] = done = asyncio.Event()
-        try:
-            return await self._mutate(call)
-        finally:
-            del self._under_way[request]
-            done.set()
+        done: asyncio.Future[MutationAnswer] = asyncio.get_running_loop().create_future()
 
-    async def _mutate(self, call: _Call) -> MutationAnswer:
-        await self._newcomers.wait()
-        answer = await self._attempt(call)
-        if answer is not None:
-            return answer
-        async with self._contended:
-            try:
-                for losses in range(1, ATTEMPTS_MAX):
-                    if losses == LOSSES_MAX:
-                        self._newcomers.clear()
-                    answer = await self._attempt(call)
-                    if answer is not None:
-                        return answer
-            finally:
-                self._newcomers.set()
-        raise Overloaded(f"{call.path[:1024]} kept conflicting with other mutations; try again in a moment.")
+        def tell(answer: MutationAnswer | Exception) -> None:
+            if not isinstance(answer, Exception):
+                answered(answer)
+            if done.done():
+                return
+            if isinstance(answer, Exception):
+                done.set_exception(answer)
+            else:
+                done.set_result(answer)
+
+        call = self.begin_mutation(path, args, identity, tell, public=public, request=request, request_id=request_id)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._mutations.abandon(call)
+            raise
+
+    def begin_mutation(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity | None,
+        answered: Answered,
+        *,
+        public: bool = True,
+        request: Request | None = None,
+        request_id: str | None = None,
+    ) -> Call:
+        """As `mutate`, for those who have no task to wait in.
+
+        `answered` is called once, with the answer or the exception, perhaps at once.
+        """
+        request_id = request_id or (request.id if request else secrets.token_hex(8))
+        call = Call(path, args, identity, public, request, request_id, answered)
+        self._mutations.begin(call)
+        return call
 
     async def act(
         self,
@@ -364,7 +322,7 @@ class Runtime:
 
         if depth > ACTION_DEPTH_MAX:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
-            return _refused(error, secrets.token_hex(8))
+            return refused(error, secrets.token_hex(8))
         run = self._run("action", path, args, identity, public, self.ts, request_id)
         if isinstance(run, Answer):
             return run
@@ -373,20 +331,17 @@ class Runtime:
         self.queries.causes.add_if_slow(run, Outcome(answer), time.perf_counter() - began)
         return answer
 
-    async def _transact(self, run: Run) -> tuple[Outcome, float]:
-        """Runs a query or a mutation; also how many seconds that took, the wait for it included."""
-        began = time.perf_counter()
-        outcome = await self._runner.transact(run)
-        seconds = time.perf_counter() - began
-        self.queries.causes.add_if_slow(run, outcome, seconds)
-        return outcome, seconds
-
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
-        outcome = Outcome(run) if isinstance(run, Answer) else (await self._transact(run))[0]
+        if isinstance(run, Answer):
+            outcome = Outcome(run)
+        else:
+            began = time.perf_counter()
+            outcome = await self._runner.transact(run)
+            self.queries.causes.add_if_slow(run, outcome, time.perf_counter() - began)
         if outcome.answer.failure is not None and outcome.answer.journal is None:
             # What failed before it came to its page has the same page to come to.
-            outcome = replace(outcome, answer=replace(outcome.answer, journal=key.journal))
+            outcome = outcome._replace(answer=outcome.answer._replace(journal=key.journal))
         return outcome
 
     def _run(
@@ -404,17 +359,19 @@ class Runtime:
         try:
             path = canonical_path(path, public=public)
         except FunctionNotFound as error:
-            return _refused(error, request_id)
+            return refused(error, request_id)
         info = self._runner.info.functions.get(path)
         long = info is not None and info.long
-        return Run(
-            kind, path, args, public, ts, self._now(), self._random_bytes(16), request_id, identity, journal, long
-        )
+        now, seed = self._times.next(), self._random_bytes(16)
+        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long)
 
-    def _now(self) -> float:
-        """The time of a run in milliseconds: later than that of any other, and than all documents that are there."""
-        self._last_now = max(math.nextafter(self._last_now, math.inf), self._clock() / 1_000_000)
-        return self._last_now
+    def _run_of(self, call: Call) -> Run | Answer:
+        return self._run("mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id)
+
+    def _ran(self, run: Run, outcome: Outcome, seconds: float) -> None:
+        """Takes note of a mutation that has ended, so many seconds after it was asked for."""
+        self.queries.causes.add_if_slow(run, outcome, seconds)
+        self._times.used(run.now, len(outcome.changes))
 
     async def _reindex(self, work: Sequence[Reindexing]) -> None:
         assert self._committer is not None
@@ -430,62 +387,6 @@ class Runtime:
                 await reindexer.run(each)
             except StorageError as error:
                 logger.error("the indexes of %s are not ready: %s", each.after.name, error)
-
-    async def _attempt(self, call: _Call) -> MutationAnswer | None:
-        """One run and its commit; None when it conflicts."""
-        assert self._committer is not None, "start() before mutate()"
-        ts = self.ts
-        with self._committer.holding(ts):
-            before = await self._answer_before(call, ts)
-            if before is not None:
-                return _tell(call, before)
-            run = self._run("mutation", call.path, call.args, call.identity, call.public, ts, call.request_id)
-            if isinstance(run, Answer):
-                return _tell(call, MutationAnswer(run, None))
-            outcome, seconds = await self._transact(run)
-            answer = outcome.answer
-            if answer.failure is not None:
-                return _tell(call, MutationAnswer(answer, None))
-            if not outcome.changes and call.request is None:
-                return _tell(call, MutationAnswer(answer, ts))
-            reads, record = outcome.reads, None
-            if call.request is not None:
-                assert answer.value is not None
-                session, number = call.request.session, call.request.number
-                record = RequestRecord(session, number, call.digest, answer.value, answer.log_lines)
-                # That there was no record is something this attempt has read: of two that race, one conflicts.
-                reads = (point(request_key(session, number)), *reads)
-            proposal = Proposal(ts, reads, outcome.changes, record, outcome.guarded, (run.path, call.request_id))
-            # The documents it inserts have times that follow its own, a step each.
-            self._last_now = max(self._last_now, run.now + len(outcome.changes) * 2 * math.ulp(run.now))
-            try:
-                ts = await self._committer.commit(proposal, lambda ts: call.answered(MutationAnswer(answer, ts)))
-            except Conflict as conflict:
-                call.losses += 1
-                ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
-                self.queries.causes.add_loss(Loss(ran, call.request_id, conflict.cause, call.losses))
-                return None
-            return MutationAnswer(answer, ts)
-
-    async def _answer_before(self, call: _Call, ts: Timestamp) -> MutationAnswer | None:
-        """The answer of a request that was carried out before, or None."""
-        if call.request is None:
-            return None
-        found = await self._store.find_request(call.request.session, call.request.number)
-        if found is None:
-            return None
-        record, committed_ts = found
-        if record.digest != call.digest:
-            error = InvalidRequest(
-                f"request {call.request.number} of this session was another call before; use a new request id for a "
-                "new call."
-            )
-            return MutationAnswer(_refused(error, call.request_id), None)
-        if committed_ts > self.ts:
-            # Durable and not yet published. What is committed after it is published after it.
-            assert self._committer is not None
-            await self._committer.commit(Proposal(ts, (), ()))
-        return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
 
     def _published(self, commits: Sequence[Written]) -> None:
         reindexed: list[Change] = []
@@ -523,9 +424,9 @@ class Runtime:
 class _OwnFunctions:
     """Runs Yugen's own functions before there is anything to serve."""
 
-    def __init__(self, runner: Runner, now: Callable[[], float], random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, runner: Runner, times: Times, random_bytes: Callable[[int], bytes]) -> None:
         self._runner = runner
-        self._now = now
+        self._times = times
         self._random_bytes = random_bytes
 
     async def query(self, path: str, ts: Timestamp, /, **args: Any) -> Any:
@@ -543,7 +444,7 @@ class _OwnFunctions:
             values.canonical(args),
             False,
             ts,
-            self._now(),
+            self._times.next(),
             self._random_bytes(16),
             self._random_bytes(8).hex(),
             long=True,
@@ -594,13 +495,3 @@ def _fields(text: bytes) -> dict[str, Any]:
     document = values.loads(text)
     assert isinstance(document, dict)
     return document
-
-
-def _tell(call: _Call, answer: MutationAnswer) -> MutationAnswer:
-    call.answered(answer)
-    return answer
-
-
-def _refused(error: Refused, request_id: str) -> Answer:
-    detail = f"{error.code}: {error}"
-    return Answer(failure=Failure(f"[Request ID: {request_id}] Server Error\nUncaught {detail}", detail=detail))

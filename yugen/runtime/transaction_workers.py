@@ -2,6 +2,9 @@
 
 Queries and mutations write nothing while they run, so they may run twice: what waits behind a function that takes its
 time is given to another worker, and so is what a dying worker has not answered.
+
+Mutations all go to one worker, the *lead*, as long as they are quick: there they run in line (`yugen.runtime.line`),
+and two that touch the same document are not in conflict. Queries go wherever there is room.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Final
 from yugen.intervals import Interval
 from yugen.runtime.channel import Message, outcome_from_data, run_to_data
 from yugen.runtime.limits import RunLimits, TimeLimitExceeded
+from yugen.runtime.line import Line, Place
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
@@ -26,18 +30,36 @@ from yugen.storage.interface import StorageError
 _DEATHS_MAX: Final = 2
 """How many processes may die under one function before it counts as the cause."""
 
+_PACE_WEIGHT: Final = 1 / 16
+"""Of the newest run in the pace of a worker."""
+
+_LEAD_SECONDS: Final = 0.002
+"""How much the lead may have before it before mutations go to other workers as well, where they may conflict."""
+
 _EVERYTHING: Final[Interval] = (b"", b"\xff" * 32)
 """What a function may have read whose process did not come to tell: any commit may change its answer."""
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A run on its way to its outcome. `deaths` counts the processes that have died while they ran it."""
+    """A run on its way to its outcome.
+
+    Attributes:
+        number: rises with each job.
+        run: what to run.
+        done: gets the outcome.
+        deaths: how many processes have died while they ran it.
+    """
 
     number: int
     run: Run
     done: asyncio.Future[Outcome]
     deaths: int = 0
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it runs in line: a mutation, unless it may take long."""
+        return self.run.kind == "mutation" and not self.run.long
 
     def settle(self, answer: Answer) -> None:
         if not self.done.done():
@@ -49,6 +71,8 @@ class _Worker(Worker):
 
     Attributes:
         jobs: what it has not answered, in the order it runs them. The first one is running.
+        line: the mutations that it runs in line.
+        pace: how many seconds its runs have taken of late.
         skipped: the numbers of those that were given to others too; it may not have heard yet that it is to skip them.
         since: the loop's time from which the first job has been running.
         overdue: it is killed because its first job holds out against its limit.
@@ -58,6 +82,9 @@ class _Worker(Worker):
     def __init__(self, pid: int, workers: TransactionWorkers) -> None:
         super().__init__(pid)
         self.jobs: dict[int, _Job] = {}
+        self.pace = 0.0
+        self.line = Line()
+        self._places: dict[int, Place] = {}
         self.skipped: set[int] = set()
         self.since = 0.0
         self.overdue = False
@@ -72,9 +99,15 @@ class _Worker(Worker):
     def received(self, message: Message) -> None:
         match message:
             case ("outcome", number, data):
+                place = self._places.get(number)
                 job = self._answered(number)
+                # One that leaves does not come to what its last run wrote, and runs no other in line.
+                outcome = outcome_from_data(data, None if self.leaving else place)
+                self.pace += _PACE_WEIGHT * (outcome.used.seconds - self.pace)
                 if not job.done.done():
-                    job.done.set_result(outcome_from_data(data))
+                    job.done.set_result(outcome)
+                elif place is not None:
+                    self.line.revoke(place.number, outcome.changes)
             case ("unreadable", number, text):
                 job = self._answered(number)
                 if not job.done.done():
@@ -93,6 +126,19 @@ class _Worker(Worker):
     def lost(self) -> None:
         self._workers.lost(self)
 
+    def give(self, job: _Job) -> None:
+        """Has it run a job after all that it has."""
+        if not self.jobs:
+            self.since = self._loop.time()
+        self.jobs[job.number] = job
+        data = run_to_data(job.run)
+        if job.in_line:
+            place, revoked = self.line.enter(job.run.ts)
+            self._places[job.number] = place
+            self.send(("mutate", job.number, data, place.number, place.ts, self.line.settled, revoked))
+        else:
+            self.send(("run", job.number, data))
+
     def skip(self, jobs: Sequence[_Job]) -> None:
         """Takes back what it has not begun."""
         numbers = [job.number for job in jobs]
@@ -108,6 +154,7 @@ class _Worker(Worker):
 
     def _forget(self, number: int) -> _Job:
         self.skipped.discard(number)
+        self._places.pop(number, None)
         return self.jobs.pop(number)
 
 
@@ -116,6 +163,7 @@ class TransactionWorkers(Workers[_Worker]):
 
     Attributes:
         waiting: what no worker has, the next one first.
+        waiting_in_line: the same of mutations that run in line.
     """
 
     role: Role = "transactions"
@@ -123,39 +171,47 @@ class TransactionWorkers(Workers[_Worker]):
     def __init__(self, fork: Fork, limits: RunLimits) -> None:
         super().__init__(fork, limits)
         self.waiting: OrderedDict[int, _Job] = OrderedDict()
+        self.waiting_in_line: OrderedDict[int, _Job] = OrderedDict()
         self._last_number = 0
         # One core is the server's; more workers than the others have nothing to run on.
         self._wanted = max(1, (os.cpu_count() or 1) - 1)
 
-    async def run(self, run: Run) -> Outcome:
+    def run(self, run: Run) -> asyncio.Future[Outcome]:
         """As `Runner.transact`."""
-        if self.closed:
-            raise Overloaded(CLOSING)
-        if len(self.waiting) >= self.limits.waiting_max:
-            raise Overloaded(f"{len(self.waiting)} functions wait to run already; try again in a moment.")
         self._last_number += 1
         job = _Job(self._last_number, run, self._loop.create_future())
-        self.waiting[job.number] = job
-        try:
+        if self.closed:
+            job.done.set_exception(Overloaded(CLOSING))
+        elif self._is_full():
+            text = f"{self.limits.waiting_max} functions wait to run already; try again in a moment."
+            job.done.set_exception(Overloaded(text))
+        else:
+            self._queue_of(job)[job.number] = job
             self.pump()
-            return await job.done
-        finally:
-            self.waiting.pop(job.number, None)
+        return job.done
+
+    def count_waiting(self) -> int:
+        """How many wait for a worker, and somebody for them."""
+        for queue in (self.waiting, self.waiting_in_line):
+            for job in [job for job in queue.values() if job.done.done()]:
+                del queue[job.number]
+        return len(self.waiting) + len(self.waiting_in_line)
+
+    def _is_full(self) -> bool:
+        figure = self.limits.waiting_max
+        return len(self.waiting) + len(self.waiting_in_line) >= figure and self.count_waiting() >= figure
 
     def make(self, pid: int) -> _Worker:
         return _Worker(pid, self)
 
     def pump(self) -> None:
-        while self.waiting:
-            free = [worker for worker in self.all if not worker.slow and len(worker.jobs) < self.limits.depth]
-            if not free:
-                break
-            _, job = self.waiting.popitem(last=False)
-            if not job.done.done():
-                self._give(min(free, key=lambda each: len(each.jobs)), job)
         prompt = [worker for worker in self.all if not worker.slow]
+        while self.waiting_in_line and (worker := self._lead(prompt)) is not None:
+            self._give_next(worker, self.waiting_in_line)
+        while self.waiting and (worker := self._freest(prompt)) is not None:
+            self._give_next(worker, self.waiting)
         if (
-            (self.waiting or any(len(worker.jobs) > 1 for worker in prompt))
+            (self.waiting or self.waiting_in_line or any(len(worker.jobs) > 1 for worker in prompt))
             and len(prompt) + self.adding < self._wanted
             and len(self.all) + self.adding < self.limits.workers_max
         ):
@@ -198,18 +254,32 @@ class TransactionWorkers(Workers[_Worker]):
     def fail_waiting(self, error: Exception) -> None:
         if self.all:
             return  # they will come to it
-        for job in self.waiting.values():
-            if not job.done.done():
-                job.done.set_exception(error)
-        self.waiting.clear()
+        for queue in (self.waiting, self.waiting_in_line):
+            for job in queue.values():
+                if not job.done.done():
+                    job.done.set_exception(error)
+            queue.clear()
 
-    def _give(self, worker: _Worker, job: _Job) -> None:
-        if not worker.jobs:
-            worker.since = self._loop.time()
-        worker.jobs[job.number] = job
-        worker.tell_catalog(self.catalog)
-        worker.send(("run", job.number, run_to_data(job.run)))
-        self.watch()
+    def _queue_of(self, job: _Job) -> OrderedDict[int, _Job]:
+        return self.waiting_in_line if job.in_line else self.waiting
+
+    def _lead(self, prompt: Sequence[_Worker]) -> _Worker | None:
+        """The worker for the next mutation in line: another than the lead only where that has much to do."""
+        lead = prompt[0] if prompt else None
+        if lead is None or len(lead.jobs) < self.limits.depth:
+            return lead
+        return self._freest(prompt) if lead.pace * len(lead.jobs) > _LEAD_SECONDS else None
+
+    def _freest(self, prompt: Sequence[_Worker]) -> _Worker | None:
+        worker = min(prompt, key=lambda each: len(each.jobs), default=None)
+        return worker if worker is not None and len(worker.jobs) < self.limits.depth else None
+
+    def _give_next(self, worker: _Worker, queue: OrderedDict[int, _Job]) -> None:
+        _, job = queue.popitem(last=False)
+        if not job.done.done():
+            worker.tell_catalog(self.catalog)
+            worker.give(job)
+            self.watch()
 
     def _send_around(self, worker: _Worker) -> None:
         worker.slow = True
@@ -223,8 +293,9 @@ class TransactionWorkers(Workers[_Worker]):
         """Has these jobs run before all that waits."""
         for job in reversed(jobs):
             if not job.done.done():
-                self.waiting[job.number] = job
-                self.waiting.move_to_end(job.number, last=False)
+                queue = self._queue_of(job)
+                queue[job.number] = job
+                queue.move_to_end(job.number, last=False)
 
     def _blame(self, job: _Job, *, overdue: bool) -> None:
         """Ends a function that is the cause of its process's end. One death may have come from outside."""

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from yugen.catalog import Catalog
 from yugen.functions.declare import Function
@@ -40,6 +40,7 @@ from yugen.runtime.channel import (
 )
 from yugen.runtime.execute import Executor
 from yugen.runtime.limits import TimeLimitExceeded
+from yugen.runtime.line import Unsettled
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.setup import Setup
@@ -94,7 +95,8 @@ class _Transactions:
         self._reader = reader
         self._limits = setup.limits
         self._executor = _executor(app, setup)
-        self._waiting: deque[tuple[int, Run]] = deque()
+        self._waiting: deque[tuple[int, Run, _InLine | None]] = deque()
+        self._unsettled = Unsettled()
         self._running: Run | None = None
         self._interrupted = False
         self.memory = _Memory(setup.limits.memory_bytes)
@@ -110,8 +112,7 @@ class _Transactions:
             for message in messages:
                 self._take(message)
             if self._waiting:
-                number, run = self._waiting.popleft()
-                answer = self._answer(number, run)
+                answer = self._answer(*self._waiting.popleft())
                 if self._interrupted or not self.memory.limit():
                     self._channel.send(("leaving",))
                     self._channel.send(answer)
@@ -121,9 +122,11 @@ class _Transactions:
     def _take(self, message: Message) -> None:
         match message:
             case ("run", number, data):
-                self._waiting.append((number, run_from_data(data)))
+                self._waiting.append((number, run_from_data(data), None))
+            case ("mutate", number, data, *place):
+                self._waiting.append((number, run_from_data(data), _InLine._make(place)))
             case ("skip", numbers):
-                skipped = tuple(number for number, _ in self._waiting if number in numbers)
+                skipped = tuple(number for number, *_ in self._waiting if number in numbers)
                 self._waiting = deque(waiting for waiting in self._waiting if waiting[0] not in skipped)
                 self._channel.send(("skipped", skipped))
             case ("table", data):
@@ -133,15 +136,23 @@ class _Transactions:
             case _:
                 raise AssertionError(message)
 
-    def _answer(self, number: int, run: Run) -> Message:
+    def _answer(self, number: int, run: Run, in_line: _InLine | None) -> Message:
         try:
-            snapshot = _Watched(_finish(self._reader.snapshot(run.ts)))
+            snapshot = _Watched(self._snapshot(run, in_line))
         except (StorageError, SnapshotTooOld) as error:
             return ("unreadable", number, str(error))
         outcome = self._outcome(run, snapshot)
         if not self._interrupted:
             snapshot.close()
+        if in_line is not None and outcome.changes:
+            self._unsettled.add(in_line.number, outcome.changes)
         return ("outcome", number, outcome_to_data(outcome))
+
+    def _snapshot(self, run: Run, in_line: _InLine | None) -> Snapshot:
+        if in_line is None:
+            return _finish(self._reader.snapshot(run.ts))
+        self._unsettled.settle(in_line.settled, in_line.revoked)
+        return self._reader.newest(in_line.ts, self._unsettled.overlay)
 
     def _outcome(self, run: Run, snapshot: _Watched) -> Outcome:
         seconds = self._limits.seconds(run)
@@ -176,6 +187,15 @@ class _Transactions:
     def _last_place(self, interrupt: BaseException) -> str:
         frames = [frame for frame in extract_tb(interrupt.__traceback__) if self._executor.is_ours(frame.filename)]
         return f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+class _InLine(NamedTuple):
+    """The place of a mutation in the line, and what of the line it is to see on top of a timestamp; see `Line`."""
+
+    number: int
+    ts: Timestamp
+    settled: int
+    revoked: tuple[int, ...]
 
 
 class _Watched:

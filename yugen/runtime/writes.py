@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import TypeAlias
 
@@ -30,6 +31,10 @@ def request_key(session: str, request: int) -> bytes:
     """
     digest = hashlib.sha256(f"{request} {session}".encode(errors="surrogatepass")).digest()
     return document_key(_REQUESTS_TABLE, digest[:INTERNAL_SIZE])
+
+
+Origin: TypeAlias = tuple[str, str]
+"""Who made a commit: the path of a function, and the request id of its call."""
 
 
 def written_keys(commit: Commit) -> list[bytes]:
@@ -75,18 +80,26 @@ class Written:
     Attributes:
         commit: the commit.
         ts: its timestamp.
-        origin: who made it.
-        keys: every key whose readers it concerns, in order.
+        origin: who made it; None if that is not known on this node.
+        line: the line that its transaction was in, see `yugen.runtime.line`.
     """
 
-    __slots__ = ("_changes", "commit", "keys", "origin", "ts")
+    __slots__ = ("_changes", "_keys", "commit", "line", "origin", "ts")
 
-    def __init__(self, commit: Commit) -> None:
+    def __init__(self, commit: Commit, origin: Origin | None = None, line: object = None) -> None:
         self.commit = commit
         self.ts = commit.ts
-        self.origin = commit.origin
-        self.keys = written_keys(commit)
+        self.origin = origin
+        self.line = line
+        self._keys: list[bytes] | None = None
         self._changes: dict[bytes, _Changed] | None = None
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Every key whose readers it concerns, in order."""
+        if self._keys is None:
+            self._keys = written_keys(self.commit)
+        return self._keys
 
     def touches(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> bool:
         """Whether it makes a difference to someone who has read these intervals, disjoint and in order.
@@ -156,31 +169,46 @@ class RecentWrites:
     def __init__(self, newest: Timestamp) -> None:
         self.floor = newest
         self._commits: deque[Written] = deque()
-        self._held: dict[object, Timestamp] = {}
+        self._held: dict[Timestamp, int] = {}  # to how many hold it
 
     def __len__(self) -> int:
         return len(self._commits)
 
-    @contextmanager
-    def holding(self, ts: Timestamp) -> Iterator[None]:
-        """Keeps all commits after `ts`.
+    def hold(self, ts: Timestamp) -> None:
+        """Keeps all commits after `ts` until it is released as often as it is held.
 
         Raises:
             LookupError: some of them are forgotten already.
         """
         self._check_known(ts)
-        token = object()
-        self._held[token] = ts
+        self._held[ts] = self._held.get(ts, 0) + 1
+
+    def release(self, ts: Timestamp) -> None:
+        """Undoes one `hold`."""
+        holders = self._held[ts] - 1
+        if holders:
+            self._held[ts] = holders
+        else:
+            del self._held[ts]
+
+    @contextmanager
+    def holding(self, ts: Timestamp) -> Iterator[None]:
+        """Holds `ts` meanwhile.
+
+        Raises:
+            LookupError: some of the commits after it are forgotten already.
+        """
+        self.hold(ts)
         try:
             yield
         finally:
-            del self._held[token]
+            self.release(ts)
 
     def add(self, written: Written) -> None:
         """Takes in a commit newer than all before it."""
         assert written.ts > (self._commits[-1].ts if self._commits else self.floor)
         self._commits.append(written)
-        self.floor = max(self.floor, min(self._held.values(), default=written.ts))
+        self.floor = max(self.floor, min(self._held, default=written.ts))
         while self._commits and self._commits[0].ts <= self.floor:
             self._commits.popleft()
 
@@ -197,13 +225,17 @@ class RecentWrites:
         Raises:
             LookupError: some of the commits after `after` are forgotten, so that nothing can be said.
         """
-        self._check_known(after)
-        first = bisect_right(self._commits, after, key=attrgetter("ts"))
-        for place in range(first, len(self._commits)):
-            written = self._commits[place]
-            if written.touches(reads, guarded):
-                return written
-        return None
+        return next((written for written in self.after(after) if written.touches(reads, guarded)), None)
+
+    def after(self, ts: Timestamp) -> Iterator[Written]:
+        """The commits later than `ts`, in order.
+
+        Raises:
+            LookupError: some of them are forgotten.
+        """
+        self._check_known(ts)
+        first = bisect_right(self._commits, ts, key=attrgetter("ts"))
+        return islice(self._commits, first, None)
 
     def _check_known(self, after: Timestamp) -> None:
         if after < self.floor:

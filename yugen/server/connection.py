@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, assert_never
 
 from yugen import values
+from yugen.runtime.mutations import Request
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runner import Overloaded
-from yugen.runtime.runtime import Request, Runtime
+from yugen.runtime.runtime import Runtime
 from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError, Timestamp

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 from yugen.catalog import Catalog
@@ -45,7 +44,7 @@ class LoggedRunner:
     async def transact(self, run: Run) -> Outcome:
         started = time.perf_counter()
         outcome = await self._runner.transact(run)
-        return replace(outcome, answer=self._logged(run, outcome.answer, started))
+        return outcome._replace(answer=self._logged(run, outcome.answer, started))
 
     async def act(self, run: Run, call: CallBack) -> Answer:
         started = time.perf_counter()
@@ -76,7 +75,7 @@ class LoggedRunner:
                 fields["lines"] = list(answer.log_lines)
             extra = {"fields": fields}
             logger.log(level, "%s %s %s in %.1f ms", run.kind, run.path, outcome, milliseconds, extra=extra)
-        return answer if self._lines_to_callers else replace(answer, log_lines=())
+        return answer if self._lines_to_callers else answer._replace(log_lines=())
 
 
 def configure(*, readable: bool, level: int = logging.INFO) -> None:

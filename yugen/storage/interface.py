@@ -16,8 +16,7 @@ ever suspending.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from yugen.totals import Total
 
@@ -25,8 +24,7 @@ Timestamp = int
 """Nanoseconds since the epoch, strictly increasing over the life of a deployment; marks a prefix of the commit log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One document changed by one commit: its images as stored JSON, and every index key it had and has.
 
     `keys_before` and `keys_after` list all entry keys of the document, also those that stay the same: a reader of
@@ -41,8 +39,7 @@ class Change:
     keys_after: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """The answer to a client's mutation, kept so that the same request sent again is answered and not repeated.
 
     `digest` covers the function, its arguments and the caller's identity; `value` is the encoded result.
@@ -55,25 +52,15 @@ class RequestRecord:
     log_lines: tuple[str, ...] = ()
 
 
-Origin = tuple[str, str]
-"""Who made a commit: the path of a function, and the request id of its call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A transaction's effects at its timestamp: all of them take place, or none.
-
-    `origin` is known only where the commit was made; stores do not keep it.
-    """
+class Commit(NamedTuple):
+    """A transaction's effects at its timestamp: all of them take place, or none."""
 
     ts: Timestamp
     changes: tuple[Change, ...]
     request: RequestRecord | None = None
-    origin: Origin | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One index entry of a scan with the stored JSON of its document; `key` is the entry's full key."""
 
     key: bytes
@@ -174,5 +161,8 @@ class Store(Protocol):
 
     async def find_request(self, session: str, request: int) -> tuple[RequestRecord, Timestamp] | None:
         """The record of a request carried out before, and the timestamp of its commit."""
+
+    async def last_request(self, session: str) -> int:
+        """The greatest number of a request of a session that has a record; -1 if none has."""
 
     async def close(self) -> None: ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from operator import attrgetter, itemgetter
 
 from yugen.keys import number_of
@@ -80,6 +79,10 @@ class MemoryStore:
         await self._pause()
         return self._requests.get((session, request))
 
+    async def last_request(self, session: str) -> int:
+        await self._pause()
+        return max((number for of, number in self._requests if of == session), default=-1)
+
     async def trim(self, through: Timestamp) -> None:
         """Forgets the log up to and including `through`; earlier timestamps can no longer be read."""
         await self._pause()
@@ -105,7 +108,7 @@ class MemoryStore:
                 self._put(key, commit.ts, None)
             for key in (change.key, *change.keys_after):
                 self._put(key, commit.ts, change.after)
-        self._log.append(replace(commit, request=None))
+        self._log.append(commit._replace(request=None))
 
     def _put(self, key: bytes, ts: Timestamp, value: bytes | None) -> None:
         if key not in self._versions:

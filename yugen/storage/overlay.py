@@ -72,6 +72,13 @@ class Overlay:
         for row_key in self._row_keys_of(key):
             self._row_keys.add(row_key)
 
+    def lift(self, key: bytes) -> None:
+        """Takes away what is laid for a document, which is as in the base again."""
+        self.writes += 1
+        for row_key in self._row_keys_of(key):
+            self._row_keys.remove(row_key)
+        del self._documents[key]
+
     def get(self, key: bytes) -> Laid | None:
         """What is laid for a document; None when nothing is, and the base has the say."""
         return self._documents.get(key)

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import chain, groupby, islice, starmap
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -107,6 +107,8 @@ _UNDO = "SELECT key, before, keys_before, keys_after FROM log WHERE ts > ? AND k
 _CHANGES = "SELECT ts, key, before, after, keys_before, keys_after FROM log WHERE ts > ? ORDER BY ts, n"
 _FIND_REQUEST = "SELECT digest, value, log_lines, ts FROM requests WHERE session = ? AND request = ?"
 
+_LAST_REQUEST = "SELECT coalesce(max(request), -1) FROM requests WHERE session = ?"
+
 Result = TypeVar("Result")
 
 
@@ -170,6 +172,9 @@ class SqliteStore:
     async def find_request(self, session: str, request: int) -> tuple[RequestRecord, Timestamp] | None:
         return self._open_reader().find_request(session, request)
 
+    async def last_request(self, session: str) -> int:
+        return self._open_reader().last_request(session)
+
     async def trim(self, through: Timestamp) -> None:
         """Deletes the log up to and including `through`; earlier timestamps can no longer be read.
 
@@ -225,6 +230,18 @@ class SqliteReader:
         view.snapshots += 1
         return SqliteSnapshot(self, view, ts, undo)
 
+    def newest(self, ts: Timestamp, over: Overlay) -> LaidOver:
+        """What is committed now, `ts` and perhaps more, with documents laid over it that were committed or will be.
+
+        Args:
+            ts: a timestamp that was published.
+            over: lies over all that was committed by `ts`.
+        """
+        with _explained(self._path):
+            view = self._view_from(ts)
+        view.snapshots += 1
+        return LaidOver(self, view, ts, over)
+
     def changes(self, after: Timestamp, *, limit: int) -> list[Commit]:
         """As `Store.changes`."""
         with _explained(self._path):
@@ -240,6 +257,11 @@ class SqliteReader:
         """As `Store.find_request`."""
         with _explained(self._path):
             return self._idle_view().find_request(session, request)
+
+    def last_request(self, session: str) -> int:
+        """As `Store.last_request`."""
+        with _explained(self._path):
+            return self._idle_view().last_request(session)
 
     def release(self) -> None:
         """Ends the read transactions that no open snapshot needs, which keep the WAL from starting over.
@@ -267,6 +289,17 @@ class SqliteReader:
         if ts > view.newest:
             raise ValueError(f"there is no snapshot at {ts} yet: the newest commit is at {view.newest}.")
         view.check_log_reaches(ts)
+        return view
+
+    def _view_from(self, ts: Timestamp) -> _View:
+        """A view that shows `ts` or more."""
+        for view in self._views:
+            if view.is_open and view.newest >= ts:
+                return view
+        view = self._idle_view()
+        view.begin()
+        if ts > view.newest:
+            raise ValueError(f"there is no snapshot at {ts} yet: the newest commit is at {view.newest}.")
         return view
 
     def _idle_view(self) -> _View:
@@ -322,6 +355,58 @@ class SqliteSnapshot:
         return self._view
 
 
+class LaidOver:
+    """A `Snapshot` of what is newest, with documents laid over it; its methods never suspend.
+
+    A document that is laid over hides the stored one, whichever of its versions that is. For totals it has to be known
+    which one that is: they are those of `ts`.
+    """
+
+    __slots__ = ("_exact", "_over", "_reader", "_ts", "_view")
+
+    def __init__(self, reader: SqliteReader, view: _View, ts: Timestamp, over: Overlay) -> None:
+        self._reader = reader
+        self._view: _View | None = view
+        self._ts = ts
+        self._over = over
+        self._exact: SqliteSnapshot | None = None
+
+    @property
+    def ts(self) -> Timestamp:
+        return self._ts
+
+    async def get(self, key: bytes) -> bytes | None:
+        laid = self._over.get(key)
+        return self._open_view().get(key) if laid is None else laid.value
+
+    async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
+        return await self._over.scan(self._open_view(), start, end, reverse=reverse, limit=limit)
+
+    async def count(self, start: bytes, end: bytes) -> int:
+        return await self._over.count(await self._at_ts(), start, end)
+
+    async def total(self, start: bytes, end: bytes) -> Total:
+        return await self._over.total(await self._at_ts(), start, end)
+
+    def close(self) -> None:
+        if self._exact is not None:
+            self._exact.close()
+        if self._view is not None:
+            self._reader._leave(self._view)
+            self._view = None
+
+    def _open_view(self) -> _View:
+        if self._view is None:
+            raise RuntimeError("this snapshot is closed: read before closing it.")
+        return self._view
+
+    async def _at_ts(self) -> SqliteSnapshot:
+        self._open_view()
+        if self._exact is None:
+            self._exact = await self._reader.snapshot(self._ts)
+        return self._exact
+
+
 class _View:
     """A read-only connection, and what its read transaction can see while it has one."""
 
@@ -375,7 +460,7 @@ class _View:
             else:
                 documents = index_prefix(table_of(start), 0)
                 rows = self._connection.execute(_SCAN_ENTRIES[reverse], (documents, start, end, limit))
-            return list(starmap(Row, rows))
+            return list(map(Row._make, rows))
         except apsw.Error as error:
             raise _explain(self._path, error) from error
 
@@ -417,6 +502,10 @@ class _View:
             return None
         digest, value, log_lines, ts = row
         return RequestRecord(session, request, digest, value, tuple(json.loads(log_lines))), ts
+
+    def last_request(self, session: str) -> int:
+        last: int = self._connection.execute(_LAST_REQUEST, (session,)).get
+        return last
 
 
 class _Writer:

@@ -1,0 +1,316 @@
+"""Mutations on their way from a call to an answer: run, proposed, and run again while they lose against others.
+
+The usual case takes no task: a call is given to the runner, its outcome to the committer, and its answer to whoever
+called. Only a mutation that has lost, or that may have been carried out before, has a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from yugen.errors import Refused
+from yugen.identity import Identity
+from yugen.intervals import point
+from yugen.runtime.causes import Causes, Loss, Ran
+from yugen.runtime.commit import Committer, Conflict, Proposal
+from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
+from yugen.runtime.run import Run
+from yugen.runtime.runner import Overloaded, Runner
+from yugen.runtime.writes import request_key
+from yugen.storage.interface import RequestRecord, Store, Timestamp
+
+ATTEMPTS_MAX: Final = 16
+"""How often a mutation runs before its conflicts are reported."""
+
+LOSSES_MAX: Final = 3
+"""How often a mutation loses against others before those that come new wait for it."""
+
+SESSIONS_MAX: Final = 100_000
+"""Sessions of which it is remembered how far they have come; of others the store knows."""
+
+logger = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """A client's mutation by the names that stay the same when it is sent again."""
+
+    session: str
+    number: int
+
+    @property
+    def id(self) -> str:
+        """The request id that stands in errors (protocol.md 2.12)."""
+        return hashlib.sha256(f"{self.session}|{self.number}".encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+Answered: TypeAlias = Callable[[MutationAnswer | Exception], None]
+"""Told of a mutation's answer, or of why there is none, before others hear of its effects."""
+
+
+class InvalidRequest(Refused):
+    """A request that was used before for something else."""
+
+    code = "InvalidRequest"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A mutation that somebody waits for.
+
+    Attributes:
+        path: the function.
+        args: its arguments' canonical JSON.
+        identity: who calls.
+        public: whether internal functions look missing.
+        request: what the client calls it, if a client does.
+        request_id: what stands before the text of an error.
+        answered: told of the answer.
+        repeated: whether it may have been carried out before.
+        losses: how often it has run in vain.
+        attempt: gets whether the attempt under way was the last, where a task waits for that.
+        running: gets the outcome of what runs.
+    """
+
+    path: str
+    args: bytes
+    identity: Identity | None
+    public: bool
+    request: Request | None
+    request_id: str
+    answered: Answered
+    repeated: bool = False
+    losses: int = 0
+    attempt: asyncio.Future[bool] | None = None
+    running: asyncio.Future[Outcome] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """What tells this call from any other under the same request."""
+        caller = self.identity and self.identity.token_identifier
+        return hashlib.sha256(repr((self.path, caller)).encode() + b"\0" + self.args).digest()
+
+
+class Mutations:
+    """The mutations of one node.
+
+    Args:
+        store: knows what was carried out before.
+        runner: runs them.
+        committer: commits them.
+        causes: is told of those that lose.
+        newest: the newest published timestamp.
+        prepare: makes the next run of a call, or the answer of one that nothing can be run for.
+        ran: told of each run that has ended, and how many seconds after it was asked for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        committer: Committer,
+        causes: Causes,
+        *,
+        newest: Callable[[], Timestamp],
+        prepare: Callable[[Call], Run | Answer],
+        ran: Callable[[Run, Outcome, float], None],
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._committer = committer
+        self._causes = causes
+        self._newest = newest
+        self._prepare = prepare
+        self._ran = ran
+        # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
+        # loses to many of these keeps them out while it runs.
+        self._contended = asyncio.Lock()
+        self._newcomers = asyncio.Event()
+        self._newcomers.set()
+        # Requests that run, and the same ones sent again meanwhile: of two runs at once one might fail, its caller be
+        # told so, and the other commit after that.
+        self._under_way: dict[Request, deque[Call]] = {}
+        # The last requests that were begun, by session; what comes after has not been carried out before.
+        self._last: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, call: Call) -> None:
+        """Runs a mutation until it commits or fails by itself, and then has its caller told, perhaps at once."""
+        request = call.request
+        if request is None:
+            self._begin(call)
+        elif (same := self._under_way.get(request)) is not None:
+            same.append(call)
+        else:
+            self._under_way[request] = deque()
+            self._begin_request(request, call)
+
+    def _begin_request(self, request: Request, call: Call) -> None:
+        if request.number > self._last.get(request.session, request.number):
+            self._last[request.session] = request.number
+            self._begin(call)
+        else:
+            self._start(self._find_out(request, call))
+
+    async def _find_out(self, request: Request, call: Call) -> None:
+        """Begins a mutation of which it is not certain that it is new."""
+        try:
+            last = await self._store.last_request(request.session)
+        except Exception as error:
+            self._finish(call, error)
+            return
+        call.repeated = request.number <= last
+        self._last[request.session] = max(last, request.number, self._last.pop(request.session, 0))
+        if len(self._last) > SESSIONS_MAX:
+            del self._last[next(iter(self._last))]
+        self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        if call.repeated or not self._newcomers.is_set():
+            self._start(self._take_turns(call))
+        else:
+            self._attempt(call)
+
+    async def _take_turns(self, call: Call) -> None:
+        await self._newcomers.wait()
+        if not await self._last_attempt(call):
+            await self._again(call)
+
+    async def _again(self, call: Call) -> None:
+        """Runs a mutation that has lost until it does not lose any more."""
+        async with self._contended:
+            try:
+                while call.losses < ATTEMPTS_MAX:
+                    if call.losses >= LOSSES_MAX:
+                        self._newcomers.clear()
+                    if await self._last_attempt(call):
+                        return
+            finally:
+                self._newcomers.set()
+        self._finish(
+            call, Overloaded(f"{call.path[:1024]} kept conflicting with other mutations; try again in a moment.")
+        )
+
+    async def _last_attempt(self, call: Call) -> bool:
+        """An attempt; whether it was the last, and the caller is told."""
+        before: MutationAnswer | Exception | None
+        try:
+            before = await self._answer_before(call)
+        except Exception as error:
+            before = error
+        if before is not None:
+            self._finish(call, before)
+            return True
+        call.attempt = asyncio.get_running_loop().create_future()
+        self._attempt(call)
+        return await call.attempt
+
+    def _attempt(self, call: Call) -> None:
+        """Runs a mutation once and has it committed; it finishes, or it has lost."""
+        run = self._prepare(call)
+        if isinstance(run, Answer):
+            self._finish(call, MutationAnswer(run, None))
+            return
+        self._committer.hold(run.ts)
+        began = time.perf_counter()
+
+        def ran(running: asyncio.Future[Outcome]) -> None:
+            try:
+                outcome = running.result()
+            except (Exception, asyncio.CancelledError) as error:
+                self._committer.release(run.ts)
+                self._finish(call, error if isinstance(error, Exception) else Overloaded("The server is closing."))
+                return
+            seconds = time.perf_counter() - began
+            self._ran(run, outcome, seconds)
+            self._propose(call, run, outcome, seconds)
+
+        call.running = asyncio.ensure_future(self._runner.transact(run))
+        call.running.add_done_callback(ran)
+
+    def abandon(self, call: Call) -> None:
+        """Takes back a mutation that nobody waits for any more, unless it has run and is being committed."""
+        if call.running is not None:
+            call.running.cancel()
+
+    def _propose(self, call: Call, run: Run, outcome: Outcome, seconds: float) -> None:
+        answer = outcome.answer
+        failed = answer.failure is not None
+        reads, record = outcome.reads, None
+        if call.request is not None and not failed:
+            assert answer.value is not None
+            session, number = call.request
+            record = RequestRecord(session, number, call.digest, answer.value, answer.log_lines)
+            if call.repeated:
+                # That there was no record is something this attempt has read.
+                reads = (point(request_key(session, number)), *reads)
+        origin = (run.path, call.request_id)
+        proposal = Proposal(run.ts, reads, outcome.changes, record, outcome.guarded, origin, outcome.place)
+
+        def settled(result: Timestamp | Exception) -> None:
+            self._committer.release(run.ts)
+            if isinstance(result, Conflict):
+                self._lose(call, run, outcome, seconds, result)
+            elif isinstance(result, Exception):
+                self._finish(call, result)
+            else:
+                self._finish(call, MutationAnswer(answer, None if failed else result))
+
+        if outcome.place is None and record is None and not outcome.changes:
+            settled(run.ts)
+        else:
+            self._committer.propose(proposal, settled)
+
+    def _lose(self, call: Call, run: Run, outcome: Outcome, seconds: float, conflict: Conflict) -> None:
+        call.losses += 1
+        ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
+        self._causes.add_loss(Loss(ran, call.request_id, conflict.cause, call.losses))
+        if call.request is not None:
+            call.repeated = True  # perhaps that was why
+        if call.attempt is not None:
+            call.attempt.set_result(False)
+        else:
+            self._start(self._again(call))
+
+    def _finish(self, call: Call, answer: MutationAnswer | Exception) -> None:
+        if call.attempt is not None and not call.attempt.done():
+            call.attempt.set_result(True)
+        try:
+            call.answered(answer)
+        finally:
+            if call.request is not None:
+                same = self._under_way.pop(call.request)
+                if same:
+                    following = same.popleft()
+                    self._under_way[call.request] = same
+                    self._begin_request(call.request, following)
+
+    async def _answer_before(self, call: Call) -> MutationAnswer | None:
+        """The answer of a request that was carried out before, or None."""
+        if call.request is None:
+            return None
+        found = await self._store.find_request(*call.request)
+        if found is None:
+            return None
+        record, committed_ts = found
+        if record.digest != call.digest:
+            error = InvalidRequest(
+                f"request {call.request.number} of this session was another call before; use a new request id for a "
+                "new call."
+            )
+            return MutationAnswer(refused(error, call.request_id), None)
+        if committed_ts > self._newest():
+            # Durable and not yet published. What is proposed after it is settled after it.
+            await self._committer.commit(Proposal(self._newest(), (), ()))
+        return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
