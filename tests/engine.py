@@ -16,8 +16,10 @@ from yugen.functions.registry import load
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
+from yugen.runtime.pool import WorkerPool
 from yugen.runtime.runner import Runner
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.setup import Setup
 from yugen.storage.interface import Store
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.storage.sqlite import SqliteStore
@@ -53,6 +55,19 @@ async def engine(
     try:
         await runtime.start()
         yield runtime
+    finally:
+        await runtime.close()
+
+
+@asynccontextmanager
+async def worker_engine(folder: Path, app: Path, limits: RunLimits) -> AsyncIterator[tuple[Runtime, WorkerPool]]:
+    """The same with functions in worker processes, over a database in that folder; and where they run."""
+    database = folder / "app.db"
+    pool = await WorkerPool.launch(Setup(app, database, SECRET, True, limits))
+    runtime = Runtime(SqliteStore(database), pool)
+    try:
+        await runtime.start()
+        yield runtime, pool
     finally:
         await runtime.close()
 

@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from tests.apps import write_app
-from tests.engine import SECRET, act, ask, change, encoded, value_of
+from tests.engine import SECRET, act, ask, change, encoded, value_of, worker_engine
 from yugen.catalog import TABLES
 from yugen.keys import table_of
 from yugen.runtime import processes
@@ -173,14 +173,8 @@ APP = """
 async def running(
     folder: Path, limits: RunLimits = LIMITS, text: str = APP
 ) -> AsyncIterator[tuple[Runtime, WorkerPool]]:
-    database = folder / "app.db"
-    pool = await WorkerPool.launch(Setup(write_app(folder, f=text), database, SECRET, True, limits))
-    runtime = Runtime(SqliteStore(database), pool)
-    try:
-        await runtime.start()
-        yield runtime, pool
-    finally:
-        await runtime.close()
+    async with worker_engine(folder, write_app(folder, f=text), limits) as running:
+        yield running
 
 
 async def failure_of(runtime: Runtime, function: str, /, **args: Any) -> str:
