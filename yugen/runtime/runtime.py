@@ -356,11 +356,13 @@ class Runtime:
         journal: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
-        try:
-            path = canonical_path(path, public=public)
-        except FunctionNotFound as error:
-            return refused(error, request_id)
         info = self._runner.info.functions.get(path)
+        if info is None:
+            try:
+                path = canonical_path(path, public=public)
+            except FunctionNotFound as error:
+                return refused(error, request_id)
+            info = self._runner.info.functions.get(path)
         long = info is not None and info.long
         now, seed = self._times.next(), self._random_bytes(16)
         return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long)

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
@@ -53,6 +54,10 @@ T = TypeVar("T")
 
 _AGAIN_SECONDS = 0.1
 """How soon a function that swallowed its interruption is interrupted again."""
+
+
+_LOOK_SECONDS = 0.005
+"""How long a run takes after which there may be news of those that wait."""
 
 
 class _Interrupt(BaseException):
@@ -103,16 +108,22 @@ class _Transactions:
         signal.signal(signal.SIGALRM, self._interrupt)
 
     def serve(self) -> None:
+        took = 0.0
         while True:
             if not self._waiting:
                 self._reader.release()
-            messages = self._channel.receive_ready() if self._waiting else self._channel.receive()
-            if not messages and not self._waiting:
-                return
+                messages = self._channel.receive()
+                if not messages:
+                    return
+            else:
+                # What waits may have been given to others when one took long; to look after each costs too much.
+                messages = self._channel.receive_ready() if took > _LOOK_SECONDS else []
             for message in messages:
                 self._take(message)
             if self._waiting:
+                began = time.monotonic()
                 answer = self._answer(*self._waiting.popleft())
+                took = time.monotonic() - began
                 if self._interrupted or not self.memory.limit():
                     self._channel.send(("leaving",))
                     self._channel.send(answer)
