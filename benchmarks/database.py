@@ -27,7 +27,8 @@ from yugen.runtime.outcome import Answer
 from yugen.runtime.runtime import Runtime
 from yugen.storage import sqlite_totals
 from yugen.storage.interface import Change, Commit
-from yugen.storage.sqlite import SqliteStore, _Writer
+from yugen.storage.sqlite import SqliteStore
+from yugen.storage.sqlite_writer import Writer
 from yugen.totals import NOTHING, Total
 
 DOCUMENTS = 1_000_000
@@ -61,7 +62,7 @@ async def load(folder: Path, tables: Sequence[str], count: int) -> dict[str, lis
                 changes = tuple(insertion(table, each, dice) for each in times)
                 for change in changes[::100]:
                     found[name].append(ids.encode_id(table.number, keys.internal_of(change.key)))
-                with patch.object(_Writer, "tend_totals"):
+                with patch.object(Writer, "tend_totals"):
                     await append(store, changes)
     connection = apsw.Connection(str(database_in(folder)))
     for prefix in prefixes:

@@ -22,7 +22,7 @@ from yugen import values
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runtime import Runtime
 from yugen.schema import UNSET
-from yugen.storage import sqlite, sqlite_totals
+from yugen.storage import sqlite_totals, sqlite_writer
 
 # The engine and the model, side by side ------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ async def test_the_engine_does_what_a_plain_database_does(
 ) -> None:
     # Totals stand over few documents, and soon after they are written.
     monkeypatch.setattr(sqlite_totals, "FANOUT", 2)
-    monkeypatch.setattr(sqlite, "_DIRTY_MAX", 4)
+    monkeypatch.setattr(sqlite_writer, "_DIRTY_MAX", 4)
     async with pair(kind, seed, tmp_path) as both:
         maker = both.maker
         for _ in range(12):

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, whole
 from yugen.keys import document_key
-from yugen.storage import sqlite
+from yugen.storage import sqlite_writer
 from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
-from yugen.storage.sqlite import MIGRATIONS, SqliteReader, SqliteStore, pack_keys, unpack_keys
+from yugen.storage.sqlite import SqliteReader, SqliteStore
+from yugen.storage.sqlite_schema import MIGRATIONS, pack_keys, unpack_keys
 
 A, B = Note(1, "ada"), Note(2, "bob")
 REPOSITORY = Path(__file__).parents[2]
@@ -199,7 +200,7 @@ async def test_a_reader_cannot_write(store: SqliteStore, path: Path) -> None:
 
 READ = """
 import asyncio, sys
-from yugen.storage.sqlite import MIGRATIONS, SqliteReader
+from yugen.storage.sqlite import SqliteReader
 
 async def main():
     reader = SqliteReader(sys.argv[1])
@@ -274,15 +275,15 @@ async def test_only_a_released_reader_lets_the_wal_start_over(store: SqliteStore
 async def test_the_wal_stays_small_when_nobody_reads(store: SqliteStore, path: Path) -> None:
     for ts in range(1, 201):
         await append(store, large(ts, 200_000))
-    assert wal_size(path) < 2 * sqlite._CHECKPOINT_FRAMES * sqlite._PAGE_BYTES
+    assert wal_size(path) < 2 * sqlite_writer._CHECKPOINT_FRAMES * sqlite_writer.PAGE_BYTES
 
 
 async def test_the_wal_is_cut_once_an_old_reader_is_gone(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 20)
-    monkeypatch.setattr(sqlite, "_TRUNCATE_FRAMES", 100)
-    monkeypatch.setattr(sqlite, "_TRUNCATE_BUSY_MS", 1)
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_FRAMES", 20)
+    monkeypatch.setattr(sqlite_writer, "_TRUNCATE_FRAMES", 100)
+    monkeypatch.setattr(sqlite_writer, "_TRUNCATE_BUSY_MS", 1)
     reader = SqliteReader(path)
     old = await reader.snapshot(0)
     for ts in range(1, 21):
@@ -522,7 +523,7 @@ async def test_a_failed_fsync_stops_the_store_for_good(path: Path, monkeypatch: 
 async def test_a_failed_fsync_in_a_checkpoint_stops_the_store(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 1)
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_FRAMES", 1)
     store, connection = await open_failing(path, monkeypatch)
     connection.armed = "checkpoint"
     await append(store, large(1, 100))
@@ -539,7 +540,7 @@ async def test_a_failed_checkpoint_loses_nothing(
     store = SqliteStore(path)
     await store.open()
     await append(store, large(1, 300_000))
-    monkeypatch.setattr(sqlite, "_CHECKPOINT_FRAMES", 10)
+    monkeypatch.setattr(sqlite_writer, "_CHECKPOINT_FRAMES", 10)
     disk.fail(errno.ENOSPC)
     await store.trim(0)  # has nothing to write, and then a checkpoint to make
     assert disk.failed == 1
@@ -553,7 +554,7 @@ async def test_a_failed_checkpoint_loses_nothing(
 def damage(path: Path) -> None:
     """Overwrites all pages but the first."""
     whole_file = path.read_bytes()
-    path.write_bytes(whole_file[: sqlite._PAGE_BYTES].ljust(len(whole_file), b"\xff"))
+    path.write_bytes(whole_file[: sqlite_writer.PAGE_BYTES].ljust(len(whole_file), b"\xff"))
 
 
 async def test_a_damaged_page_is_told(path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What SQLite and the operating system raise, in the user's terms."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from yugen.storage.interface import StorageError
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raises a `StorageError` in place of what SQLite or the operating system raises."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise explain(path, error) from error
+
+
+def explain(path: Path, error: apsw.Error | OSError, connection: apsw.Connection | None = None) -> StorageError:
+    """What to tell of an error; `connection` is the one that raised it, which may know what the system said."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, apsw.IOError) and connection is not None:
+        number = (
+            connection.system_errno
+        )  # such as a quota's, or a full disk's when it is the WAL's index that must grow
+    if isinstance(error, apsw.FullError) or number in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"the disk that holds {path} is full and nothing was written: free some space, and writes work again.",
+            full=True,
+        )
+    if getattr(error, "extendedresult", 0) in (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC):
+        return StorageError(
+            f"the disk that holds {path} failed to make a write durable, so nothing more is written: "
+            "check the disk, then restart the server, which finds every commit it has acknowledged.",
+            stopped=True,
+        )
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return StorageError(f"the file {path} is damaged or not a database ({error}): restore it from a backup.")
+    if isinstance(error, apsw.CantOpenError):
+        return StorageError(
+            f"the database {path} cannot be opened ({error}): check that it exists and its permissions."
+        )
+    return StorageError(f"the database {path} cannot be used: {error}.")

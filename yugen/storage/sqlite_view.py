@@ -1,0 +1,145 @@
+"""One read-only connection to the file, and what SQLite is asked on it."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from yugen.keys import index_prefix, slot_of, table_of
+from yugen.storage import sqlite_totals
+from yugen.storage.interface import Change, Commit, RequestRecord, Row, SnapshotTooOld, StorageError, Timestamp
+from yugen.storage.overlay import Overlay
+from yugen.storage.sqlite_errors import explain, explained
+from yugen.storage.sqlite_schema import BUSY_MS, MIGRATIONS, STATE, check_version, unpack_keys
+from yugen.totals import Total
+
+_CACHE_KIB: Final = 8 * 1024
+
+_GET = "SELECT value FROM documents WHERE key = ?"
+_SCAN_DOCUMENTS = {
+    reverse: f"SELECT key, value FROM documents WHERE key >= ? AND key < ? ORDER BY key {order} LIMIT ?"
+    for reverse, order in ((False, "ASC"), (True, "DESC"))
+}
+_SCAN_ENTRIES = {
+    reverse: f"""
+        SELECT e.key, d.value FROM entries e CROSS JOIN documents d ON d.key = CAST(? || substr(e.key, -16) AS BLOB)
+        WHERE e.key >= ? AND e.key < ? ORDER BY e.key {order} LIMIT ?
+    """
+    for reverse, order in ((False, "ASC"), (True, "DESC"))
+}
+_UNDO = "SELECT key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts DESC, n DESC"
+_CHANGES = "SELECT ts, key, before, after, keys_before, keys_after FROM log WHERE ts > ? ORDER BY ts, n"
+_FIND_REQUEST = "SELECT digest, value, log_lines, ts FROM requests WHERE session = ? AND request = ?"
+_LAST_REQUEST = "SELECT coalesce(max(request), -1) FROM requests WHERE session = ?"
+
+
+class View:
+    """A read-only connection, and what its read transaction can see while it has one."""
+
+    def __init__(self, path: Path) -> None:
+        self.snapshots = 0  # open ones that read from here
+        self.is_open = False
+        self.newest: Timestamp = 0
+        self.horizon: Timestamp = 0
+        self._path = path
+        with explained(path):
+            self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection.set_busy_timeout(BUSY_MS)
+            # The writer alone checkpoints, also when a reader happens to be the last to close the file.
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._connection.pragma("query_only", True)
+            self._connection.pragma("cache_size", -_CACHE_KIB)
+            version = check_version(self._connection, path)
+        if version < len(MIGRATIONS):
+            raise StorageError(f"the database {path} is of an older version: start the server once, which updates it.")
+
+    def begin(self) -> None:
+        self.newest = -1  # it shows nothing until what it shows is known
+        self._connection.execute("BEGIN")
+        self.is_open = True
+        self.newest, self.horizon = self._connection.execute(STATE).get
+
+    def end(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        self.is_open = False
+        self._connection.close(True)
+
+    def check_log_reaches(self, ts: Timestamp) -> None:
+        if ts < self.horizon:
+            raise SnapshotTooOld(f"the log reaches back to {self.horizon} only, and {ts} was asked for.")
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._connection.execute(_GET, (key,)).get
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
+        return value
+
+    async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
+        try:
+            if slot_of(start) == 0:
+                rows = self._connection.execute(_SCAN_DOCUMENTS[reverse], (start, end, limit))
+            else:
+                documents = index_prefix(table_of(start), 0)
+                rows = self._connection.execute(_SCAN_ENTRIES[reverse], (documents, start, end, limit))
+            return list(map(Row._make, rows))
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
+
+    async def count(self, start: bytes, end: bytes) -> int:
+        try:
+            return sqlite_totals.count(self._connection, start, end)
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
+
+    async def total(self, start: bytes, end: bytes) -> Total:
+        try:
+            return sqlite_totals.total(self._connection, start, end)
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
+
+    def undo(self, ts: Timestamp) -> Overlay:
+        """The documents that changed after `ts`, as they were then."""
+        overlay = Overlay()
+        if ts < self.newest:
+            for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
+                # The newest change of a document, which comes first, tells where it stands now.
+                laid = overlay.get(key)
+                hidden = unpack_keys(keys_after) if laid is None else laid.hidden
+                overlay.put(key, before, unpack_keys(keys_before), hidden)
+        return overlay
+
+    def changes(self, after: Timestamp, limit: int) -> list[Commit]:
+        cursor = self._connection.execute(_CHANGES, (after,))
+        commits = [
+            Commit(ts, tuple([_to_change(*row) for row in rows if row[1] is not None]))
+            for ts, rows in islice(groupby(cursor, key=itemgetter(0)), limit)
+        ]
+        cursor.close()
+        return commits
+
+    def find_request(self, session: str, request: int) -> tuple[RequestRecord, Timestamp] | None:
+        row = self._connection.execute(_FIND_REQUEST, (session, request)).get
+        if row is None:
+            return None
+        digest, value, log_lines, ts = row
+        return RequestRecord(session, request, digest, value, tuple(json.loads(log_lines))), ts
+
+    def last_request(self, session: str) -> int:
+        last: int = self._connection.execute(_LAST_REQUEST, (session,)).get
+        return last
+
+
+def _to_change(
+    _: Timestamp, key: bytes, before: bytes | None, after: bytes | None, keys_before: bytes, keys_after: bytes
+) -> Change:
+    return Change(key, before, after, unpack_keys(keys_before), unpack_keys(keys_after))

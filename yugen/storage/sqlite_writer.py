@@ -1,0 +1,255 @@
+"""The connection that writes: commits, the trimming of the log, checkpoints, and totals behind them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from yugen.keys import has_totals
+from yugen.storage import sqlite_totals
+from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
+from yugen.storage.sqlite_errors import explain
+from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version, pack_keys
+
+logger = logging.getLogger(__name__)
+
+PAGE_BYTES: Final = 8192
+_CACHE_KIB: Final = 32 * 1024
+_ROWS_PER_STATEMENT: Final = 256
+_COMMITS_PER_TRIM: Final = 1000
+
+_CHECKPOINT_FRAMES: Final = 1024
+"""Pages in the WAL that are worth a checkpoint: 8 MiB."""
+
+_TRUNCATE_FRAMES: Final = 8192
+"""Pages in the WAL (64 MiB) from which a checkpoint waits for readers, so that the WAL starts over even under load."""
+
+_TRUNCATE_BUSY_MS: Final = 100
+
+_DIRTY_MAX: Final = 16
+"""Keys that totals may not know of: each costs a reader of totals some steps, and all of them together one round."""
+
+
+class Writer:
+    """The only connection that writes. All of it runs on the store's thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: int | None = None
+        self._connection: apsw.Connection | None = None
+        self._newest: Timestamp = 0
+        self._tended_frames = 0  # of the WAL, when a checkpoint was last tried
+        self._dirty = _DIRTY_MAX  # keys that totals do not know of yet, as far as this process knows
+        self._stopped: str | None = None  # why nothing is appended any more
+
+    def open(self) -> Timestamp:
+        try:
+            self._open()
+        except (apsw.Error, OSError) as error:
+            failure = self._failure(error)
+            self.close()
+            raise failure from error
+        except BaseException:
+            self.close()
+            raise
+        return self._newest
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_file(self._path)
+        self._connection = apsw.Connection(str(self._path))
+        self._connection.set_busy_timeout(BUSY_MS)
+        version = check_version(self._connection, self._path)
+        self._connection.pragma("page_size", PAGE_BYTES)
+        if self._connection.pragma("journal_mode", "wal") != "wal":
+            raise StorageError(f"the file system of {self._path} cannot share memory: use a disk of this machine.")
+        self._connection.pragma("synchronous", "full")
+        self._connection.pragma("cache_size", -_CACHE_KIB)
+        self._connection.wal_autocheckpoint(0)
+        for number in range(version, len(MIGRATIONS)):
+            with self._transaction() as connection:
+                connection.execute(MIGRATIONS[number])
+                connection.pragma("application_id", APPLICATION_ID)
+                connection.pragma("user_version", number + 1)
+        self._newest, _ = self._connection.execute(STATE).get
+
+    def append(self, decide: Decide) -> Sequence[Commit]:
+        self._check_not_stopped()
+        commits = decide((), self._newest)
+        check_rising(self._newest, commits)
+        if commits:
+            with self._transaction() as connection:
+                self._dirty += insert(connection, commits)
+            self._newest = commits[-1].ts
+        return commits
+
+    def trim(self, through: Timestamp) -> bool:
+        """Deletes some of the log up to `through`; whether there is more to delete."""
+        self._check_not_stopped()
+        with self._transaction() as connection:
+            oldest = "SELECT DISTINCT ts FROM log WHERE ts <= ? ORDER BY ts LIMIT ?"
+            trimmed = [ts for (ts,) in connection.execute(oldest, (through, _COMMITS_PER_TRIM))]
+            if trimmed:
+                connection.execute("DELETE FROM log WHERE ts <= ?", (trimmed[-1],))
+                connection.execute("UPDATE horizon SET ts = ?", (trimmed[-1],))
+        self.tend_wal()
+        return len(trimmed) == _COMMITS_PER_TRIM
+
+    def tend(self) -> None:
+        """Does what can wait until commits are answered; never raises."""
+        self.tend_totals()
+        self.tend_wal()
+
+    def tend_totals(self) -> None:
+        """Works the keys into the totals that they do not know of yet, when they have become some; never raises."""
+        while self._connection is not None and self._stopped is None and self._dirty >= _DIRTY_MAX:
+            try:
+                with self._transaction() as connection:
+                    more = sqlite_totals.merge(connection)
+            except StorageError as error:
+                logger.warning("totals are behind: %s", error)
+                return
+            if not more:
+                self._dirty = 0
+
+    def tend_wal(self) -> None:
+        """Moves the WAL's pages into the database when they have become many; never raises.
+
+        A checkpoint that fails loses nothing, since the WAL keeps what it could not move.
+        """
+        connection = self._connection
+        if connection is None or self._stopped is not None:
+            return
+        try:
+            frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            if frames < self._tended_frames:
+                self._tended_frames = 0  # it has started over
+            if frames - self._tended_frames < _CHECKPOINT_FRAMES:
+                return
+            self._tended_frames = frames
+            if frames < _TRUNCATE_FRAMES:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                return
+            connection.set_busy_timeout(_TRUNCATE_BUSY_MS)
+            try:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            finally:
+                connection.set_busy_timeout(BUSY_MS)
+        except apsw.BusyError:
+            logger.debug("a reader still needs the WAL of %s, now of %d pages", self._path, self._tended_frames)
+        except apsw.Error as error:
+            logger.warning("checkpoint failed: %s", self._failure(error))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            if self._stopped is not None:
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.close(True)  # checkpoints, unless others still read
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        connection = self._connection
+        assert connection is not None, "the store is open"
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with suppress(apsw.Error):  # the next BEGIN says so, if this did not work
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            if isinstance(error, apsw.Error):
+                raise self._failure(error) from error
+            raise
+
+    def _failure(self, error: apsw.Error | OSError) -> StorageError:
+        failure = explain(self._path, error, self._connection)
+        if failure.stopped:
+            self._stopped = str(failure)
+        return failure
+
+    def _check_not_stopped(self) -> None:
+        if self._stopped is not None:
+            raise StorageError(self._stopped, stopped=True)
+
+
+def insert(connection: apsw.Connection, commits: Sequence[Commit]) -> int:
+    """Writes the commits in as few statements as there are kinds of rows; how many keys totals do not know of then.
+
+    SQLite gives up the interpreter lock for every statement it runs, and a busy event loop gives it back only after
+    milliseconds (`sys.getswitchinterval`). With a statement for each row a group commit takes a hundred times as long.
+    """
+    documents: dict[bytes, bytes | None] = {}
+    entries: dict[bytes, bool] = {}
+    log: list[tuple[object, ...]] = []
+    requests: list[tuple[object, ...]] = []
+    for commit in commits:
+        for n, change in enumerate(commit.changes):
+            documents[change.key] = change.after
+            if change.keys_before != change.keys_after:
+                entries |= dict.fromkeys(change.keys_before, False)
+                entries |= dict.fromkeys(change.keys_after, True)
+            keys = pack_keys(change.keys_before), pack_keys(change.keys_after)
+            log.append((commit.ts, n, change.key, change.before, change.after, *keys))
+        if not commit.changes:
+            log.append((commit.ts, 0, None, None, None, None, None))
+        if commit.request is not None:
+            record = commit.request
+            log_lines = json.dumps(record.log_lines)
+            requests.append((record.session, record.request, commit.ts, record.digest, record.value, log_lines))
+    deleted = [(key,) for key, value in documents.items() if value is None]
+    stored = [(key, value) for key, value in documents.items() if value is not None]
+    gone = [(key,) for key, there in sorted(entries.items()) if not there]
+    there = [(key,) for key, there in sorted(entries.items()) if there]
+    upsert = "INSERT INTO documents VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    dirty = [(key,) for key in entries if has_totals(key)]
+    _execute_for(connection, sqlite_totals.DIRTY, dirty)
+    _execute_for(connection, upsert, stored)
+    _execute_for(connection, "DELETE FROM documents WHERE key IN (VALUES {rows})", deleted)
+    _execute_for(connection, "DELETE FROM entries WHERE key IN (VALUES {rows})", gone)
+    _execute_for(connection, "INSERT OR IGNORE INTO entries VALUES {rows}", there)
+    _execute_for(connection, "INSERT INTO log VALUES {rows}", log)
+    try:
+        _execute_for(connection, "INSERT INTO requests VALUES {rows}", requests)
+    except apsw.ConstraintError as error:
+        raise ValueError("a request among these commits has already been carried out.") from error
+    return len(dirty)
+
+
+def _execute_for(connection: apsw.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    for first in range(0, len(rows), _ROWS_PER_STATEMENT):
+        some = rows[first : first + _ROWS_PER_STATEMENT]
+        one = f"({', '.join('?' * len(some[0]))})"
+        connection.execute(statement.format(rows=", ".join([one] * len(some))), tuple(chain.from_iterable(some)))
+
+
+def lock_file(path: Path) -> int:
+    """Locks the database against other processes, until the file descriptor is closed or the process ends."""
+    lock_path = Path(f"{path}.lock")
+    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(lock, 20).decode() or "unknown"
+        os.close(lock)
+        raise StorageError(
+            f"the database {path} is in use by process {holder}, which holds {lock_path}: "
+            "stop that process, or give this one another database."
+        ) from error
+    with suppress(OSError):  # who holds it is only told to whom it is refused
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+    return lock
