@@ -81,14 +81,16 @@ class TableSpec:
     ) -> tuple[bytes, ...]:
         created = document[CREATION_TIME]
         return tuple(
-            keys.entry_key(
-                self.number,
-                index.slot,
-                [*(keys.lookup(document, path) for path in index.fields), created],
-                internal,
-                keys.lookup(document, index.total) if index.total else ABSENT,
-            )
-            for index in indexes
+            [
+                keys.entry_key(
+                    self.number,
+                    index.slot,
+                    [*[keys.lookup(document, path) for path in index.fields], created],
+                    internal,
+                    keys.lookup(document, index.total) if index.total else ABSENT,
+                )
+                for index in indexes
+            ]
         )
 
 

@@ -7,7 +7,8 @@ Fletcher-16 checksum. The internal id is ours: it begins with the time, so that 
 from __future__ import annotations
 
 import re
-from operator import mul
+from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 from yugen.errors import Refused
@@ -20,9 +21,13 @@ TABLES_MAX: Final = 1 << 26
 
 _TIME_SIZE: Final = 6
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+_ALPHABET_OF_BYTES: Final = _ALPHABET.encode().ljust(256)
 _DIGITS_OF_INT: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _TEXT: Final = re.compile(f"[{_ALPHABET}]{{31,36}}")
+_DIGITS_MAX: Final = 64
+
+_RECENT_MAX: Final = 4096
+"""Ids whose parts are kept: one function decodes an id as an argument, to read, to write, and as a result."""
 
 
 class InvalidId(Refused):
@@ -53,6 +58,11 @@ def decode_id(text: object) -> tuple[int, bytes]:
     """
     if not isinstance(text, str):
         raise InvalidId(f"An id is a string, not {type(text).__name__}; pass the id that insert returned.")
+    return _decode(text)
+
+
+@lru_cache(_RECENT_MAX)
+def _decode(text: str) -> tuple[int, bytes]:
     if _TEXT.fullmatch(text):
         bits = len(text) * 5
         number = int(text.translate(_DIGITS_OF_INT), 32) >> bits % 8
@@ -65,6 +75,7 @@ def decode_id(text: object) -> tuple[int, bytes]:
     raise InvalidId(f"{shown!r} is not an id; pass the id that insert returned, unchanged.")
 
 
+@lru_cache
 def _vint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
@@ -80,13 +91,32 @@ def _from_vint(raw: bytes) -> int:
 
 def _fletcher16(raw: bytes) -> bytes:
     """The sum of the bytes, and the sum of the sums after each byte."""
-    sums = sum(raw), sum(map(mul, raw, range(len(raw), 0, -1)))
-    return bytes((sums[0] & 0xFF, sums[1] & 0xFF))
+    sums = list(accumulate(raw))
+    return bytes((sums[-1] & 0xFF, sum(sums) & 0xFF))
+
+
+def _halvings(digits: int) -> list[tuple[int, int]]:
+    """What it takes to move this many digits, a power of two, from five bits to eight bits apart, all at once.
+
+    Each step has the mask of the upper half of every group of digits, and how far that is moved away from the lower.
+    """
+    steps = []
+    while digits > 1:
+        half = digits // 2
+        upper = ((1 << half * 5) - 1) << half * 5
+        steps.append((sum(upper << group * 8 for group in range(0, _DIGITS_MAX, digits)), half * 3))
+        digits = half
+    return steps
+
+
+_HALVINGS: Final = _halvings(_DIGITS_MAX)
 
 
 def _base32(raw: bytes) -> str:
     """Five bits a digit, highest first; the last digit is filled up with zeros."""
     length = (len(raw) * 8 + 4) // 5
-    padded = length + length % 2
-    number = int.from_bytes(raw, "big") << padded * 5 - len(raw) * 8
-    return "".join([_PAIRS[number >> shift & 0x3FF] for shift in range(padded * 5 - 10, -1, -10)])[:length]
+    number = int.from_bytes(raw, "big") << length * 5 - len(raw) * 8
+    for mask, distance in _HALVINGS:
+        upper = number & mask
+        number += (upper << distance) - upper
+    return number.to_bytes(length, "big").translate(_ALPHABET_OF_BYTES).decode()

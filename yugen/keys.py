@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from yugen.values import ABSENT, Absent, Int64, InvalidValue, Value
@@ -57,6 +58,7 @@ _pack_float = struct.Struct(">d").pack
 _unpack_float = struct.Struct(">d").unpack
 
 
+@lru_cache(4096)
 def index_prefix(table: int, slot: int) -> bytes:
     """What all keys of one index begin with."""
     assert 0 <= table < TABLES_MAX
@@ -130,7 +132,7 @@ def encode_values(values: Sequence[Value | Absent]) -> bytes:
     Raises:
         InvalidValue: one of them is no value of the wire.
     """
-    return b"".join([_encode(value) for value in values])
+    return b"".join([encode_value(value) for value in values])
 
 
 def decode_values(encoded: bytes, most: int) -> tuple[list[Value | Absent], bytes]:
@@ -148,6 +150,8 @@ def decode_values(encoded: bytes, most: int) -> tuple[list[Value | Absent], byte
 
 def lookup(document: Mapping[str, Value], path: str) -> Value | Absent:
     """The field at a dotted path in a document; `ABSENT` when there is none."""
+    if "." not in path:
+        return document.get(path, ABSENT)
     found: Any = document
     for name in path.split("."):
         try:
@@ -157,7 +161,10 @@ def lookup(document: Mapping[str, Value], path: str) -> Value | Absent:
     return cast("Value", found)
 
 
-def _encode(value: object) -> bytes:
+def encode_value(value: object) -> bytes:
+    """One index value, as by `encode_values`."""
+    if type(value) is float and value > 0.0:
+        return _FLOAT64 + _pack_float(-value)  # which turns the same bit round
     match value:
         case str():
             return _STRING + _terminated(value.encode())
@@ -175,9 +182,9 @@ def _encode(value: object) -> bytes:
         case bytes():
             return _BYTES + _terminated(value)
         case list() | tuple():
-            return _ARRAY + b"".join([_encode(item) for item in value]) + _END
+            return _ARRAY + b"".join([encode_value(item) for item in value]) + _END
         case dict():
-            fields = [_FIELD + _terminated(name.encode()) + _encode(value[name]) for name in sorted(value)]
+            fields = [_FIELD + _terminated(name.encode()) + encode_value(value[name]) for name in sorted(value)]
             return _OBJECT + b"".join(fields) + _END
         case _:
             raise InvalidValue(f"{type(value).__name__} is not a value of the wire")
@@ -232,7 +239,7 @@ def _encode_number(value: Value | Absent) -> bytes:
     """A number that totals take in; anything else is as good as none."""
     if type(value) is not float:
         return _NULL + bytes(_NUMBER_SIZE - 1)
-    return _encode(value)
+    return encode_value(value)
 
 
 def _terminated(raw: bytes) -> bytes:

@@ -35,7 +35,9 @@ from pydantic_core import PydanticCustomError, PydanticSerializationError, core_
 from yugen import ids
 from yugen.catalog import BY_CREATION_TIME, BY_ID, CREATION_TIME, Catalog
 from yugen.errors import DocumentInvalid, Refused
+from yugen.plain import Plain, plain
 from yugen.validation import explain
+from yugen.values import ELEMENTS_MAX
 
 if TYPE_CHECKING:
     from typing import Self
@@ -68,9 +70,14 @@ class SchemaError(Refused):
 
 @dataclass(frozen=True)
 class IdOf:
-    """The table that an id belongs to, as an annotation says it: a document class, its name, or a table's name."""
+    """The table that an id belongs to, as an annotation says it: a document class, its name, or a table's name.
+
+    Attributes:
+        is_text: tells `yugen.plain` that what it checks is text and stays it.
+    """
 
     target: Any
+    is_text: ClassVar = True
 
     @cached_property
     def table(self) -> str:
@@ -263,7 +270,11 @@ class Document(BaseModel):
         extra="forbid", ignored_types=(Index,), validate_by_name=True, validate_by_alias=True, protected_namespaces=()
     )
 
+    # The JSON of a document that is as it was read.
+    __slots__ = ("__stored_text__",)
+
     __table__: ClassVar[str] = ""
+    __plain__: ClassVar[Plain | None] = None
     __indexes__: ClassVar[dict[str, Index]] = {}
     __absent_by_default__: ClassVar[dict[str, str]] = {}
 
@@ -285,6 +296,14 @@ class Document(BaseModel):
                 place, fault = explain(error)
                 raise DocumentInvalid(f"This is no {type(self).__name__}: `{place}` {fault}.") from None
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            _keep_text(self, None)
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            _keep_text(self, None)
+            super().__delattr__(name)
+
         # What pydantic asks of an `__init__` that does no more than its own, so that validation need not go through it.
         __init__.__pydantic_base_init__ = True
 
@@ -301,11 +320,6 @@ class Document(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         names = stored_names(cls)
-        cls.__absent_by_default__ = {
-            name: names[name]
-            for name, field in cls.model_fields.items()
-            if field.default is None or name in ("id", "creation_time")
-        }
         _check_fields(cls, names)
         cls.__indexes__ = {**cls.__indexes__, **_reference_indexes(cls, names)}
         if len(cls.__indexes__) > _INDEXES_MAX:
@@ -322,8 +336,27 @@ class Document(BaseModel):
         if sum(index.total is not None for index in cls.__indexes__.values()) > _TOTALS_MAX:
             raise SchemaError(f"{cls.__name__} has more than {_TOTALS_MAX} indexes with totals; remove some.")
 
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        cls.__absent_by_default__ = {
+            name: field.alias or name
+            for name, field in cls.model_fields.items()
+            if field.default is None or name in ("id", "creation_time")
+        }
+        cls.__plain__ = None
+        if cls.__base__ is not BaseModel and cls.model_dump is BaseModel.model_dump:
+            absent, schema = cls.__absent_by_default__, cls.__pydantic_core_schema__
+            cls.__plain__ = plain(schema, absent, serializer=Document._without_absent)
+
     def to_fields(self) -> dict[str, Any]:
         """The fields under their names in storage, without absent ones; values are still Python objects."""
+        if (known := self.__plain__) is not None:
+            there, given = self.__dict__.get, self.__pydantic_fields_set__
+            return {
+                stored: value
+                for name, stored, absent in known.fields
+                if (value := there(name, UNSET)) is not UNSET and not (absent and name not in given)
+            }
         return self.model_dump(by_alias=True, exclude_computed_fields=True, warnings=False)
 
     @model_serializer(mode="wrap")
@@ -337,6 +370,27 @@ class Document(BaseModel):
     def __repr_args__(self) -> Any:
         unset = () if self.id else ("id", "creation_time")
         return [(name, value) for name, value in super().__repr_args__() if name not in unset]
+
+
+_keep_text = Document.__dict__["__stored_text__"].__set__
+_kept_text = Document.__dict__["__stored_text__"].__get__
+
+
+def read_stored(cls: type[Document], texts: Sequence[bytes]) -> list[Any] | None:
+    """Documents of a class from their stored JSON; None if they take the general way, see `yugen.plain`."""
+    return None if cls.__plain__ is None else cls.__plain__.read(texts, _keep_text)
+
+
+def as_stored(value: object) -> bytes | None:
+    """The JSON of a document that is as it was read, or of a list of such; None for anything else."""
+    try:
+        if type(value) is not list:
+            text: bytes | None = _kept_text(value)
+            return text
+        texts = [_kept_text(each) for each in value]
+    except (AttributeError, TypeError):  # it was not read, or it is no document
+        return None
+    return None if None in texts or len(texts) > ELEMENTS_MAX else b"[%b]" % b",".join(texts)
 
 
 def stored_names(cls: type[Document]) -> dict[str, str]:

@@ -521,17 +521,25 @@ def nesting(value: object) -> int:
     return 1 + max([nesting(item) for item in items if type(item) not in _SCALARS], default=0)
 
 
-def check_document(fields: dict[str, Value]) -> None:
-    """Checks what documents must keep to beyond the limits of every value, system fields included.
+def document_text(fields: dict[str, Value]) -> bytes:
+    """The text of a document, system fields included, which keeps to more than the limits of every value.
 
     Raises:
         InvalidValue: it is too large, nested too deep, or a field of its own has a name it may not have.
     """
     for name in fields:
-        if name.startswith("_") and name not in SYSTEM_FIELDS:
+        if name[:1] == "_" and name not in SYSTEM_FIELDS:
             raise InvalidValue(f"the field name {_shown(name)} begins with _, which is reserved in documents")
         if len(name) > DOCUMENT_NAME_SIZE_MAX:
             raise InvalidValue(f"the field name {_shown(name)} is longer than {DOCUMENT_NAME_SIZE_MAX} bytes")
+    text = dumps(fields)
+    # What nests and what is large shows in the text too, where it takes less time to see that there is little of it.
+    if text.count(b"{") + text.count(b"[") > DOCUMENT_NESTING_MAX or may_exceed(text, DOCUMENT_SIZE_MAX):
+        _check_extent(fields)
+    return text
+
+
+def _check_extent(fields: dict[str, Value]) -> None:
     if (depth := nesting(fields)) > DOCUMENT_NESTING_MAX:
         raise InvalidValue(f"this document is nested {depth} deep; at most {DOCUMENT_NESTING_MAX} are allowed")
     if (length := size(fields)) > DOCUMENT_SIZE_MAX:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
 import pytest
 
-from yugen.functions.context import ActionCtx, Auth, Environment, MutationCtx, QueryCtx, by_name
+from yugen.functions.context import ActionCtx, Auth, MutationCtx, QueryCtx, Surroundings, by_name
 from yugen.functions.declare import action, mutation, query
 from yugen.identity import Identity
 
@@ -41,6 +40,9 @@ async def wrapped(ctx: QueryCtx, author: str, since: float = 0) -> int:
 async def work(ctx: ActionCtx, /, **args: Any) -> None: ...
 
 
+SURROUNDINGS = Surroundings(Auth(None), 5.0, b"seed", {})
+
+
 class Calls:
     """Records calls in place of a runtime."""
 
@@ -54,7 +56,7 @@ class Calls:
 
 async def test_an_action_calls_each_kind_by_reference_or_name() -> None:
     calls = Calls()
-    ctx = ActionCtx(Auth(None), Environment({}), 5.0, random.Random(1), calls)
+    ctx = ActionCtx(SURROUNDINGS, calls)
     assert await ctx.run_query(read, "a", since=2) == 1
     await ctx.run_mutation(write, body="b")
     await ctx.run_action(work, x=1)
@@ -70,8 +72,8 @@ async def test_an_action_calls_each_kind_by_reference_or_name() -> None:
 async def test_queries_call_queries_and_mutations_both() -> None:
     calls = Calls()
     db: Any = object()
-    await QueryCtx(db, Auth(None), Environment({}), 5.0, random.Random(1), calls).run_query(read, "a")
-    ctx = MutationCtx(db, Auth(None), Environment({}), 5.0, random.Random(1), calls)
+    await QueryCtx(db, SURROUNDINGS, calls).run_query(read, "a")
+    ctx = MutationCtx(db, SURROUNDINGS, calls)
     await ctx.run_query(read, "a")
     await ctx.run_mutation(write, "b")
     assert [kind for kind, _, _ in calls.made] == ["query", "query", "mutation"]

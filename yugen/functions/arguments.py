@@ -15,7 +15,7 @@ from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import Refused
 from yugen.functions.declare import DeclarationError, Function
-from yugen.schema import as_wire
+from yugen.schema import as_stored, as_wire
 from yugen.validation import NOT_EXPECTED, Validator, arguments_type, explain
 
 
@@ -153,6 +153,9 @@ class Signature:
         Raises:
             ReturnsValidationError: a value that cannot go over the wire.
         """
+        text = as_stored(value)
+        if text is not None and not values.may_exceed(text, values.SIZE_MAX):
+            return text
         try:
             return values.dumps(value, fallback=as_wire)
         except values.InvalidValue as error:

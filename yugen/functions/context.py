@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import cached_property
+from random import Random
 from typing import Any, ParamSpec, TypeVar, overload
 
 from yugen.functions.database import DatabaseReader, DatabaseWriter
@@ -63,7 +64,71 @@ class Environment(Mapping[str, str]):
         return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
 
 
-class QueryCtx:
+class Surroundings:
+    """What the contexts of one run have in common. Few functions look at all of it, so parts are made when asked for.
+
+    Args:
+        auth: who calls.
+        now: the time of the run in milliseconds since the epoch.
+        seed: what its dice start from.
+        variables: the environment variables of the deployment.
+        read_variables: called when any of them is looked at.
+    """
+
+    def __init__(
+        self,
+        auth: Auth,
+        now: float,
+        seed: bytes,
+        variables: Mapping[str, str],
+        read_variables: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.auth = auth
+        self.now = now
+        self._seed = seed
+        self._variables = variables
+        self._read_variables = read_variables
+
+    @cached_property
+    def env(self) -> Environment:
+        return Environment(self._variables, self._read_variables)
+
+    @cached_property
+    def dice(self) -> Random:
+        return Random(self._seed)
+
+
+class _Ctx:
+    """What all contexts have."""
+
+    log = log
+
+    def __init__(self, surroundings: Surroundings, call: Call) -> None:
+        self._surroundings = surroundings
+        self._call = call
+
+    @property
+    def auth(self) -> Auth:
+        """Who calls."""
+        return self._surroundings.auth
+
+    @property
+    def env(self) -> Environment:
+        """The environment variables of the deployment."""
+        return self._surroundings.env
+
+    @property
+    def now(self) -> float:
+        """The time of this run in milliseconds since the epoch; it does not move while the function runs."""
+        return self._surroundings.now
+
+    @property
+    def random(self) -> Random:
+        """A source of randomness of this run."""
+        return self._surroundings.dice
+
+
+class QueryCtx(_Ctx):
     """Reads, at one moment of the database.
 
     Attributes:
@@ -77,15 +142,9 @@ class QueryCtx:
 
     db: DatabaseReader
 
-    def __init__(
-        self, db: DatabaseReader, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call
-    ) -> None:
+    def __init__(self, db: DatabaseReader, surroundings: Surroundings, call: Call) -> None:
         self.db = db
-        self.auth = auth
-        self.env = env
-        self.now = now
-        self.random = dice
-        self.log = log
+        self._surroundings = surroundings
         self._call = call
 
     @overload
@@ -102,11 +161,6 @@ class MutationCtx(QueryCtx):
 
     db: DatabaseWriter
 
-    def __init__(
-        self, db: DatabaseWriter, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call
-    ) -> None:
-        super().__init__(db, auth, env, now, dice, call)
-
     @overload
     async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -116,19 +170,11 @@ class MutationCtx(QueryCtx):
         return await self._call("mutation", reference, by_name(reference, args, kwargs))
 
 
-class ActionCtx:
+class ActionCtx(_Ctx):
     """Everything outside the database; queries and mutations are transactions of their own.
 
     Attributes: as in `QueryCtx`, without `db`.
     """
-
-    def __init__(self, auth: Auth, env: Environment, now: float, dice: random.Random, call: Call) -> None:
-        self.auth = auth
-        self.env = env
-        self.now = now
-        self.random = dice
-        self.log = log
-        self._call = call
 
     @overload
     async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

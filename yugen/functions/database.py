@@ -85,7 +85,7 @@ class DatabaseReader:
         return None if table is None else (table, internal)
 
     def _load(self, table: str, text: bytes) -> Any:
-        return self._tables.load(table, decoded(text))
+        return self._tables.read(table, [text])[0]
 
 
 class DatabaseWriter(DatabaseReader):
@@ -245,12 +245,12 @@ class DatabaseWriter(DatabaseReader):
 
     async def _existing(self, id: str, what: str) -> tuple[TableSpec, bytes, dict[str, Any]]:
         found = await self._locate(id)
-        text = found and await self._transaction.get(keys.document_key(found[0].number, found[1]))
-        if not found or text is None:
+        document = found and await self._transaction.document(keys.document_key(found[0].number, found[1]))
+        if not found or document is None:
             raise DocumentNotFound(
                 f"{what}: there is no document with the id {id!r}; see with get whether it is there."
             )
-        return *found, decoded(text)
+        return *found, document
 
     def _by_stored_name(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {self._tables.stored_name(table, field): value for field, value in fields.items()}

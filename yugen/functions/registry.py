@@ -46,22 +46,25 @@ class WrongKind(Refused):
     code = "WrongKind"
 
 
-@dataclass(frozen=True, slots=True)
 class Registered:
-    """A function of an app under its public path, `messages:list`."""
+    """A function of an app under its public path, `messages:list`.
 
-    path: str
-    function: Function[Any, Any]
-    signature: Signature
+    Attributes:
+        path: its public path.
+        function: the function.
+        signature: what it takes and gives.
+        kind: what it can be called as.
+        system: whether it is one of Yugen's own, for administrators.
+    """
 
-    @property
-    def system(self) -> bool:
-        """Whether it is one of Yugen's own, for administrators."""
-        return self.path.startswith(SYSTEM_PREFIX)
+    __slots__ = ("function", "kind", "path", "signature", "system")
 
-    @property
-    def kind(self) -> Kind:
-        return self.function.kind
+    def __init__(self, path: str, function: Function[Any, Any], signature: Signature) -> None:
+        self.path = path
+        self.function = function
+        self.signature = signature
+        self.kind: Kind = function.kind
+        self.system = path.startswith(SYSTEM_PREFIX)
 
 
 @dataclass(frozen=True)

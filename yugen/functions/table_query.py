@@ -283,8 +283,8 @@ class TableQuery(Generic[D]):
 
     def _kept(self, page: list[Row]) -> list[Any]:
         if self._part is None:
-            documents = (self._source.tables.load(self._table, decoded(row.value)) for row in page)
-            return [document for document in documents if self._keeps(document)]
+            documents = self._source.tables.read(self._table, [row.value for row in page])
+            return [document for document in documents if self._keeps(document)] if self._filters else documents
         kept = []
         for row in page:
             stored = decoded(row.value)

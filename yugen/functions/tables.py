@@ -15,9 +15,11 @@ from yugen.errors import DocumentInvalid
 from yugen.functions.faults import TableNotFound
 from yugen.functions.predicates import DICT, Shape, shape_of
 from yugen.functions.references import Referrer, referrers
-from yugen.schema import UNSET, Document, as_wire, stored_names
+from yugen.schema import UNSET, Document, as_wire, read_stored, stored_names
 from yugen.validation import NOT_EXPECTED, Validator, explain
 from yugen.values import SYSTEM_FIELDS, Int64
+
+_SCALARS = frozenset({str, float, int, bool, type(None)})
 
 
 class Tables:
@@ -49,6 +51,16 @@ class Tables:
         self._parts: dict[tuple[str, tuple[str, ...]], Part] = {}
         self._ints = {name: _int_fields(cls) for name, cls in documents.items()}
         self._int64s = {name: _int64_fields(cls) for name, cls in documents.items()}
+
+    def read(self, table: str, texts: Sequence[bytes]) -> list[Any]:
+        """Documents from their stored JSON, as `load` gives them.
+
+        Raises:
+            DocumentInvalid: a stored document does not fit its class any more.
+        """
+        cls = self._documents.get(table)
+        read = None if cls is None else read_stored(cls, texts)
+        return [self.load(table, decoded(text)) for text in texts] if read is None else read
 
     def load(self, table: str, document: dict[str, Any]) -> Any:
         """A stored document as its class, or as a dict when the table has none.
@@ -139,7 +151,11 @@ class Tables:
         Raises:
             DocumentInvalid: it does not fit its class, or cannot be stored; the text names the field.
         """
-        given = {name: _unwrapped(value) for name, value in document.items() if value is not UNSET}
+        given = {
+            name: value if type(value) in _SCALARS else _unwrapped(value)
+            for name, value in document.items()
+            if value is not UNSET
+        }
         validator = self._validators.get(table)
         if validator is None:
             return _wire_fields(given, table)

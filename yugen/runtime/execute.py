@@ -6,11 +6,12 @@ event loop over a store that answers later.
 
 from __future__ import annotations
 
+import itertools
 import logging
-import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from yugen import keys, values
 from yugen.catalog import ENVIRONMENT, Catalog
 from yugen.errors import Refused, YugenError
-from yugen.functions.context import ActionCtx, Auth, Call, Environment, MutationCtx, QueryCtx
+from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx, Surroundings
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase
 from yugen.functions.declare import Function
@@ -82,39 +83,38 @@ class Executor:
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
         began = time.perf_counter()
-        dice = random.Random(run.seed)
-        auth = Auth(run.identity)
         budget = Budget(None if run.path.startswith(SYSTEM_PREFIX) else self._limits)
-        transaction = Transaction(snapshot, self.catalog, now=run.now, random_bytes=dice.randbytes, budget=budget)
-        pages = Pages(self._cursors, remembers=run.kind == "query", journal=run.journal)
-        nested = _Nested(self, transaction, auth, pages, run.now, dice)
-
-        async def body() -> bytes:
-            registered = self.app.find(run.path, public=run.public)
-            _check_kind(registered, run.kind)
-            result = await nested.invoke(registered, self._arguments(run.args), depth=1)
-            return self._checked(registered.signature.encode_result(result))
-
-        answer = await self._answer(run, body)
-        if pages.journal is not None:
-            answer = answer._replace(journal=pages.journal)
+        transaction = Transaction(
+            snapshot, self.catalog, now=run.now, random_bytes=_random_bytes(run.seed), budget=budget
+        )
+        calls = _Calls(self, run, transaction)
+        answer = await self._answer(run, self._transacted(run, calls))
+        if calls.pages.journal is not None:
+            answer = answer._replace(journal=calls.pages.journal)
         changes = transaction.changes if run.kind == "mutation" and not answer.failure else ()
         used = Used(time.perf_counter() - began, budget.documents_read)
-        return Outcome(answer, tuple(transaction.reads), changes, auth.was_read, transaction.guarded, used)
+        return Outcome(answer, tuple(transaction.reads), changes, calls.auth.was_read, transaction.guarded, used)
+
+    async def _transacted(self, run: Run, calls: _Calls) -> bytes:
+        registered = self._called(run)
+        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        return self._checked(registered.signature.encode_result(result))
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        env = Environment(self.catalog.environment)
-        ctx = ActionCtx(Auth(run.identity), env, run.now, random.Random(run.seed), call)
+        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment)
+        return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
 
-        async def body() -> bytes:
-            registered = self.app.find(run.path, public=run.public)
-            _check_kind(registered, run.kind)
-            kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
-            result = await registered.function.handler(ctx, **kwargs)
-            return self._checked(registered.signature.encode_result(registered.signature.result(result, self.catalog)))
+    async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
+        registered = self._called(run)
+        kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
+        result = await registered.function.handler(ctx, **kwargs)
+        return self._checked(registered.signature.encode_result(registered.signature.result(result, self.catalog)))
 
-        return await self._answer(run, body)
+    def _called(self, run: Run) -> Registered:
+        registered = self.app.find(run.path, public=run.public)
+        _check_kind(registered, run.kind)
+        return registered
 
     def _arguments(self, text: bytes) -> dict[str, Any]:
         args = values.loads(text)
@@ -146,11 +146,11 @@ class Executor:
         assert answer.value is not None
         return registered.signature.decode_result(answer.value, self.catalog)
 
-    async def _answer(self, run: Run, body: Callable[[], Awaitable[bytes]]) -> Answer:
+    async def _answer(self, run: Run, body: Awaitable[bytes]) -> Answer:
         value, failed = None, None
         with logs.captured(self._limits) as lines:
             try:
-                value = await body()
+                value = await body
             except (Exception, SystemExit) as error:
                 failed = error
         failure = None if failed is None else self.failure(run, failed)
@@ -200,30 +200,29 @@ class Executor:
         )
 
 
-class _Nested:
-    """The functions of one transaction, calling one another."""
+class _Calls:
+    """The functions of one transaction, calling one another.
 
-    def __init__(
-        self,
-        executor: Executor,
-        transaction: Transaction,
-        auth: Auth,
-        pages: Pages,
-        now: float,
-        dice: random.Random,
-    ) -> None:
+    Attributes:
+        auth: who calls the first of them.
+        pages: what they have read of paginated queries.
+    """
+
+    __slots__ = ("_executor", "_surroundings", "_transaction", "auth", "pages")
+
+    def __init__(self, executor: Executor, run: Run, transaction: Transaction) -> None:
         self._executor = executor
         self._transaction = transaction
-        self._auth = auth
-        self._pages = pages
-        self._now = now
-        self._dice = dice
+        self.auth = Auth(run.identity)
+        self.pages = Pages(executor._cursors, remembers=run.kind == "query", journal=run.journal)
+        self._surroundings = Surroundings(
+            self.auth, run.now, run.seed, executor.catalog.environment, self._read_environment
+        )
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:
             raise RecursionError(f"functions call one another more than {CALL_DEPTH_MAX} deep at {registered.path}")
         catalog = self._executor.catalog
-        tables = self._executor._tables
         kwargs = registered.signature.bind(args, catalog)
 
         async def call(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
@@ -237,30 +236,42 @@ class _Nested:
             async with ctx.db.turn:
                 return await self.invoke(target, decoded, depth + 1)
 
-        env = Environment(catalog.environment, self._read_environment)
-        others = self._auth, env, self._now, self._dice, call
-        ctx: Any
-        if registered.system:
-            database = SystemDatabase(self._transaction, self._pages, self._executor.app.documents)
-            ctx = (SystemQueryCtx if registered.kind == "query" else SystemMutationCtx)(database, *others)
-            ctx.app = self._executor.app
-            ctx.tables = tables
-            ctx.deployment = self._executor.deployment
-        elif registered.kind == "query":
-            ctx = QueryCtx(DatabaseReader(self._transaction, tables, self._pages), *others)
-        else:
-            ctx = MutationCtx(DatabaseWriter(self._transaction, tables, self._pages), *others)
-        if registered.kind == "query":
+        ctx = self._context(registered, call)
+        if registered.kind == "query" or depth == 1:  # of the first one that fails, nothing is committed anyway
             result = await registered.function.handler(ctx, **kwargs)
         else:
             with self._transaction.savepoint():
                 result = await registered.function.handler(ctx, **kwargs)
         return registered.signature.result(result, catalog)
 
+    def _context(self, registered: Registered, call: Call) -> Any:
+        executor, surroundings = self._executor, self._surroundings
+        if registered.system:
+            return self._system_context(registered, call)
+        if registered.kind == "query":
+            return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
+        return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
+
+    def _system_context(self, registered: Registered, call: Call) -> SystemQueryCtx | SystemMutationCtx:
+        executor = self._executor
+        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        of_kind = SystemQueryCtx if registered.kind == "query" else SystemMutationCtx
+        ctx = of_kind(database, self._surroundings, call)
+        ctx.app = executor.app
+        ctx.tables = executor._tables
+        ctx.deployment = executor.deployment
+        return ctx
+
     def _read_environment(self) -> None:
         """Notes that they count as read, though not from the snapshot: if they are newer, the run does not hold."""
         start = keys.index_prefix(ENVIRONMENT.number, 0)
         self._transaction.reads.add(start, keys.prefix_end(start))
+
+
+def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
+    """Bytes that nobody can tell without the seed, also from others of them or from what `ctx.random` gives."""
+    numbers = itertools.count()
+    return lambda size: blake2b(next(numbers).to_bytes(8, "big"), key=seed, digest_size=size).digest()
 
 
 def _check_kind(registered: Registered, kind: Kind) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -14,32 +13,28 @@ from yugen.runtime.limits import RunLimits
 _LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARN", "ERROR": "ERROR", "CRITICAL": "ERROR"}
 
 
-class _Capture:
-    """The lines of one run, and what it has printed since the last end of a line."""
+class captured:  # noqa: N801 -- named like those of contextlib
+    """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12)."""
 
-    __slots__ = ("limits", "lines", "unfinished")
+    __slots__ = ("_token", "limits", "lines", "unfinished")
 
     def __init__(self, limits: RunLimits) -> None:
         self.limits = limits
         self.lines: list[str] = []
-        self.unfinished: list[str] = []
+        self.unfinished: list[str] = []  # what was printed since the last end of a line
+
+    def __enter__(self) -> list[str]:
+        _install()
+        self._token = _capture.set(self)
+        return self.lines
+
+    def __exit__(self, *error: object) -> None:
+        if self.unfinished:
+            add("LOG", "".join(self.unfinished))
+        _capture.reset(self._token)
 
 
-_capture: ContextVar[_Capture | None] = ContextVar("capture", default=None)
-
-
-@contextmanager
-def captured(limits: RunLimits) -> Iterator[list[str]]:
-    """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12)."""
-    _install()
-    capture = _Capture(limits)
-    token = _capture.set(capture)
-    try:
-        yield capture.lines
-    finally:
-        if capture.unfinished:
-            add("LOG", "".join(capture.unfinished))
-        _capture.reset(token)
+_capture: ContextVar[captured | None] = ContextVar("capture", default=None)
 
 
 def add(level: str, text: str) -> None:
@@ -97,20 +92,20 @@ class _Handler(logging.Handler):
             return
         # Being there, this handler has taken the place of the one that Python falls back to.
         last_resort = logging.lastResort
-        if logging.getLogger().handlers == [self] and last_resort and record.levelno >= last_resort.level:
+        if _root.handlers == [self] and last_resort and record.levelno >= last_resort.level:
             last_resort.handle(record)
 
 
 _handler = _Handler()
+_root = logging.getLogger()
 
 
 def _install() -> None:
     if not isinstance(sys.stdout, _Stdout):
         sys.stdout = cast("TextIO", _Stdout(sys.stdout))
-    root = logging.getLogger()
-    if _handler in root.handlers:
+    if _handler in _root.handlers:
         return
-    if not root.handlers:
-        root.setLevel(logging.INFO)  # nobody has set up logging, and what a function logs should not be lost
-    root.addHandler(_handler)
+    if not _root.handlers:
+        _root.setLevel(logging.INFO)  # nobody has set up logging, and what a function logs should not be lost
+    _root.addHandler(_handler)
     logging.getLogger("yugen.function").setLevel(logging.DEBUG)

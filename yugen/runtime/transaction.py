@@ -103,6 +103,20 @@ class Transaction:
         overlay: its own writes.
     """
 
+    __slots__ = (
+        "_before",
+        "_creation_time",
+        "_guarded",
+        "_last",
+        "_random_bytes",
+        "_seen",
+        "budget",
+        "catalog",
+        "overlay",
+        "reads",
+        "snapshot",
+    )
+
     def __init__(
         self,
         snapshot: Snapshot,
@@ -121,6 +135,8 @@ class Transaction:
         self._creation_time = now
         self._random_bytes = random_bytes
         self._before: dict[bytes, Laid] = {}
+        self._seen: dict[bytes, bytes | None] = {}
+        self._last: tuple[bytes | None, dict[str, Any]] = None, {}
 
     async def table(self, name: str, *, create: bool = False, number: int | None = None) -> TableSpec | None:
         """The table of this name. When there is none, it is created, or its absence counts as read.
@@ -168,10 +184,29 @@ class Transaction:
         self.reads.add(*point(key))
         self.budget.reads_range()
         laid = self.overlay.get(key)
-        text = await self.snapshot.get(key) if laid is None else laid.value
+        text = await self._stored(key) if laid is None else laid.value
         if text is not None:
             self.budget.has_read(1, len(text))
         return text
+
+    async def document(self, key: bytes) -> dict[str, Any] | None:
+        """The document at a document key, or None; it is not to be changed."""
+        text = await self.get(key)
+        return None if text is None else self._document_of(text)
+
+    async def _stored(self, key: bytes) -> bytes | None:
+        """What the snapshot has at a document key: a function that changes a document has often looked at it before."""
+        if key not in self._seen:
+            self._seen[key] = await self.snapshot.get(key)
+        return self._seen[key]
+
+    def _document_of(self, text: bytes) -> dict[str, Any]:
+        """A stored document. The last one is kept, for what is read to be changed is looked at twice."""
+        last, document = self._last
+        if last is not text:
+            document = _decoded(text)
+            self._last = text, document
+        return document
 
     def rows(self, start: bytes, end: bytes, *, reverse: bool = False, guard: Guard | None = None) -> Rows:
         """The rows of [start, end), which lies within one index. What `guard` leaves out does not count as read."""
@@ -221,11 +256,10 @@ class Transaction:
             after = _NOTHING
         else:
             try:
-                values.check_document(document)
+                # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
+                stored_text = memoryview(values.document_text(document)).tobytes()
             except values.InvalidValue as error:
                 raise DocumentInvalid(f"A document of {table.name} cannot be stored: {error}.") from None
-            # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
-            stored_text = memoryview(values.dumps(document)).tobytes()
             after = Laid(stored_text, table.new_entry_keys(document, internal))
             for index in table.indexes:
                 if index.unique and not index.going:
@@ -234,9 +268,10 @@ class Transaction:
         if key not in self._before:
             # The image from before goes into the commit, so it must still be true by then.
             self.reads.add(*point(key))
-            text = await self.snapshot.get(key)
-            stored = values.loads(text) if text is not None else None
-            self._before[key] = Laid(text, table.entry_keys(stored, internal)) if isinstance(stored, dict) else _NOTHING
+            text = await self._stored(key)
+            self._before[key] = (
+                _NOTHING if text is None else Laid(text, table.entry_keys(self._document_of(text), internal))
+            )
         self.overlay.put(key, after.value, after.entry_keys, self._before[key].entry_keys)
 
     async def _check_unique(
@@ -275,6 +310,10 @@ class Transaction:
 
 
 def _field(text: bytes, name: str) -> Any:
+    return _decoded(text)[name]
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
     document = values.loads(text)
     assert isinstance(document, dict)
-    return document[name]
+    return document

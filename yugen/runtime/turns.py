@@ -52,12 +52,13 @@ class TransactionLoop:
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             main: asyncio.Task[T] = self.create_task(coroutine)
-            while self._ready or not main.done():
-                if self._ready:
-                    self._ready.popleft()._run()
-                else:
-                    self._refuse_idle(main)
-            return main.result()
+            ready = self._ready
+            while True:
+                while ready:
+                    ready.popleft()._run()
+                if main.done():
+                    return main.result()
+                self._refuse_idle(main)
         finally:
             events._set_running_loop(outer)
 

@@ -7,6 +7,7 @@ the images from before over the documents that changed since.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -45,13 +46,15 @@ class Overlay:
         writes: how often a document was laid.
     """
 
-    __slots__ = ("_documents", "_row_keys", "writes")
+    __slots__ = ("_documents", "_row_keys", "_unsorted", "writes")
 
     def __init__(self) -> None:
         self.writes = 0
         self._documents: dict[bytes, Laid] = {}
-        # Of documents that are not deleted: their own keys and their entries'.
-        self._row_keys: SortedList[bytes] = SortedList()
+        self._row_keys: SortedList[bytes] | None = None
+        # The documents laid since the row keys were sorted, and what was laid for them then. Many a transaction writes
+        # and never reads a range, and does without the sorting.
+        self._unsorted: dict[bytes, Laid | None] = {}
 
     def put(
         self, key: bytes, value: bytes | None, entry_keys: Sequence[bytes] = (), hidden: Sequence[bytes] = ()
@@ -66,18 +69,15 @@ class Overlay:
         """
         assert value is not None or not entry_keys, "a deleted document has no entries"
         self.writes += 1
-        for row_key in self._row_keys_of(key):
-            self._row_keys.remove(row_key)
+        self._unsorted.setdefault(key, self._documents.get(key))
         self._documents[key] = Laid(value, tuple(entry_keys), tuple(hidden))
-        for row_key in self._row_keys_of(key):
-            self._row_keys.add(row_key)
 
     def lift(self, key: bytes) -> None:
         """Takes away what is laid for a document, which is as in the base again."""
         self.writes += 1
-        for row_key in self._row_keys_of(key):
-            self._row_keys.remove(row_key)
-        del self._documents[key]
+        laid = self._documents.pop(key)
+        if self._unsorted.setdefault(key, laid) is None:
+            del self._unsorted[key]  # the row keys do not know of it
 
     def get(self, key: bytes) -> Laid | None:
         """What is laid for a document; None when nothing is, and the base has the say."""
@@ -117,33 +117,46 @@ class Overlay:
 
     async def count(self, base: Base, start: bytes, end: bytes) -> int:
         """How many entries there are in [start, end) of the base with this laid over it; as `Snapshot.count`."""
-        laid = self._row_keys.bisect_left(end) - self._row_keys.bisect_left(start)
+        row_keys = self._sorted()
+        laid = row_keys.bisect_left(end) - row_keys.bisect_left(start)
         hidden = sum(start <= key < end for document in self._documents.values() for key in document.hidden)
         return await base.count(start, end) + laid - hidden
 
     async def total(self, base: Base, start: bytes, end: bytes) -> Total:
         """What the entries in [start, end) of the base with this laid over it amount to; as `Snapshot.total`."""
         hidden = sorted(key for laid in self._documents.values() for key in laid.hidden if start <= key < end)
-        total = Total.of(number_of(key) for key in self._row_keys.irange(start, end, inclusive=(True, False)))
+        total = Total.of(number_of(key) for key in self._sorted().irange(start, end, inclusive=(True, False)))
         for key in hidden:
             total += await base.total(start, key)
             start = key + b"\x00"
         return total + await base.total(start, end)
 
-    def _row_keys_of(self, key: bytes) -> Iterable[bytes]:
-        laid = self._documents.get(key)
-        return () if laid is None or laid.value is None else (key, *laid.entry_keys)
+    def _sorted(self) -> SortedList[bytes]:
+        """The keys of documents that are not deleted, and those of their entries."""
+        if self._row_keys is None:
+            self._row_keys = SortedList()
+        for key, before in self._unsorted.items():
+            for row_key in _row_keys(key, before):
+                self._row_keys.remove(row_key)
+        self._row_keys.update(chain.from_iterable(_row_keys(key, self._documents.get(key)) for key in self._unsorted))
+        self._unsorted.clear()
+        return self._row_keys
 
     def _rows(self, start: bytes, end: bytes, *, reverse: bool, limit: int) -> list[Row]:
         """The first `limit` rows laid in [start, end), last ones if `reverse`; in ascending order either way."""
-        low, high = self._row_keys.bisect_left(start), self._row_keys.bisect_left(end)
+        row_keys = self._sorted()
+        low, high = row_keys.bisect_left(start), row_keys.bisect_left(end)
         if reverse:
             low = max(low, high - limit)
         else:
             high = min(high, low + limit)
-        return [Row(key, self._value_of(key)) for key in self._row_keys.islice(low, high)]
+        return [Row(key, self._value_of(key)) for key in row_keys.islice(low, high)]
 
     def _value_of(self, row_key: bytes) -> bytes:
         value = self._documents[to_document_key(row_key)].value
         assert value is not None, "a deleted document has no rows"
         return value
+
+
+def _row_keys(key: bytes, laid: Laid | None) -> Iterable[bytes]:
+    return () if laid is None or laid.value is None else (key, *laid.entry_keys)
