@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -177,6 +178,17 @@ class Laying(RuleBasedStateMachine):
         assert len(overlay) == len(changes)
         for laid, of in changes.items():
             assert overlay.get(laid) == Laid(of[-1].after, of[-1].keys_after, of[0].keys_before)
+
+    @rule()
+    def look(self) -> None:
+        """Its rows are those of the documents that lie there; before it is asked for them, it keeps no account."""
+        overlay = self.unsettled.overlay
+        laid = [overlay.get(key(n)) for n in range(5)]
+        expected = {
+            key(n): each.entry_keys for n, each in enumerate(laid) if each is not None and each.value is not None
+        }
+        assert overlay._row_keys is not None or overlay._unsorted.keys() <= overlay._documents.keys()
+        assert list(overlay._sorted()) == sorted({*expected, *chain.from_iterable(expected.values())})
 
 
 TestLaying = Laying.TestCase
