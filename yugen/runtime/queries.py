@@ -7,7 +7,6 @@ that span it is given to everyone; after it the query runs again, once, however 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
@@ -31,13 +31,15 @@ CACHED_BYTES_MAX = 64 * 1024 * 1024
 _ENTRY_BYTES = 1024
 """What keeping an answer takes, apart from its text and what it read."""
 
-Listener = Callable[[], None]
+Listener: TypeAlias = Callable[[], None]
+
+Told: TypeAlias = Callable[[Answer | BaseException], None]
+"""What is told of an answer, or of why there is none: as for `Queries.at`, or cancelled since the queries are closed."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class QueryKey:
+class QueryKey(NamedTuple):
     """What is asked: a function by its canonical path, its arguments as canonical JSON, and where its page ends.
 
     Attributes:
@@ -82,21 +84,37 @@ class _Result:
         return not self.personal or self.caller == caller
 
 
+class _Waiting(NamedTuple):
+    """Somebody who waits for a run, which may turn out not to be for them, or not for their timestamp."""
+
+    caller: Identity | None
+    ts: Timestamp
+    told: Told
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An execution under way, and who waits for it."""
+
+    task: asyncio.Task[_Result]
+    waiting: list[_Waiting] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False)
 class _Slot:
     """The place of one answer: of a caller's own, or of the one that everyone gets.
 
     `result` starts as None, becomes the newest answer, and stays when a commit ends its span; `cause` is then that
-    commit, until the query has run again. `running` is the execution under way, if any. `listeners` are the caller's;
-    everyone's slot has none of its own and tells them all.
+    commit, until the query has run again. `running` is the execution under way, if any. `subscriptions` are the
+    caller's, in order; everyone's slot has none of its own and tells them all.
     """
 
     query: _Query
     caller: Identity | None = None
-    listeners: dict[object, Listener] = field(default_factory=dict)
+    subscriptions: dict[Subscription, None] = field(default_factory=dict)
     result: _Result | None = None
     cause: Cause | None = None
-    running: asyncio.Task[_Result] | None = None
+    running: _Running | None = None
 
 
 class _Query:
@@ -131,6 +149,40 @@ class _Query:
     def slots(self) -> Iterator[_Slot]:
         yield self.everyone
         yield from self.callers.values()
+
+
+class Subscription:
+    """Hears when an answer that was given to a caller has ended by a commit, until it is called to end it itself.
+
+    The shortest way to the query, too, for a subscriber who asks it again and again.
+    """
+
+    __slots__ = ("_queries", "_slot", "listener")
+
+    def __init__(self, queries: Queries, slot: _Slot, listener: Listener) -> None:
+        self._queries = queries
+        self._slot = slot
+        self.listener = listener
+
+    @property
+    def key(self) -> QueryKey:
+        return self._slot.query.key
+
+    @property
+    def caller(self) -> Identity | None:
+        return self._slot.caller
+
+    def answer(self, ts: Timestamp) -> Answer | None:
+        """As `Queries.kept`."""
+        return self._queries._kept(self._slot.query, self._slot.caller, ts)
+
+    def ask(self, ts: Timestamp, told: Told) -> None:
+        """As `Queries.ask`."""
+        self._queries._ask(self._slot.query, self._slot.caller, ts, told)
+
+    def __call__(self) -> None:
+        """Ends it. Once is enough, and more does no harm."""
+        self._queries._unsubscribe(self, self._slot)
 
 
 class Queries:
@@ -169,50 +221,62 @@ class Queries:
             Overloaded: too much is waiting already.
             StorageError: the store could not be read.
         """
+        answer = self.kept(key, caller, ts)
+        if answer is not None:
+            return answer
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def told(answer: Answer | BaseException) -> None:
+            if answered.done():
+                return  # who stops waiting takes the answer from nobody
+            if isinstance(answer, asyncio.CancelledError):
+                answered.cancel()
+            elif isinstance(answer, BaseException):
+                answered.set_exception(answer)
+            else:
+                answered.set_result(answer)
+
         with self.holding(ts):
-            while True:
-                query = self._query(key)
-                for slot in (query.everyone, query.callers.get(caller)):
-                    if slot is not None and slot.result is not None and slot.result.holds_at(ts):
-                        result = slot.result
-                        self._settle(slot)
-                        if result.end is not None:
-                            # It ended before some who get it now subscribed; nothing else would tell them.
-                            self._tell(slot)
-                        return result.answer
-                slot = query.of(caller) if query.personal else query.everyone
-                if slot.running is None:
-                    slot.running = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
-                    slot.running.add_done_callback(_seen)
-                # Whoever stops waiting must not take the answer from the others.
-                result = await asyncio.shield(slot.running)
-                if result.is_for(caller) and result.holds_at(ts):
-                    return result.answer
+            self.ask(key, caller, ts, told)
+            return await answered
+
+    def kept(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer | None:
+        """The answer as `at` gives it if it is at hand, or None."""
+        query = self._queries.get(key)
+        return None if query is None else self._kept(query, caller, ts)
+
+    def ask(self, key: QueryKey, caller: Identity | None, ts: Timestamp, told: Told) -> None:
+        """Has `told` called once with the answer as of `at`: at once if it is at hand, or else when a run has ended.
+
+        Who asks holds `ts` until then.
+        """
+        self._ask(self._query(key), caller, ts, told)
 
     def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
         """Keeps what is needed to answer at `ts`, which is published, while newer commits arrive."""
         return self._window.holding(ts)
 
-    def subscribe(self, key: QueryKey, caller: Identity | None, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` when an answer that was given to a caller has ended by a commit; returns what stops it.
+    def hold(self, ts: Timestamp) -> None:
+        """Begins to keep that, up to `release`."""
+        self._window.hold(ts)
+
+    def release(self, ts: Timestamp) -> None:
+        """Ends one `hold`."""
+        self._window.release(ts)
+
+    def subscribe(self, key: QueryKey, caller: Identity | None, listener: Listener) -> Subscription:
+        """Calls `listener` when an answer that was given to a caller has ended by a commit.
 
         It may be called when nothing has changed, but never misses a change. It must not ask queries itself.
         """
         query = self._query(key)
         slot = query.of(caller)
-        token = object()
-        slot.listeners[token] = listener
+        subscription = Subscription(self, slot, listener)
+        slot.subscriptions[subscription] = None
         query.listening += 1
         self._settle(slot)
         self._settle(query.everyone)
-
-        def unsubscribe() -> None:
-            if slot.listeners.pop(token, None) is not None:
-                query.listening -= 1
-                self._settle(slot)
-                self._settle(query.everyone)
-
-        return unsubscribe
+        return subscription
 
     def publish(self, written: Written) -> None:
         """Takes in a commit: ends the answers it overlaps and tells their listeners."""
@@ -244,42 +308,79 @@ class Queries:
 
     async def close(self) -> None:
         """Stops what is running; who waits for it is cancelled."""
-        running = [slot.running for query in self._queries.values() for slot in query.slots() if slot.running]
+        slots = [slot for query in self._queries.values() for slot in query.slots()]
+        running = [slot.running.task for slot in slots if slot.running]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    def _kept(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer | None:
+        for slot in (query.everyone, query.callers.get(caller)):
+            if slot is not None and slot.result is not None and slot.result.holds_at(ts):
+                result = slot.result
+                self._settle(slot)
+                if result.end is not None:
+                    # It ended before some who get it now subscribed; nothing else would tell them.
+                    self._tell(slot)
+                return result.answer
+        return None
+
+    def _ask(self, query: _Query, caller: Identity | None, ts: Timestamp, told: Told) -> None:
+        answer = self._kept(query, caller, ts)
+        if answer is not None:
+            told(answer)
+            return
+        slot = query.of(caller) if query.personal else query.everyone
+        if slot.running is None:
+            task = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
+            slot.running = _Running(task)
+            task.add_done_callback(lambda task: self._ended(slot, task))
+        slot.running.waiting.append(_Waiting(caller, ts, told))
 
     async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
         query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
         slot.cause = None
         with self.holding(ts):
-            try:
-                outcome = await self._execute(query.key, caller, ts)
-                ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
-                end = None if ending is None else ending.ts
-                if cause is not None:
-                    key, seconds = query.key, time.perf_counter() - began
-                    changed = before is None or before.answer != outcome.answer
-                    self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
-                result = _Result(
-                    outcome.answer,
-                    outcome.reads,
-                    outcome.guarded,
-                    ts,
-                    end,
-                    _size(outcome),
-                    outcome.reads_identity,
-                    caller,
-                )
-                self._keep(query, result)
-                journal = outcome.answer.journal
-                if journal != query.key.journal and end is None:
-                    # Whoever gets this answer asks with its journal from here on, and is to find it there.
-                    self._keep(self._query(dataclasses.replace(query.key, journal=journal)), copy(result))
-            finally:
-                slot.running = None
-                self._settle(slot)
+            outcome = await self._execute(query.key, caller, ts)
+            ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
+            end = None if ending is None else ending.ts
+            if cause is not None:
+                key, seconds = query.key, time.perf_counter() - began
+                changed = before is None or before.answer != outcome.answer
+                self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
+            result = _Result(
+                outcome.answer,
+                outcome.reads,
+                outcome.guarded,
+                ts,
+                end,
+                _size(outcome),
+                outcome.reads_identity,
+                caller,
+            )
+            self._keep(query, result)
+            journal = outcome.answer.journal
+            if journal != query.key.journal and end is None:
+                # Whoever gets this answer asks with its journal from here on, and is to find it there.
+                self._keep(self._query(query.key._replace(journal=journal)), copy(result))
         return result
+
+    def _ended(self, slot: _Slot, task: asyncio.Task[_Result]) -> None:
+        """Tells those who wait for a run what came of it, all of them in one go."""
+        assert slot.running is not None
+        waiting, slot.running = slot.running.waiting, None
+        self._settle(slot)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        for caller, ts, told in waiting:
+            try:
+                if error is not None:
+                    told(error)
+                elif (result := task.result()).is_for(caller) and result.holds_at(ts):
+                    told(result.answer)
+                else:
+                    self.ask(slot.query.key, caller, ts, told)
+            except Exception:
+                logger.exception("an answer of %s was taken badly", slot.query.key.path)
 
     def _keep(self, query: _Query, result: _Result) -> None:
         query.personal = result.personal
@@ -297,11 +398,18 @@ class Queries:
 
     def _tell(self, slot: _Slot) -> None:
         told = slot.query.callers.values() if slot is slot.query.everyone else (slot,)
-        for listener in [listener for each in told for listener in each.listeners.values()]:
+        for subscription in [subscription for each in told for subscription in each.subscriptions]:
             try:
-                listener()
+                subscription.listener()
             except Exception:
                 logger.exception("a listener of %s failed", slot.query.key.path)
+
+    def _unsubscribe(self, subscription: Subscription, slot: _Slot) -> None:
+        if subscription in slot.subscriptions:
+            del slot.subscriptions[subscription]
+            slot.query.listening -= 1
+            self._settle(slot)
+            self._settle(slot.query.everyone)
 
     def _query(self, key: QueryKey) -> _Query:
         query = self._queries.get(key)
@@ -313,7 +421,7 @@ class Queries:
         """Keeps an answer that nobody subscribes to for as long as it holds and there is room."""
         query = slot.query
         self._idle_bytes -= self._idle.pop(slot, 0)
-        if slot.running or slot.listeners or (slot is query.everyone and query.listening):
+        if slot.running or slot.subscriptions or (slot is query.everyone and query.listening):
             return
         if slot.result is None or slot.result.end is not None:
             self._drop(slot)
@@ -342,8 +450,3 @@ def _size(outcome: Outcome) -> int:
     read = sum(len(start) + len(end) for start, end in intervals)
     return _ENTRY_BYTES + len(outcome.answer.value or b"") + read
 
-
-def _seen(task: asyncio.Task[_Result]) -> None:
-    """Nobody may be waiting any more when an execution fails; those who are, are told by their own wait."""
-    if not task.cancelled():
-        task.exception()

@@ -1,0 +1,190 @@
+"""From a commit to the sockets of those whose queries it touched: what the server process does for each of them.
+
+Everything but the transport and the functions is real: sockets are in memory, and a query answers as soon as it is
+asked. So this is the processor time that Yugen adds to a broadcast, and to a function.
+"""
+
+import asyncio
+import gc
+import json
+import time
+import tracemalloc
+from typing import cast
+
+from benchmarks.figures import Figure
+from yugen.functions.names import canonical_path
+from yugen.identity import Identity
+from yugen.intervals import point
+from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
+from yugen.runtime.queries import Queries, QueryKey
+from yugen.runtime.runtime import Request, Runtime
+from yugen.runtime.writes import Written
+from yugen.server.caller import AdminKey, Callers
+from yugen.server.connection import Connection, Disconnected
+from yugen.storage.interface import Change, Commit
+
+CONNECTIONS = 1000
+WRITES = 40
+RESULT_BYTES = 400
+
+
+class Engine:
+    """As much of a runtime as a connection sees: each query reads one key, and `write` changes it."""
+
+    def __init__(self) -> None:
+        self.ts = 1
+        self.queries = Queries(self._execute, self.ts)
+
+    def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
+        return QueryKey(canonical_path(path), args, public, journal)
+
+    def write(self, *keys: bytes) -> None:
+        """Publishes a commit."""
+        self.ts += 1
+        self.queries.publish(Written(Commit(self.ts, tuple(Change(key, None, b"{}") for key in keys))))
+
+    async def mutate(
+        self, path: str, args: bytes, identity: Identity | None, *, request: Request, answered: object, **_: object
+    ) -> None:
+        self.ts += 1
+        answered(MutationAnswer(Answer(b"null"), self.ts))  # type: ignore[operator]
+
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
+        return Outcome(Answer(b'"%d %s"' % (ts, b"x" * RESULT_BYTES)), (point(key.args),))
+
+
+class Socket:
+    """A client that reads at once."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[str | None] = asyncio.Queue()
+        self.sent = 0
+        self.last = b""
+
+    async def receive(self) -> str | bytes:
+        frame = await self.frames.get()
+        if frame is None:
+            raise Disconnected
+        return frame
+
+    async def send(self, text: bytes) -> None:
+        self.sent += 1
+        self.last = text
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+    def say(self, **message: object) -> None:
+        """Sends a message to the server."""
+        self.frames.put_nowait(json.dumps(message))
+
+    def connect(self) -> None:
+        """As clients begin."""
+        uuid = f"{id(self):08x}-0000-4000-8000-000000000000"[-36:]
+        self.say(type="Connect", sessionId=uuid, connectionCount=0, lastCloseReason=None, clientTs=time.time() * 1000)
+        self.say(type="ModifyQuerySet", baseVersion=0, newVersion=1, modifications=[])
+
+    def subscribe(self, topic: int, query_id: int = 0) -> None:
+        """Adds a query."""
+        add = {"type": "Add", "queryId": query_id, "udfPath": "notes:newest", "args": [{"topic": f"topic {topic}"}]}
+        self.say(type="ModifyQuerySet", baseVersion=1 + query_id, newVersion=2 + query_id, modifications=[add])
+
+
+class Bench:
+    """Connections to one engine."""
+
+    def __init__(self, connections: int) -> None:
+        self.engine = Engine()
+        callers = Callers(cast("AdminKey", None))
+        self.sockets = [Socket() for _ in range(connections)]
+        runtime = cast("Runtime", self.engine)
+        self.tasks = [asyncio.create_task(Connection(each, runtime, callers).serve()) for each in self.sockets]
+
+    async def settled(self, messages: int) -> None:
+        """Waits until each client has been sent so many messages."""
+        while any(socket.sent < messages for socket in self.sockets):
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Has every client leave."""
+        for socket in self.sockets:
+            socket.frames.put_nowait(None)
+        await asyncio.gather(*self.tasks)
+
+
+async def fan_out(queries: int) -> float:
+    """Microseconds of processor time for each of the connections, whose queries one write makes run again."""
+    bench = Bench(CONNECTIONS)
+    for number, socket in enumerate(bench.sockets):
+        socket.connect()
+        socket.subscribe(number % queries)
+    while any(b'"querySet":2' not in socket.last for socket in bench.sockets):
+        await asyncio.sleep(0)
+    keys = [b'{"topic":"topic %d"}' % number for number in range(queries)]
+    gc.collect()
+    gc.freeze()
+    times = []
+    for _ in range(WRITES):
+        before = bench.sockets[0].sent
+        for socket in bench.sockets:
+            socket.sent = before
+        began = time.process_time()
+        bench.engine.write(*keys)
+        await bench.settled(before + 1)
+        times.append(time.process_time() - began)
+    await bench.close()
+    gc.unfreeze()
+    return sorted(times)[len(times) // 2] / CONNECTIONS * 1e6
+
+
+async def mutations(calls: int = 20_000) -> float:
+    """Microseconds of processor time from a mutation's frame to its response and Transition, without its run."""
+    bench = Bench(50)
+    for socket in bench.sockets:
+        socket.connect()
+    await bench.settled(1)
+    began = time.process_time()
+    for number in range(calls // len(bench.sockets)):
+        for socket in bench.sockets:
+            socket.say(type="Mutation", requestId=number, udfPath="notes:add", args=[{"topic": "a", "body": "x" * 100}])
+        await bench.settled(1 + 2 * (number + 1))
+    elapsed = time.process_time() - began
+    await bench.close()
+    return elapsed / calls * 1e6
+
+
+async def memory() -> tuple[float, float]:
+    """KiB that an idle connection takes without its transport, and a further subscription of a query that is cached."""
+    await mutations(100)  # whatever is made once
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    bench = Bench(CONNECTIONS)
+    for socket in bench.sockets:
+        socket.connect()
+    await bench.settled(1)
+    sockets = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, __file__)])
+    gc.collect()
+    idle, _ = tracemalloc.get_traced_memory()
+    own = sum(trace.size for trace in sockets.traces)
+    more = 8
+    for query_id in range(more):
+        for socket in bench.sockets:
+            socket.subscribe(query_id, query_id)
+        await bench.settled(2 + query_id)
+    gc.collect()
+    subscribed, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await bench.close()
+    return (idle - before - own) / CONNECTIONS / 1024, (subscribed - idle) / CONNECTIONS / more / 1024
+
+
+async def measure() -> tuple[list[Figure], dict[str, float]]:
+    shared, distinct = await fan_out(1), await fan_out(CONNECTIONS)
+    connection, subscription = await memory()
+    return [], {
+        f"each of {CONNECTIONS} subscribers of one query, processor time, µs": round(shared, 1),
+        f"each of {CONNECTIONS} subscribers of queries of their own, processor time, µs": round(distinct, 1),
+        "a mutation's frame, response and Transition, processor time, µs": round(await mutations(), 1),
+        "an idle connection without its transport, KiB": round(connection, 2),
+        "a further subscription of a cached query, KiB": round(subscription, 2),
+    }
