@@ -7,8 +7,10 @@ asked. So this is the processor time that Yugen adds to a broadcast, and to a fu
 import asyncio
 import gc
 import json
+import statistics
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import cast
 
 from benchmarks.figures import Figure
@@ -21,6 +23,7 @@ from yugen.runtime.runtime import Request, Runtime
 from yugen.runtime.writes import Written
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Disconnected
+from yugen.server.rounds import Rounds
 from yugen.storage.interface import Change, Commit
 
 CONNECTIONS = 1000
@@ -56,10 +59,9 @@ class Engine:
 class Socket:
     """A client that reads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrived: Callable[[], None]) -> None:
         self.frames: asyncio.Queue[str | None] = asyncio.Queue()
-        self.sent = 0
-        self.last = b""
+        self._arrived = arrived
 
     async def receive(self) -> str | bytes:
         frame = await self.frames.get()
@@ -68,8 +70,7 @@ class Socket:
         return frame
 
     async def send(self, text: bytes) -> None:
-        self.sent += 1
-        self.last = text
+        self._arrived()
 
     async def close(self, code: int, reason: str) -> None: ...
 
@@ -94,15 +95,31 @@ class Bench:
 
     def __init__(self, connections: int) -> None:
         self.engine = Engine()
-        callers = Callers(cast("AdminKey", None))
-        self.sockets = [Socket() for _ in range(connections)]
-        runtime = cast("Runtime", self.engine)
-        self.tasks = [asyncio.create_task(Connection(each, runtime, callers).serve()) for each in self.sockets]
+        self.sockets = [Socket(self._arrived) for _ in range(connections)]
+        self.tasks: list[asyncio.Task[None]] = []
+        self._left = 0
+        self._done = asyncio.Event()
 
-    async def settled(self, messages: int) -> None:
-        """Waits until each client has been sent so many messages."""
-        while any(socket.sent < messages for socket in self.sockets):
-            await asyncio.sleep(0)
+    async def connect(self) -> None:
+        """Has every client connect."""
+        runtime, callers = cast("Runtime", self.engine), Callers(cast("AdminKey", None))
+        rounds = Rounds()
+        for socket in self.sockets:
+            connection = Connection(socket, runtime, callers, rounds=rounds)
+            self.tasks.append(asyncio.create_task(connection.serve()))
+            socket.connect()
+        await self.messages(1)
+
+    async def messages(self, each: int) -> None:
+        """Waits until each client, on average, has been sent so many messages."""
+        self._left += each * len(self.sockets)
+        self._done.clear()
+        await self._done.wait()
+
+    def _arrived(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._done.set()
 
     async def close(self) -> None:
         """Has every client leave."""
@@ -114,39 +131,35 @@ class Bench:
 async def fan_out(queries: int) -> float:
     """Microseconds of processor time for each of the connections, whose queries one write makes run again."""
     bench = Bench(CONNECTIONS)
+    await bench.connect()
     for number, socket in enumerate(bench.sockets):
-        socket.connect()
         socket.subscribe(number % queries)
-    while any(b'"querySet":2' not in socket.last for socket in bench.sockets):
-        await asyncio.sleep(0)
+    await bench.messages(1)
     keys = [b'{"topic":"topic %d"}' % number for number in range(queries)]
     gc.collect()
     gc.freeze()
     times = []
     for _ in range(WRITES):
-        before = bench.sockets[0].sent
-        for socket in bench.sockets:
-            socket.sent = before
         began = time.process_time()
         bench.engine.write(*keys)
-        await bench.settled(before + 1)
+        await bench.messages(1)
         times.append(time.process_time() - began)
     await bench.close()
     gc.unfreeze()
-    return sorted(times)[len(times) // 2] / CONNECTIONS * 1e6
+    return statistics.median(times) / CONNECTIONS * 1e6
 
 
 async def mutations(calls: int = 20_000) -> float:
     """Microseconds of processor time from a mutation's frame to its response and Transition, without its run."""
     bench = Bench(50)
-    for socket in bench.sockets:
-        socket.connect()
-    await bench.settled(1)
+    await bench.connect()
+    frame = {"type": "Mutation", "udfPath": "notes:add", "args": [{"topic": "a", "body": "x" * 100}]}
+    frames = [json.dumps({**frame, "requestId": number}) for number in range(calls // len(bench.sockets))]
     began = time.process_time()
-    for number in range(calls // len(bench.sockets)):
+    for each in frames:
         for socket in bench.sockets:
-            socket.say(type="Mutation", requestId=number, udfPath="notes:add", args=[{"topic": "a", "body": "x" * 100}])
-        await bench.settled(1 + 2 * (number + 1))
+            socket.frames.put_nowait(each)
+        await bench.messages(2)
     elapsed = time.process_time() - began
     await bench.close()
     return elapsed / calls * 1e6
@@ -155,27 +168,22 @@ async def mutations(calls: int = 20_000) -> float:
 async def memory() -> tuple[float, float]:
     """KiB that an idle connection takes without its transport, and a further subscription of a query that is cached."""
     await mutations(100)  # whatever is made once
+    bench = Bench(CONNECTIONS)
     gc.collect()
     tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    bench = Bench(CONNECTIONS)
-    for socket in bench.sockets:
-        socket.connect()
-    await bench.settled(1)
-    sockets = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, __file__)])
+    await bench.connect()
     gc.collect()
     idle, _ = tracemalloc.get_traced_memory()
-    own = sum(trace.size for trace in sockets.traces)
     more = 8
     for query_id in range(more):
         for socket in bench.sockets:
             socket.subscribe(query_id, query_id)
-        await bench.settled(2 + query_id)
+        await bench.messages(1)
     gc.collect()
     subscribed, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     await bench.close()
-    return (idle - before - own) / CONNECTIONS / 1024, (subscribed - idle) / CONNECTIONS / more / 1024
+    return idle / CONNECTIONS / 1024, (subscribed - idle) / CONNECTIONS / more / 1024
 
 
 async def measure() -> tuple[list[Figure], dict[str, float]]:

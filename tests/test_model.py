@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from math import isnan, nan
 from pathlib import Path
@@ -104,7 +104,7 @@ class Pair:
                 key = self.key(question, found["continueCursor"])
                 _, page = self.model.page(question, Page(page.until))
             journal = (await self.runtime.queries.at(key, None, self.runtime.ts)).journal
-            key = replace(key, journal=journal)
+            key = key._replace(journal=journal)
             if journal is None:
                 page = Page(page.after)  # it failed, and has no end
         held = Held(question, key, self.expected(question, page), page)

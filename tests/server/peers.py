@@ -26,6 +26,7 @@ from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
+from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.yugen import Backend
 from yugen.storage.memory import MemoryStore, Pause
@@ -309,6 +310,7 @@ class Bench:
         )
         self.connections: list[Connection] = []
         self.sessions = Sessions()
+        self.rounds = Rounds()
         self.serving: list[asyncio.Task[None]] = []
 
     def client(
@@ -319,7 +321,9 @@ class Bench:
     ) -> Client:
         """A client that has connected, and subscribed."""
         client = Client()
-        connection = Connection(client, self.runtime, self.callers, limits=limits, sessions=self.sessions)
+        connection = Connection(
+            client, self.runtime, self.callers, limits=limits, sessions=self.sessions, rounds=self.rounds
+        )
         self.connections.append(connection)
         self.serving.append(asyncio.create_task(connection.serve()))
         if connect:

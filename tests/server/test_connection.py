@@ -15,9 +15,10 @@ from tests.engine import ask, change, interleaving
 from tests.server.peers import Bench, LoopTime, bench, ts, until_blocked
 from yugen.runtime.runner import Overloaded
 from yugen.server import connection
-from yugen.server.connection import QUERIES_AT_ONCE_MAX, SEND_SECONDS_MAX
+from yugen.server.subscriptions import QUERIES_AT_ONCE_MAX
+from yugen.server.writer import SEND_SECONDS_MAX
 from yugen.storage.interface import StorageError
-from yugen.sync.session import PING_SECONDS, SessionLimits
+from yugen.sync.session import PING_SECONDS, ServerSession, SessionLimits
 
 COUNT = (0, "notes:count", {"book": "a"})
 
@@ -464,12 +465,12 @@ async def test_trap_18_a_fault_ends_the_connection_so_that_the_client_tries_agai
 async def test_a_session_that_breaks_its_own_rules_ends_with_a_close(
     notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(frame: object) -> None:
+    def broken(session: ServerSession, frame: object) -> None:
         raise AssertionError("impossible")
 
     client = notes.client()
     await until_blocked()
-    monkeypatch.setattr(notes.connections[0]._session, "receive", broken)
+    monkeypatch.setattr(ServerSession, "receive", broken)
     for _ in range(2):
         client.say({"type": "Event"})
     assert await client.is_closed() == (1011, "InternalServerError")

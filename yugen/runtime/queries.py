@@ -34,7 +34,7 @@ _ENTRY_BYTES = 1024
 Listener: TypeAlias = Callable[[], None]
 
 Told: TypeAlias = Callable[[Answer | BaseException], None]
-"""What is told of an answer, or of why there is none: as for `Queries.at`, or cancelled since the queries are closed."""
+"""What is told of an answer, or of why there is none: as for `Queries.at`, or cancelled when the queries are closed."""
 
 logger = logging.getLogger(__name__)
 
@@ -449,4 +449,3 @@ def _size(outcome: Outcome) -> int:
     intervals = (*outcome.reads, *(interval for interval, _ in outcome.guarded))
     read = sum(len(start) + len(end) for start, end in intervals)
     return _ENTRY_BYTES + len(outcome.answer.value or b"") + read
-

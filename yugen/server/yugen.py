@@ -21,6 +21,7 @@ from yugen.server.exports import Exports
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
 from yugen.server.logs import LoggedRunner
+from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
@@ -107,6 +108,7 @@ class Yugen:
         self._changing = asyncio.Lock()
         self._connections: set[Connection] = set()
         self._sessions = Sessions()
+        self._rounds = Rounds()
 
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
@@ -183,6 +185,7 @@ class Yugen:
             client=client,
             limits=self.limits.session,
             sessions=self._sessions,
+            rounds=self._rounds,
         )
         self._connections.add(connection)
         try:

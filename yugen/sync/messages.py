@@ -11,7 +11,7 @@ import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -70,8 +70,7 @@ class Connect:
     client_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AddQuery:
+class AddQuery(NamedTuple):
     """Subscribe to a query. `args` is parsed JSON; `journal` is what an earlier run of the query asked to remember."""
 
     query_id: QueryId
@@ -96,8 +95,7 @@ class ModifyQuerySet:
     modifications: tuple[AddQuery | RemoveQuery, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(NamedTuple):
     """Run a mutation. `args` is parsed JSON."""
 
     request_id: RequestId
@@ -210,13 +208,13 @@ class _Fields:
 
     def string(self, name: str) -> str:
         value = self._get(name)
-        if not isinstance(value, str) or _HALF.search(value):
+        if not isinstance(value, str) or _has_half(value):
             raise self.wrong(name, "a string")
         return value
 
     def optional_string(self, name: str) -> str | None:
         value = self._fields.get(name)
-        if value is not None and (not isinstance(value, str) or _HALF.search(value)):
+        if value is not None and (not isinstance(value, str) or _has_half(value)):
             raise self.wrong(name, "a string or null")
         return value
 
@@ -271,6 +269,11 @@ class _Fields:
 
     def _get(self, name: str) -> Any:
         return self._fields.get(name, _Missing)
+
+
+def _has_half(text: str) -> bool:
+    """Whether there is half of a surrogate pair in it."""
+    return not text.isascii() and _HALF.search(text) is not None
 
 
 def _found(value: object) -> str:
@@ -370,8 +373,7 @@ _READERS: Final[dict[str, Callable[[_Fields], ClientMessage]]] = {
 # Server messages ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """What a client has seen: its query set and its identity up to these versions, and the database at `ts`."""
 
     query_set: int
@@ -382,8 +384,7 @@ class Version:
 PING: Final = b'{"type":"Ping"}'
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(NamedTuple):
     """What a Transition says of time, by which clients tell a slow network from a clock that is wrong.
 
     `skew_ms` is how far the client's clock was ahead when it connected, `server_ns` the server's clock now. Both or
@@ -396,12 +397,21 @@ class Clocks:
 
 def transition(start: Version, end: Version, modifications: Iterable[bytes], clocks: Clocks | None = None) -> bytes:
     """Moves the client from one version to another; `query_result` and `query_removed` make the modifications."""
-    return b'{"type":"Transition","startVersion":%b,"endVersion":%b,"modifications":[%b]%b}' % (
+    return transition_start(start, end, modifications) + transition_tail(clocks)
+
+
+def transition_start(start: Version, end: Version, modifications: Iterable[bytes]) -> bytes:
+    """What a Transition says to all clients that it moves from the one version to the other."""
+    return b'{"type":"Transition","startVersion":%b,"endVersion":%b,"modifications":[%b]' % (
         _version(start),
         _version(end),
         b",".join(modifications),
-        b',"clientClockSkew":%d,"serverTs":%d' % (clocks.skew_ms, clocks.server_ns) if clocks else b"",
     )
+
+
+def transition_tail(clocks: Clocks | None) -> bytes:
+    """What it says to one of them."""
+    return b',"clientClockSkew":%d,"serverTs":%d}' % clocks if clocks else b"}"
 
 
 def transition_chunks(text: bytes, transition_id: int, *, size: int) -> list[bytes]:

@@ -28,10 +28,9 @@ at or before `ts` may have changed: what is not run again counts as valid at `ts
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.storage.interface import Timestamp
@@ -59,10 +58,9 @@ from yugen.sync.messages import (
     mutation_response,
     parse,
     query_removed,
-    query_result,
-    transition,
     transition_chunks,
 )
+from yugen.sync.texts import Texts
 
 Caller: TypeAlias = Any
 """Whom functions run for: whatever the owner says they are. Callers are compared."""
@@ -107,8 +105,7 @@ class SessionLimits:
     request_bytes: int = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RunMutation:
+class RunMutation(NamedTuple):
     """Run this mutation for its caller, then call `mutation_finished`."""
 
     request_id: RequestId
@@ -144,8 +141,7 @@ class CheckTimestamp:
 Work: TypeAlias = RunMutation | RunAction | CheckToken | CheckTimestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """What a Transition needs: the answers to all queries of `run`, each at `ts`, for `caller`.
 
     Subscriptions end by `removed` and begin, or begin anew for another caller, by `run`, in this order: an id may be in
@@ -168,6 +164,10 @@ class Close:
     reason: str
 
 
+_UNKNOWN: Final = ClientInfo()
+_LIMITS: Final = SessionLimits()
+
+
 class ServerSession:
     """One connection, from its first message to its close; a reconnecting client gets a new session.
 
@@ -182,6 +182,44 @@ class ServerSession:
         unknown_messages: how many messages of types from the future were passed over.
     """
 
+    # There are thousands of sessions, nearly all of them idle: what they are made of is small.
+    __slots__ = (
+        "_actions",
+        "_answer_bytes",
+        "_answers",
+        "_caller",
+        "_checking_token",
+        "_chunked_transitions",
+        "_close",
+        "_identity",
+        "_inbox",
+        "_inbox_bytes",
+        "_limits",
+        "_mutation_running",
+        "_mutations",
+        "_outbox",
+        "_ping_at",
+        "_queries",
+        "_query_bytes",
+        "_query_set",
+        "_removed",
+        "_request_bytes",
+        "_resent",
+        "_response_ts",
+        "_sent",
+        "_skew_ms",
+        "_stale",
+        "_subscription_bytes",
+        "_takes_chunks",
+        "_token_expires",
+        "_ts_min",
+        "_update",
+        "_wall_ns",
+        "_work",
+        "connect",
+        "unknown_messages",
+    )
+
     def __init__(
         self,
         *,
@@ -192,14 +230,14 @@ class ServerSession:
     ) -> None:
         self.connect: Connect | None = None
         self.unknown_messages = 0
-        self._client = client or ClientInfo()
-        self._limits = limits or SessionLimits()
+        self._takes_chunks = (client or _UNKNOWN).takes_chunks
+        self._limits = limits or _LIMITS
         # How far the client's clock is ahead of the server's, once both are known; and the server's, when it was read.
         self._skew_ms: int | None = None
         self._wall_ns: int | None = None
 
         # Frames wait in the inbox only while a token is being checked: what follows it is for the new caller.
-        self._inbox: deque[str] = deque()
+        self._inbox: list[str] = []
         self._inbox_bytes = 0
         self._checking_token = False
         self._token_expires: float | None = None
@@ -210,6 +248,7 @@ class ServerSession:
         self._caller = caller
         self._queries: dict[QueryId, AddQuery] = {}
         self._query_bytes: dict[QueryId, int] = {}
+        self._subscription_bytes = 0
 
         # What the next update is for. Dictionaries without values are sets that keep their order.
         self._stale: dict[QueryId, None] = {}
@@ -228,7 +267,7 @@ class ServerSession:
         self._ts_min: Timestamp = 0
 
         # Requests without a response. The first mutation has been handed out if one runs; the actions all have been.
-        self._mutations: deque[tuple[RunMutation, int]] = deque()
+        self._mutations: list[tuple[RunMutation, int]] = []
         self._mutation_running = False
         # How many of them the first update of a client that has come back waits for; None until it is due.
         self._resent: int | None = None
@@ -254,34 +293,34 @@ class ServerSession:
             return
         if isinstance(frame, bytes):
             self.close(1003, "BinaryMessage")
+        elif not self._checking_token:
+            self._read(frame)
         elif len(self._inbox) >= self._limits.held_messages:
             self.close(1013, "TooManyConcurrentRequests")
         else:
             self._inbox.append(frame)
             self._inbox_bytes += len(frame)
-            self._read_inbox()
 
     def _read_inbox(self) -> None:
         while self._inbox and not self._checking_token:
-            text = self._inbox.popleft()
+            text = self._inbox.pop(0)
             self._inbox_bytes -= len(text)
-            try:
-                message = parse(text)
-                if message is None:
-                    self.unknown_messages += 1
-                else:
-                    self._apply(message, len(text))
-            except ProtocolError as error:
-                self._outbox.append(fatal_error(str(error)))
-                self.close(1008, error.code)
+            self._read(text)
+
+    def _read(self, text: str) -> None:
+        try:
+            message = parse(text)
+            if message is None:
+                self.unknown_messages += 1
+            else:
+                self._apply(message, len(text))
+        except ProtocolError as error:
+            self._outbox.append(fatal_error(str(error)))
+            self.close(1008, error.code)
 
     def _apply(self, message: ClientMessage, size: int) -> None:
         """Applies one message wholly, or raises ProtocolError and applies nothing of it."""
         match message:
-            case Connect():
-                self._connect(message)
-            case ModifyQuerySet():
-                self._modify_query_set(message, size)
             case Mutation(request_id, path, args):
                 if len(self._mutations) >= self._limits.waiting_mutations:
                     self.close(1013, "TooManyConcurrentMutations")
@@ -290,6 +329,10 @@ class ServerSession:
                     # record of that shows whether it is the same request, to get the same answer, or another.
                     self._mutations.append((RunMutation(request_id, path, args, self._caller), size))
                     self._request_bytes += size
+            case Connect():
+                self._connect(message)
+            case ModifyQuerySet():
+                self._modify_query_set(message, size)
             case Action(request_id, path, args):
                 self._start_action(RunAction(request_id, path, args, self._caller), size)
             case Authenticate(base_version, token):
@@ -312,35 +355,41 @@ class ServerSession:
 
     def _modify_query_set(self, message: ModifyQuerySet, size: int) -> None:
         _check_base("ModifyQuerySet", message.base_version, self._query_set)
-        queries, stale, removed = dict(self._queries), dict(self._stale), dict(self._removed)
-        query_bytes = dict(self._query_bytes)
+        # First what the query set comes to, then the change of it: what goes beyond a limit has changed nothing.
         share = size // max(1, len(message.modifications))
+        changed: dict[QueryId, bool] = {}
+        for modification in message.modifications:
+            query_id, adds = modification.query_id, isinstance(modification, AddQuery)
+            if adds == changed.get(query_id, query_id in self._queries):
+                if adds:
+                    raise ProtocolError("DuplicateQueryId", f"Add of queryId {query_id}, which is in use.")
+                raise ProtocolError("UnknownQueryId", f"Remove of queryId {query_id}, which is not in use.")
+            changed[query_id] = adds
+        subscriptions, subscription_bytes = len(self._queries), self._subscription_bytes
+        for query_id, there in changed.items():
+            subscriptions += there - (query_id in self._queries)
+            subscription_bytes += there * share - self._query_bytes.get(query_id, 0)
+        if subscriptions > self._limits.subscriptions:
+            self.close(1013, "TooManySubscriptions")
+            return
+        if subscription_bytes > self._limits.subscription_bytes:
+            self.close(1013, "QuerySetTooLarge")
+            return
+        self._query_set, self._subscription_bytes = message.new_version, subscription_bytes
         for modification in message.modifications:
             query_id = modification.query_id
             match modification:
                 case AddQuery():
-                    if query_id in queries:
-                        raise ProtocolError("DuplicateQueryId", f"Add of queryId {query_id}, which is in use.")
-                    queries[query_id] = modification
-                    stale[query_id] = None
-                    query_bytes[query_id] = share
+                    self._queries[query_id] = modification
+                    self._query_bytes[query_id] = share
+                    self._stale[query_id] = None
                 case RemoveQuery():
-                    if query_id not in queries:
-                        raise ProtocolError("UnknownQueryId", f"Remove of queryId {query_id}, which is not in use.")
-                    del queries[query_id]
-                    del query_bytes[query_id]
-                    stale.pop(query_id, None)
-                    removed[query_id] = None
+                    del self._queries[query_id]
+                    del self._query_bytes[query_id]
+                    self._stale.pop(query_id, None)
+                    self._removed[query_id] = None
                 case _:
                     assert_never(modification)
-        if len(queries) > self._limits.subscriptions:
-            self.close(1013, "TooManySubscriptions")
-            return
-        if sum(query_bytes.values()) > self._limits.subscription_bytes:
-            self.close(1013, "QuerySetTooLarge")
-            return
-        self._query_set = message.new_version
-        self._queries, self._query_bytes, self._stale, self._removed = queries, query_bytes, stale, removed
 
     def _start_action(self, action: RunAction, size: int) -> None:
         if action.request_id in self._actions:
@@ -379,9 +428,9 @@ class ServerSession:
             return
         assert self._mutation_running
         assert self._mutations[0][0].request_id == request_id
-        self._request_bytes -= self._mutations.popleft()[1]
+        self._request_bytes -= self._mutations.pop(0)[1]
         self._mutation_running = False
-        if not self._client.takes_chunks and _size(mutation.answer) > FRAME_BYTES_MAX:
+        if not self._takes_chunks and _size(mutation.answer) > FRAME_BYTES_MAX:
             mutation = MutationAnswer(Answer(failure=_too_large(mutation.answer, _UNTOLD)), None)
         self._outbox.append(mutation_response(request_id, mutation))
         # A failure has no timestamp, and any Transition will do; some clients wait for one all the same.
@@ -396,7 +445,7 @@ class ServerSession:
         if self._close is not None:
             return
         self._request_bytes -= self._actions.pop(request_id)
-        if not self._client.takes_chunks and _size(answer) > FRAME_BYTES_MAX:
+        if not self._takes_chunks and _size(answer) > FRAME_BYTES_MAX:
             answer = Answer(failure=_too_large(answer, _UNTOLD))
         self._outbox.append(action_response(request_id, answer))
 
@@ -471,7 +520,14 @@ class ServerSession:
             or self._response_ts is not None
         )
 
-    def finish_update(self, update: Update, results: Mapping[QueryId, Answer], *, wall_ns: int | None = None) -> None:
+    def finish_update(
+        self,
+        update: Update,
+        results: Mapping[QueryId, Answer],
+        *,
+        wall_ns: int | None = None,
+        texts: Texts | None = None,
+    ) -> None:
         """Makes the update's Transition of the answers to all of its queries.
 
         Answers equal to the last ones sent are left out. A Transition is not made when it would say nothing: the Rust
@@ -481,40 +537,43 @@ class ServerSession:
             update: what `begin_update` gave last.
             results: the answers by query.
             wall_ns: nanoseconds since the epoch.
+            texts: has encoded for others what they have in common with this session, or will.
         """
         if self._close is not None:
             return
         assert update is self._update
         self._update = None
+        texts = texts or Texts()
         modifications = []
         for query_id in update.removed:
             self._forget_answer(query_id)
             modifications.append(query_removed(query_id))
         for query in update.run:
-            before = self._forget_answer(query.query_id)
-            answer = self._fitting(results[query.query_id])
-            self._answers[query.query_id] = answer
+            query_id = query.query_id
+            before = self._forget_answer(query_id)
+            answer = self._fitting(results[query_id])
+            self._answers[query_id] = answer
             self._answer_bytes += _size(answer)
             if answer != before:
-                modifications.append(query_result(query.query_id, answer))
+                modifications.append(texts.query_result(query_id, answer))
 
-        end = Version(update.query_set, update.identity, update.ts)
-        moved = (end.query_set, end.identity) != (self._sent.query_set, self._sent.identity)
+        end, sent = Version(update.query_set, update.identity, update.ts), self._sent
+        moved = end.query_set != sent.query_set or end.identity != sent.identity
         settles = self._response_ts is not None and self._response_ts <= end.ts
         if modifications or moved or settles:
-            assert end.query_set >= self._sent.query_set
-            assert end.identity >= self._sent.identity
-            assert end.ts >= self._sent.ts
+            assert end.query_set >= sent.query_set
+            assert end.identity >= sent.identity
+            assert end.ts >= sent.ts
             clocks = Clocks(self._skew_ms, wall_ns) if self._skew_ms is not None and wall_ns is not None else None
-            self._outbox += self._framed(end, modifications, clocks)
+            self._outbox += self._framed(end, modifications, clocks, texts)
             self._sent = end
         if settles:
             self._response_ts = None
 
-    def _framed(self, end: Version, modifications: list[bytes], clocks: Clocks | None) -> list[bytes]:
+    def _framed(self, end: Version, modifications: list[bytes], clocks: Clocks | None, texts: Texts) -> list[bytes]:
         """A Transition from what was sent, in messages that the client can take."""
-        if self._client.takes_chunks:
-            whole = transition(self._sent, end, modifications, clocks)
+        if self._takes_chunks:
+            whole = texts.transition(self._sent, end, tuple(modifications), clocks)
             if len(whole) <= CHUNK_BYTES:
                 return [whole]
             self._chunked_transitions += 1
@@ -525,18 +584,18 @@ class ServerSession:
         for modification in modifications:
             if some and len(modification) > bytes_left:
                 # The versions move with the last of several Transitions, so that the client sees one step.
-                frames.append(transition(self._sent, self._sent, some, clocks))
+                frames.append(texts.transition(self._sent, self._sent, tuple(some), clocks))
                 some, bytes_left = [], FRAME_BYTES_MAX
             some.append(modification)
             bytes_left -= len(modification)
-        return [*frames, transition(self._sent, end, some, clocks)]
+        return [*frames, texts.transition(self._sent, end, tuple(some), clocks)]
 
     def _fitting(self, answer: Answer) -> Answer:
         """An answer, or what to say in its place when it is too large for this connection or for its client."""
         limits = self._limits
         if self._answer_bytes + _size(answer) > limits.answer_bytes:
             advice = f"the results of one connection may take {limits.answer_bytes} bytes; subscribe to less at once"
-        elif self._client.takes_chunks or _size(answer) <= FRAME_BYTES_MAX:
+        elif self._takes_chunks or _size(answer) <= FRAME_BYTES_MAX:
             return answer
         else:
             advice = f"this client takes {FRAME_BYTES_MAX} bytes; return less"
@@ -608,8 +667,10 @@ _UNTOLD: Final = f"this client takes {FRAME_BYTES_MAX} bytes; the function has d
 
 def _size(answer: Answer) -> int:
     """The bytes of an answer's parts that grow with what a function gives."""
-    data = answer.failure and answer.failure.data
-    return len(answer.value or b"") + len(data or b"") + sum(map(len, answer.log_lines))
+    size = len(answer.value or b"")
+    if answer.failure is not None:
+        size += len(answer.failure.data or b"")
+    return size + sum(map(len, answer.log_lines)) if answer.log_lines else size
 
 
 def _too_large(answer: Answer, advice: str) -> Failure:

@@ -1,0 +1,177 @@
+"""What the queries of one connection are subscribed to, and the answers to its updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeAlias
+
+from yugen import values
+from yugen.identity import Identity
+from yugen.runtime.outcome import Answer, Failure
+from yugen.runtime.queries import QueryKey, Subscription
+from yugen.runtime.runtime import Runtime
+from yugen.server.caller import Caller
+from yugen.sync.messages import AddQuery, QueryId
+from yugen.sync.session import Update
+
+QUERIES_AT_ONCE_MAX: Final = 32
+"""Queries of one connection that are run at once; the others of its update wait, so that other clients need not."""
+
+_SHOWN_MAX: Final = 100
+"""Characters of a client's text in an error."""
+
+Answers: TypeAlias = dict[QueryId, Answer]
+
+
+class Subscriptions:
+    """Answers the updates of one connection, one at a time.
+
+    Args:
+        runtime: has the answers.
+        stale: called with a query whose answer has ended.
+        answered: called with an update and its answers where these took a run.
+        failed: called with the error of a run, in place of `answered`.
+    """
+
+    __slots__ = ("_answered", "_asking", "_failed", "_queries", "_runtime", "_stale")
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        stale: Callable[[QueryId], None],
+        answered: Callable[[Update, Answers], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._runtime = runtime
+        self._stale = stale
+        self._answered = answered
+        self._failed = failed
+        self._queries: dict[QueryId, Subscription] = {}
+        self._asking: _Asking | None = None
+
+    def answer(self, update: Update) -> Answers | None:
+        """The answers to an update as of the newest timestamp; None if `answered` is to be called with them."""
+        for query_id in update.removed:
+            self._end(query_id)
+        answers: Answers = {}
+        left = []
+        for query in update.run:
+            answer = self._kept(query, update)
+            if answer is None:
+                left.append(query)
+            else:
+                answers[query.query_id] = answer
+        if not left:
+            return answers
+        self._runtime.queries.hold(update.ts)
+        self._asking = _Asking(self, update, answers, left)
+        self._asking.go_on()
+        return None
+
+    def end(self) -> None:
+        """Ends all subscriptions; nothing is called any more."""
+        self._stop_asking()
+        for subscription in self._queries.values():
+            subscription()
+        self._queries.clear()
+
+    def _kept(self, query: AddQuery, update: Update) -> Answer | None:
+        """The answer to a query, which is subscribed to from here on, if it is at hand."""
+        try:
+            subscription = self._subscribed(query, update.caller)
+        except values.InvalidValue as error:
+            return invalid_argument(query.path, error)
+        answer = subscription.answer(update.ts)
+        return answer if answer is None or self._settles(query.query_id, subscription, answer) else None
+
+    def _subscribed(self, query: AddQuery, caller: Caller) -> Subscription:
+        subscription = self._queries.get(query.query_id)
+        if subscription is None:
+            args = values.canonical(values.decode(query.args))
+            key = self._runtime.query_key(query.path, args, public=not caller.admin, journal=query.journal)
+        elif subscription.caller == caller.identity and subscription.key.public is not caller.admin:
+            return subscription
+        else:
+            key = subscription.key._replace(public=not caller.admin)
+        return self._subscribe(query.query_id, key, caller.identity)
+
+    def _subscribe(self, query_id: QueryId, key: QueryKey, caller: Identity | None) -> Subscription:
+        subscription = self._runtime.queries.subscribe(key, caller, partial(self._stale, query_id))
+        self._end(query_id)
+        self._queries[query_id] = subscription
+        return subscription
+
+    def _settles(self, query_id: QueryId, subscription: Subscription, answer: Answer) -> bool:
+        """Whether an answer is what is to be sent. If not, the query is asked with its journal from here on."""
+        key = subscription.key
+        if answer.journal == key.journal:
+            return True
+        self._subscribe(query_id, key._replace(journal=answer.journal), subscription.caller)
+        return False
+
+    def _end(self, query_id: QueryId) -> None:
+        subscription = self._queries.pop(query_id, None)
+        if subscription is not None:
+            subscription()
+
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._runtime.queries.release(self._asking.update.ts)
+            self._asking = None
+
+    def _finish(self, update: Update, answers: Answers) -> None:
+        self._stop_asking()
+        self._answered(update, answers)
+
+    def _fail(self, error: BaseException) -> None:
+        self._stop_asking()
+        self._failed(error)
+
+
+class _Asking:
+    """An update for some of whose queries there is to be a run."""
+
+    __slots__ = ("_answers", "_going", "_of", "_running", "_waiting", "update")
+
+    def __init__(self, of: Subscriptions, update: Update, answers: Answers, left: list[AddQuery]) -> None:
+        self.update = update
+        self._of = of
+        self._answers = answers
+        self._waiting = left[::-1]
+        self._running = 0
+        self._going = False
+
+    def go_on(self) -> None:
+        """Asks for as many answers as may be asked for at once."""
+        if self._going:
+            return  # within the call below, where an answer is at hand
+        self._going = True
+        while self._waiting and self._running < QUERIES_AT_ONCE_MAX:
+            self._running += 1
+            self._ask(self._waiting.pop())
+        self._going = False
+
+    def _ask(self, query: AddQuery) -> None:
+        self._of._queries[query.query_id].ask(self.update.ts, partial(self._told, query))
+
+    def _told(self, query: AddQuery, answer: Answer | BaseException) -> None:
+        of, query_id = self._of, query.query_id
+        if of._asking is not self:
+            return  # nobody wants it any more
+        if isinstance(answer, BaseException):
+            of._fail(answer)
+        elif not of._settles(query_id, of._queries[query_id], answer):
+            self._ask(query)
+        else:
+            self._answers[query_id] = answer
+            self._running -= 1
+            if self._waiting:
+                self.go_on()
+            elif not self._running:
+                of._finish(self.update, self._answers)
+
+
+def invalid_argument(path: str, error: values.InvalidValue) -> Answer:
+    """What a function gives whose arguments are no values."""
+    return Answer(failure=Failure(f"Server Error\nUncaught {error.code}: an argument of {path[:_SHOWN_MAX]}: {error}"))

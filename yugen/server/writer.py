@@ -1,0 +1,123 @@
+"""Writing to one socket, message after message."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from typing import Any, Final, Protocol
+
+from yugen.sync.session import Close
+
+SEND_SECONDS_MAX: Final = 60.0
+"""How long a client may take to read one message before it counts as gone."""
+
+
+class NothingRead(Exception):
+    """The client has not read a message in time."""
+
+
+class Sink(Protocol):
+    """What is written to. Either call may wait while the client does not read."""
+
+    def send(self, text: bytes) -> Coroutine[Any, Any, None]: ...
+    def close(self, code: int, reason: str) -> Coroutine[Any, Any, None]: ...
+
+
+class Writer:
+    """Writes to a client, and knows whether it reads.
+
+    As long as it does, a message is a call: it is sent when `write` returns, and nobody waits. A task comes into it
+    only where the transport has the sender wait.
+
+    Args:
+        sink: what is written to.
+        caught_up: called when a client that lagged has read everything.
+        failed: called with the error of the sink, or with `NothingRead`, where `write` has returned before.
+
+    Attributes:
+        lags: whether the client is yet to read something; then nothing more can be written.
+    """
+
+    __slots__ = ("_caught_up", "_failed", "_finishing", "_sink", "lags")
+
+    def __init__(self, sink: Sink, caught_up: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+        self._sink = sink
+        self._caught_up = caught_up
+        self._failed = failed
+        self._finishing: asyncio.Task[None] | None = None
+        self.lags = False
+
+    def write(self, texts: Sequence[bytes], close: Close | None = None) -> None:
+        """Sends text messages, and ends the connection after them if that is asked.
+
+        Raises:
+            Exception: of the sink.
+        """
+        assert not self.lags
+        for place, text in enumerate(texts):
+            sending = self._sink.send(text)
+            try:
+                waits_for = sending.send(None)
+            except StopIteration:
+                continue
+            self._finish(_rest(sending, waits_for), texts[place + 1 :], close)
+            return
+        if close is not None:
+            closing = self._sink.close(close.code, close.reason)
+            try:
+                waits_for = closing.send(None)
+            except StopIteration:
+                return
+            self._finish(_rest(closing, waits_for), (), None)
+
+    def stop(self) -> None:
+        """Gives up what is yet to be written."""
+        if self._finishing is not None:
+            self._finishing.cancel()
+
+    def _finish(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
+        self.lags = True
+        self._finishing = asyncio.get_running_loop().create_task(self._write_rest(begun, texts, close))
+        self._finishing.add_done_callback(self._finished)
+
+    async def _write_rest(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
+        await _in_time(begun)
+        for text in texts:
+            await _in_time(self._sink.send(text))
+        if close is not None:
+            await _in_time(self._sink.close(close.code, close.reason))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._finishing = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self.lags = False
+            self._caught_up()
+        else:
+            self._failed(error)
+
+
+async def _in_time(writing: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(SEND_SECONDS_MAX):
+            await writing
+    except TimeoutError:
+        raise NothingRead from None
+
+
+@types.coroutine
+def _rest(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """What is left of a coroutine that was begun by hand and waits for something."""
+    try:
+        while True:
+            try:
+                result = yield waits_for
+            except BaseException as error:
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(result)
+    except StopIteration:
+        return
