@@ -32,11 +32,15 @@ RESULT_BYTES = 400
 
 
 class Engine:
-    """As much of a runtime as a connection sees: each query reads one key, and `write` changes it."""
+    """As much of a runtime as a connection sees: each query reads one key, and `write` changes it.
 
-    def __init__(self) -> None:
+    A run takes `seconds`, in which it does nothing.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
         self.ts = 1
         self.queries = Queries(self._execute, self.ts)
+        self._seconds = seconds
 
     def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
         return QueryKey(canonical_path(path), args, public, journal)
@@ -53,6 +57,8 @@ class Engine:
         answered(MutationAnswer(Answer(b"null"), self.ts))  # type: ignore[operator]
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
         return Outcome(Answer(b'"%d %s"' % (ts, b"x" * RESULT_BYTES)), (point(key.args),))
 
 
@@ -93,8 +99,8 @@ class Socket:
 class Bench:
     """Connections to one engine."""
 
-    def __init__(self, connections: int) -> None:
-        self.engine = Engine()
+    def __init__(self, connections: int, seconds: float = 0.0) -> None:
+        self.engine = Engine(seconds)
         self.sockets = [Socket(self._arrived) for _ in range(connections)]
         self.tasks: list[asyncio.Task[None]] = []
         self._left = 0
@@ -130,7 +136,8 @@ class Bench:
 
 async def fan_out(queries: int) -> float:
     """Microseconds of processor time for each of the connections, whose queries one write makes run again."""
-    bench = Bench(CONNECTIONS)
+    # All who wait for a query wait for its run, as they do for one in a worker.
+    bench = Bench(CONNECTIONS, seconds=0.05 if queries == 1 else 0.0)
     await bench.connect()
     for number, socket in enumerate(bench.sockets):
         socket.subscribe(number % queries)

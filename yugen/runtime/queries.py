@@ -94,9 +94,10 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """An execution under way, and who waits for it."""
+    """An execution under way at a timestamp, which is held for it, and who waits for it."""
 
     task: asyncio.Task[_Result]
+    ts: Timestamp
     waiting: list[_Waiting] = field(default_factory=list)
 
 
@@ -157,28 +158,22 @@ class Subscription:
     The shortest way to the query, too, for a subscriber who asks it again and again.
     """
 
-    __slots__ = ("_queries", "_slot", "listener")
+    __slots__ = ("_queries", "_slot", "caller", "key", "listener")
 
     def __init__(self, queries: Queries, slot: _Slot, listener: Listener) -> None:
+        self.key = slot.query.key
+        self.caller = slot.caller
+        self.listener = listener
         self._queries = queries
         self._slot = slot
-        self.listener = listener
-
-    @property
-    def key(self) -> QueryKey:
-        return self._slot.query.key
-
-    @property
-    def caller(self) -> Identity | None:
-        return self._slot.caller
 
     def answer(self, ts: Timestamp) -> Answer | None:
         """As `Queries.kept`."""
-        return self._queries._kept(self._slot.query, self._slot.caller, ts)
+        return self._queries._kept(self._slot.query, self.caller, ts)
 
     def ask(self, ts: Timestamp, told: Told) -> None:
         """As `Queries.ask`."""
-        self._queries._ask(self._slot.query, self._slot.caller, ts, told)
+        self._queries._ask(self._slot.query, self.caller, ts, told)
 
     def __call__(self) -> None:
         """Ends it. Once is enough, and more does no harm."""
@@ -236,9 +231,8 @@ class Queries:
             else:
                 answered.set_result(answer)
 
-        with self.holding(ts):
-            self.ask(key, caller, ts, told)
-            return await answered
+        self.ask(key, caller, ts, told)
+        return await answered
 
     def kept(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer | None:
         """The answer as `at` gives it if it is at hand, or None."""
@@ -248,7 +242,8 @@ class Queries:
     def ask(self, key: QueryKey, caller: Identity | None, ts: Timestamp, told: Told) -> None:
         """Has `told` called once with the answer as of `at`: at once if it is at hand, or else when a run has ended.
 
-        Who asks holds `ts` until then.
+        Raises:
+            LookupError: as `at`.
         """
         self._ask(self._query(key), caller, ts, told)
 
@@ -316,9 +311,9 @@ class Queries:
 
     def _kept(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer | None:
         for slot in (query.everyone, query.callers.get(caller)):
-            if slot is not None and slot.result is not None and slot.result.holds_at(ts):
-                result = slot.result
-                self._settle(slot)
+            if slot is not None and (result := slot.result) is not None and result.holds_at(ts):
+                if slot in self._idle:
+                    self._idle.move_to_end(slot)
                 if result.end is not None:
                     # It ended before some who get it now subscribed; nothing else would tell them.
                     self._tell(slot)
@@ -332,46 +327,41 @@ class Queries:
             return
         slot = query.of(caller) if query.personal else query.everyone
         if slot.running is None:
+            self.hold(ts)
             task = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
-            slot.running = _Running(task)
-            task.add_done_callback(lambda task: self._ended(slot, task))
+            slot.running = _Running(task, ts)
+            task.add_done_callback(lambda _: self._ended(slot))
+        elif ts != slot.running.ts:
+            self.hold(ts)
         slot.running.waiting.append(_Waiting(caller, ts, told))
 
     async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
         query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
         slot.cause = None
-        with self.holding(ts):
-            outcome = await self._execute(query.key, caller, ts)
-            ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
-            end = None if ending is None else ending.ts
-            if cause is not None:
-                key, seconds = query.key, time.perf_counter() - began
-                changed = before is None or before.answer != outcome.answer
-                self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
-            result = _Result(
-                outcome.answer,
-                outcome.reads,
-                outcome.guarded,
-                ts,
-                end,
-                _size(outcome),
-                outcome.reads_identity,
-                caller,
-            )
-            self._keep(query, result)
-            journal = outcome.answer.journal
-            if journal != query.key.journal and end is None:
-                # Whoever gets this answer asks with its journal from here on, and is to find it there.
-                self._keep(self._query(query.key._replace(journal=journal)), copy(result))
+        outcome = await self._execute(query.key, caller, ts)
+        ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
+        end = None if ending is None else ending.ts
+        answer = outcome.answer
+        if cause is not None:
+            key, seconds = query.key, time.perf_counter() - began
+            changed = before is None or before.answer != answer
+            self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
+        size, personal = _size(outcome), outcome.reads_identity
+        result = _Result(answer, outcome.reads, outcome.guarded, ts, end, size, personal, caller)
+        self._keep(query, result)
+        if answer.journal != query.key.journal and end is None:
+            # Whoever gets this answer asks with its journal from here on, and is to find it there.
+            self._keep(self._query(query.key._replace(journal=answer.journal)), copy(result))
         return result
 
-    def _ended(self, slot: _Slot, task: asyncio.Task[_Result]) -> None:
+    def _ended(self, slot: _Slot) -> None:
         """Tells those who wait for a run what came of it, all of them in one go."""
-        assert slot.running is not None
-        waiting, slot.running = slot.running.waiting, None
+        running, slot.running = slot.running, None
+        assert running is not None
+        task = running.task
         self._settle(slot)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        for caller, ts, told in waiting:
+        for caller, ts, told in running.waiting:
             try:
                 if error is not None:
                     told(error)
@@ -381,6 +371,9 @@ class Queries:
                     self.ask(slot.query.key, caller, ts, told)
             except Exception:
                 logger.exception("an answer of %s was taken badly", slot.query.key.path)
+            if ts != running.ts:
+                self.release(ts)
+        self.release(running.ts)
 
     def _keep(self, query: _Query, result: _Result) -> None:
         query.personal = result.personal

@@ -64,8 +64,9 @@ class Subscriptions:
                 answers[query.query_id] = answer
         if not left:
             return answers
-        self._runtime.queries.hold(update.ts)
         self._asking = _Asking(self, update, answers, left)
+        if self._asking.holds:
+            self._runtime.queries.hold(update.ts)
         self._asking.go_on()
         return None
 
@@ -116,9 +117,9 @@ class Subscriptions:
             subscription()
 
     def _stop_asking(self) -> None:
-        if self._asking is not None:
-            self._runtime.queries.release(self._asking.update.ts)
-            self._asking = None
+        asking, self._asking = self._asking, None
+        if asking is not None and asking.holds:
+            self._runtime.queries.release(asking.update.ts)
 
     def _finish(self, update: Update, answers: Answers) -> None:
         self._stop_asking()
@@ -130,12 +131,18 @@ class Subscriptions:
 
 
 class _Asking:
-    """An update for some of whose queries there is to be a run."""
+    """An update for some of whose queries there is to be a run.
 
-    __slots__ = ("_answers", "_going", "_of", "_running", "_waiting", "update")
+    Attributes:
+        update: the update.
+        holds: whether its timestamp is held for it: a single run holds its own.
+    """
+
+    __slots__ = ("_answers", "_going", "_of", "_running", "_waiting", "holds", "update")
 
     def __init__(self, of: Subscriptions, update: Update, answers: Answers, left: list[AddQuery]) -> None:
         self.update = update
+        self.holds = len(left) > 1
         self._of = of
         self._answers = answers
         self._waiting = left[::-1]

@@ -269,8 +269,8 @@ class ServerSession:
         # Requests without a response. The first mutation has been handed out if one runs; the actions all have been.
         self._mutations: list[tuple[RunMutation, int]] = []
         self._mutation_running = False
-        # How many of them the first update of a client that has come back waits for; None until it is due.
-        self._resent: int | None = None
+        # How many of them the first update of a client that has come back waits for; None until that is due.
+        self._resent: int | None = 0
         self._actions: dict[RequestId, int] = {}
         self._request_bytes = 0
 
@@ -348,6 +348,8 @@ class ServerSession:
         if self.connect is not None:
             raise ProtocolError("DuplicateConnect", "Connect comes once, first on a connection.")
         self.connect = message
+        if self.returning:
+            self._resent = None
         if message.client_ms is not None and self._wall_ns is not None:
             self._skew_ms = round(message.client_ms - self._wall_ns / 1_000_000)
         if message.max_observed_timestamp is not None:
@@ -406,10 +408,10 @@ class ServerSession:
 
     def take_work(self) -> list[Work]:
         """What to start now. Of the mutations it holds one at a time, in the order they came."""
-        work, self._work = self._work, []
         if self._mutations and not self._mutation_running:
             self._mutation_running = True
-            work.append(self._mutations[0][0])
+            self._work.append(self._mutations[0][0])
+        work, self._work = self._work, []
         return work
 
     @property
@@ -494,31 +496,25 @@ class ServerSession:
             ts: not older than any update begun or mutation answered before.
         """
         assert ts >= self._ts_min
-        if self._close is not None or self._update is not None or not self._update_due():
+        if self._update is not None or self._close is not None:
             return None
-        if self.returning and self._resent is None:
+        sent = self._sent
+        if not (
+            self._stale
+            or self._response_ts is not None
+            or self._query_set != sent.query_set
+            or self._identity != sent.identity
+        ):
+            return None
+        if self._resent is None:
             self._resent = len(self._mutations)
         if self._resent:
             return None
         self._ts_min = ts
-        self._update = Update(
-            ts=ts,
-            query_set=self._query_set,
-            identity=self._identity,
-            caller=self._caller,
-            removed=tuple(self._removed),
-            run=tuple(self._queries[query_id] for query_id in self._stale),
-        )
+        run = tuple([self._queries[query_id] for query_id in self._stale])
+        self._update = Update(ts, self._query_set, self._identity, self._caller, tuple(self._removed), run)
         self._removed, self._stale = {}, {}
         return self._update
-
-    def _update_due(self) -> bool:
-        return (
-            self._query_set != self._sent.query_set
-            or self._identity != self._sent.identity
-            or bool(self._stale)
-            or self._response_ts is not None
-        )
 
     def finish_update(
         self,
@@ -546,14 +542,19 @@ class ServerSession:
         texts = texts or Texts()
         modifications = []
         for query_id in update.removed:
-            self._forget_answer(query_id)
+            removed = self._answers.pop(query_id, None)
+            self._answer_bytes -= _size(removed) if removed else 0
             modifications.append(query_removed(query_id))
         for query in update.run:
             query_id = query.query_id
-            before = self._forget_answer(query_id)
-            answer = self._fitting(results[query_id])
+            answer, before = results[query_id], self._answers.get(query_id)
+            size = _size(answer)
+            self._answer_bytes -= _size(before) if before else 0
+            if self._answer_bytes + size > self._limits.answer_bytes or size > FRAME_BYTES_MAX:
+                answer = self._fitting(answer)
+                size = _size(answer)
             self._answers[query_id] = answer
-            self._answer_bytes += _size(answer)
+            self._answer_bytes += size
             if answer != before:
                 modifications.append(texts.query_result(query_id, answer))
 
@@ -600,12 +601,6 @@ class ServerSession:
         else:
             advice = f"this client takes {FRAME_BYTES_MAX} bytes; return less"
         return Answer(failure=_too_large(answer, advice), journal=answer.journal)
-
-    def _forget_answer(self, query_id: QueryId) -> Answer | None:
-        answer = self._answers.pop(query_id, None)
-        if answer is not None:
-            self._answer_bytes -= _size(answer)
-        return answer
 
     # Messages, close and deadline out --------------------------------------------------------------------------------
 
