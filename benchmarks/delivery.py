@@ -17,9 +17,10 @@ from benchmarks.figures import Figure
 from yugen.functions.names import canonical_path
 from yugen.identity import Identity
 from yugen.intervals import point
+from yugen.runtime.mutations import Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
-from yugen.runtime.runtime import Request, Runtime
+from yugen.runtime.runtime import Runtime
 from yugen.runtime.writes import Written
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Disconnected

@@ -251,14 +251,15 @@ class Runtime:
             else:
                 done.set_result(answer)
 
-        call = self.begin_mutation(path, args, identity, tell, public=public, request=request, request_id=request_id)
+        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id)
+        self.begin(call)
         try:
             return await done
         except asyncio.CancelledError:
-            self._mutations.abandon(call)
+            self.abandon(call)
             raise
 
-    def begin_mutation(
+    def call(
         self,
         path: str,
         args: bytes,
@@ -269,14 +270,20 @@ class Runtime:
         request: Request | None = None,
         request_id: str | None = None,
     ) -> Call:
-        """As `mutate`, for those who have no task to wait in.
+        """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
-        `answered` is called once, with the answer or the exception, perhaps at once.
+        `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        call = Call(path, args, identity, public, request, request_id, answered)
+        return Call(path, args, identity, public, request, request_id, answered)
+
+    def begin(self, call: Call) -> None:
+        """Runs a mutation until it commits or fails by itself."""
         self._mutations.begin(call)
-        return call
+
+    def abandon(self, call: Call) -> None:
+        """Takes back a mutation that nobody waits for any more, unless it has run."""
+        self._mutations.abandon(call)
 
     async def act(
         self,

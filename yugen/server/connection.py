@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol, assert_never
 
 from yugen import values
-from yugen.runtime.mutations import Request
+from yugen.runtime.mutations import Call, Request
 from yugen.runtime.outcome import MutationAnswer
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
@@ -102,6 +102,8 @@ class Connection:
         "_held_back",
         "_loop",
         "_may_read",
+        "_mutation",
+        "_mutations_done",
         "_reading",
         "_rounds",
         "_runtime",
@@ -147,6 +149,9 @@ class Connection:
         self._reading: asyncio.Task[None] | None = None
         self._may_read: asyncio.Future[None] | None = None
         self._work: set[asyncio.Task[Any]] = set()
+        # The mutation that runs, of which there is one at a time, and who waits for its end.
+        self._mutation: Call | None = None
+        self._mutations_done: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
@@ -165,9 +170,11 @@ class Connection:
                 self.hang_up()
             while self._work:
                 await asyncio.wait(self._work)
+            if self._mutation is not None:
+                self._mutations_done = self._loop.create_future()
+                await self._mutations_done
         finally:
-            for task in self._work:
-                task.cancel()
+            self._abandon()
             if self._sessions is not None and self._session.connect is not None:
                 self._sessions.leave(self._session.connect.session_id, self)
             self.gone.set_result(None)
@@ -176,14 +183,12 @@ class Connection:
         """Ends the connection from the server's side; what its functions have not committed is lost."""
         self._session.close(code, reason)
         self._turn()
-        for task in self._work:
-            task.cancel()
+        self._abandon()
 
     def abort(self) -> None:
         """Ends the connection without a word to its client."""
         self._end()
-        for task in self._work:
-            task.cancel()
+        self._abandon()
 
     def hang_up(self) -> None:
         """Ends the connection without a word to its client, but lets what runs for it come to its end."""
@@ -197,6 +202,12 @@ class Connection:
         self._subscriptions.end()
         if self._session.unknown_messages:
             logger.info("passed over %d messages of unknown types from one client", self._session.unknown_messages)
+
+    def _abandon(self) -> None:
+        for task in self._work:
+            task.cancel()
+        if self._mutation is not None:
+            self._runtime.abandon(self._mutation)
 
     def _end(self) -> None:
         if not self._ended.done():
@@ -304,9 +315,15 @@ class Connection:
                 assert_never(work)
 
     def _mutate(self, work: RunMutation) -> None:
-        def answered(answer: MutationAnswer) -> None:
-            self._session.mutation_finished(work.request_id, answer)
-            self._turn()
+        def answered(answer: MutationAnswer | Exception) -> None:
+            self._mutation = None
+            if self._mutations_done is not None:
+                self._mutations_done.set_result(None)
+            if isinstance(answer, Exception):
+                self._fail(answer)
+            else:
+                self._session.mutation_finished(work.request_id, answer)
+                self._turn()
 
         try:
             args = values.canonical(values.decode(work.args))
@@ -316,11 +333,10 @@ class Connection:
         connect = self._session.connect
         request = Request(connect.session_id, work.request_id) if connect else None
         caller: Caller = work.caller
-        self._start(
-            self._runtime.mutate(
-                work.path, args, caller.identity, public=not caller.admin, request=request, answered=answered
-            )
+        self._mutation = self._runtime.call(
+            work.path, args, caller.identity, answered, public=not caller.admin, request=request
         )
+        self._runtime.begin(self._mutation)
 
     async def _act(self, work: RunAction) -> None:
         caller: Caller = work.caller
