@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
-from yugen.runtime.formats import FIELD_SIZE_MAX
+from yugen.runtime.formats import FIELD_SIZE_MAX, Format, Json, Readable
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
@@ -55,6 +58,8 @@ class Stream:
         self._text = ""
 
     def getvalue(self) -> str:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         self._text += self._capsys.readouterr().err
         return self._text
 
@@ -65,6 +70,9 @@ def stream(capsys: pytest.CaptureFixture[str]) -> Iterator[Stream]:
     root, own = logging.getLogger(), logging.getLogger("yugen")
     handlers, level, own_level = root.handlers[:], root.level, own.level
     yield Stream(capsys)
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(own_level)
@@ -123,6 +131,38 @@ async def test_json_is_one_line_with_everything(stream: Stream) -> None:
     assert bad["level"] == "warning"
     assert "cold" in bad["error"]
     assert "hunter2" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", [Readable(coloured=False), Json()])
+@pytest.mark.parametrize("answer", [Answer(b"1.0"), GOOD, BAD])
+async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form: Format, answer: Answer) -> None:
+    logs.configure(readable=isinstance(form, Readable))
+    also = logging.StreamHandler(text := io.StringIO())
+    also.setFormatter(form)
+    runner = LoggedRunner(Fixed(answer), lines_to_callers=True)
+    listeners: list[list[logging.Handler]] = [[], [also]]
+    for others in listeners:
+        logging.getLogger("yugen").handlers = others
+        runner.logged(RUN, answer, 0.0254)
+    logging.getLogger("yugen").handlers = []
+    lines = [re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", line) for line in stream.getvalue().splitlines(keepends=True)]
+    count = len(lines) // 2
+    assert lines[:count] == lines[count:]
+    assert "".join(lines[count:]) == re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", text.getvalue())
+
+
+@pytest.mark.parametrize("milliseconds", [0.0, 0.004, 0.005, 1.0, 12.3456, 1e9])
+async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
+    created = 1_700_000_000.9996
+    text = Json().ran(created, "INFO", "yugen.run", RUN, "ran", milliseconds, {"error": "é", "lines": ["a", "b"]})
+    event = json.loads(text)
+    assert datetime.fromisoformat(event["time"]).timestamp() == 1_700_000_000.999
+    assert event["milliseconds"] == pytest.approx(milliseconds, abs=0.0051)
+    assert json.dumps({**event, "milliseconds": 0}) == re.sub(r'(?<="milliseconds": )[\d.]+', "0", text)
+    record = logging.LogRecord("yugen.run", logging.INFO, "", 0, "%s", (event["message"],), None)
+    record.created = created
+    record.fields = {name: event[name] for name in list(event)[4:]}
+    assert json.loads(Json().format(record)) == event
 
 
 @pytest.mark.parametrize("lines_to_callers", [True, False])

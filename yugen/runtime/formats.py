@@ -2,19 +2,71 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from datetime import UTC, datetime
+import time
+from collections.abc import Mapping
+from json import JSONEncoder
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
+
+from yugen.runtime.run import Run
 
 FIELD_SIZE_MAX = 2000
 TRACEBACK_SIZE_MAX = 20_000
 """Characters of one field of a line, and of a traceback; what is between its beginning and its end is left out."""
 
+_dumps = JSONEncoder(default=str).encode
 _COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
 
 
-class Readable(logging.Formatter):
+class Format(logging.Formatter):
+    """A format for events of which there needs not be a record, for making one takes longer than formatting it."""
+
+    def line(
+        self, created: float, level: str, logger: str, message: str, fields: Mapping[str, Any], traceback: str = ""
+    ) -> str:
+        """The text of an event, without a line break at its end.
+
+        Args:
+            created: when it was, in seconds since the epoch.
+            level: how bad it is, in capitals.
+            logger: who says so.
+            message: what has happened.
+            fields: what belongs to it, by name, of the kinds that JSON has; in `lines` and `error` is what people see.
+            traceback: of the exception, if there was one.
+        """
+        raise NotImplementedError
+
+    def ran(
+        self,
+        created: float,
+        level: str,
+        logger: str,
+        run: Run,
+        how: str,
+        ms: float,
+        fields: Mapping[str, Any],
+    ) -> str:
+        """The text of a run that has ended.
+
+        Args:
+            created: when it ended, in seconds since the epoch.
+            level: how bad it is, in capitals.
+            logger: who says so.
+            run: what ran; its path is canonical and its request id of letters, digits, `-` and `_`.
+            how: how it went, in one word.
+            ms: how long it took, in milliseconds.
+            fields: what else belongs to it.
+        """
+        return self.line(created, level, logger, ran(run, how, ms), fields)
+
+    def format(self, record: logging.LogRecord) -> str:
+        traceback = self.formatException(record.exc_info) if record.exc_info else ""
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        return self.line(record.created, record.levelname, record.name, record.getMessage(), fields, traceback)
+
+
+class Readable(Format):
     """One line for an event, and below it, indented, what belongs to it.
 
     Args:
@@ -25,37 +77,73 @@ class Readable(logging.Formatter):
         super().__init__()
         self._coloured = coloured
 
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = getattr(record, "fields", {})
+    def line(
+        self, created: float, level: str, logger: str, message: str, fields: Mapping[str, Any], traceback: str = ""
+    ) -> str:
         # The first line of a failure says what its request id is, for those who have nothing else to go by.
         error = str(fields.get("error", ""))
-        parts = [
-            _cut(part) for part in (record.getMessage(), error.partition("\n")[2] or error, *fields.get("lines", ()))
-        ]
-        if record.exc_info:
-            parts.append(_cut(self.formatException(record.exc_info), TRACEBACK_SIZE_MAX))
+        parts = [_cut(part) for part in (message, error.partition("\n")[2] or error, *fields.get("lines", ()))]
+        parts.append(_cut(traceback, TRACEBACK_SIZE_MAX))
         first, *rest = [_printable(line) for part in parts for line in part.split("\n") if line] or [""]
-        level = f"{record.levelname:8}"
-        if self._coloured and record.levelname in _COLOURS:
-            level = f"\x1b[{_COLOURS[record.levelname]}m{level}\x1b[0m"
-        return "\n    ".join([f"{self.formatTime(record, '%H:%M:%S')} {level} {first}", *rest])
+        shown = f"{level:8}"
+        if self._coloured and level in _COLOURS:
+            shown = f"\x1b[{_COLOURS[level]}m{shown}\x1b[0m"
+        return "\n    ".join([f"{time.strftime('%H:%M:%S', time.localtime(created))} {shown} {first}", *rest])
 
 
-class Json(logging.Formatter):
+class Json(Format):
     """One line of JSON for an event, in ASCII."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        line = {key: _cut(value) for key, value in line.items()}
-        if record.exc_info:
-            line["traceback"] = _cut(self.formatException(record.exc_info), TRACEBACK_SIZE_MAX)
-        return json.dumps(line, default=str)
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest = 0, ""
+
+    def line(
+        self, created: float, level: str, logger: str, message: str, fields: Mapping[str, Any], traceback: str = ""
+    ) -> str:
+        text = (
+            f'{{"time": "{self._time(created)}", "level": "{level.lower()}", "logger": {_quoted(logger)}, '
+            f'"message": {_quoted(_cut(message))}{_members(fields)}'
+        )
+        if traceback:
+            text += f', "traceback": {_quoted(_cut(traceback, TRACEBACK_SIZE_MAX))}'
+        return text + "}"
+
+    def ran(
+        self,
+        created: float,
+        level: str,
+        logger: str,
+        run: Run,
+        how: str,
+        ms: float,
+        fields: Mapping[str, Any],
+    ) -> str:
+        # As `line` would, in half the time.
+        return (
+            f'{{"time": "{self._time(created)}", "level": "{level.lower()}", "logger": "{logger}", '
+            f'"message": "{ran(run, how, ms)}", "kind": "{run.kind}", "function": "{run.path}", '
+            f'"request_id": "{run.request_id}", "milliseconds": {round(ms, 2)}'
+            f"{_members(fields) if fields else ''}}}"
+        )
+
+    def _time(self, created: float) -> str:
+        """As `datetime.isoformat` gives it, which is slow: most lines come in the second of the line before."""
+        second, milliseconds = divmod(int(created * 1000), 1000)
+        newest, text = self._newest
+        if second != newest:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._newest = second, text
+        return f"{text}.{milliseconds:03}+00:00"
+
+
+def ran(run: Run, how: str, ms: float) -> str:
+    """What to say of a run."""
+    return f"{run.kind} {run.path} {how} in {ms:.1f} ms"
+
+
+def _members(fields: Mapping[str, Any]) -> str:
+    return "".join(f', "{name}": {_dumps(_cut(value))}' for name, value in fields.items())
 
 
 def _cut(value: Any, size_max: int = FIELD_SIZE_MAX) -> Any:
@@ -66,4 +154,6 @@ def _cut(value: Any, size_max: int = FIELD_SIZE_MAX) -> Any:
 
 def _printable(text: str) -> str:
     """Text that cannot move the cursor of whoever reads the log, nor look like a line of it."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -6,18 +6,23 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
 from yugen.functions.names import SYSTEM_PREFIX
-from yugen.runtime.formats import Json, Readable
+from yugen.runtime.formats import Format, Json, Readable, ran
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
+from yugen.server.lines import Lines
 from yugen.server.runs import Runs
 
+own = logging.getLogger("yugen")
 logger = logging.getLogger("yugen.run")
+
+_NO_FIELDS: dict[str, Any] = {}
 
 
 class LoggedRunner:
@@ -44,38 +49,84 @@ class LoggedRunner:
     async def transact(self, run: Run) -> Outcome:
         started = time.perf_counter()
         outcome = await self._runner.transact(run)
-        return outcome._replace(answer=self._logged(run, outcome.answer, started))
+        answer = self.logged(run, outcome.answer, time.perf_counter() - started)
+        return outcome if answer is outcome.answer else outcome._replace(answer=answer)
 
     async def act(self, run: Run, call: CallBack) -> Answer:
         started = time.perf_counter()
-        return self._logged(run, await self._runner.act(run, call), started)
+        answer = await self._runner.act(run, call)
+        return self.logged(run, answer, time.perf_counter() - started)
 
     async def close(self) -> None:
         await self._runner.close()
 
-    def _logged(self, run: Run, answer: Answer, started: float) -> Answer:
-        seconds = time.perf_counter() - started
-        milliseconds = seconds * 1000
-        if self._runs is not None:
-            self._runs.add(run, answer, seconds)
-        level, outcome = (logging.INFO, "ran") if answer.failure is None else (logging.WARNING, "failed")
+    def logged(self, run: Run, answer: Answer, seconds: float) -> Answer:
+        """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
+        else:
+            level = logging.INFO if answer.failure is None else logging.WARNING
+            if self._runs is not None:
+                self._runs.add(run, answer, seconds)
         if logger.isEnabledFor(level):
-            fields: dict[str, Any] = {
+            _log(level, run, answer, seconds * 1000)
+        if answer.log_lines and not self._lines_to_callers:
+            return answer._replace(log_lines=())
+        return answer
+
+
+def _log(level: int, run: Run, answer: Answer, milliseconds: float) -> None:
+    how, fields = "ran", _NO_FIELDS
+    if answer.failure is not None:
+        how, message, detail = "failed", answer.failure.message, answer.failure.detail
+        fields = {"error": message if detail in message else f"{message}\nUncaught {detail}"}
+    if answer.log_lines:
+        fields = {**fields, "lines": list(answer.log_lines)}
+    match logger.root.handlers:
+        case [StandardError() as only] if not (logger.handlers or logger.filters or own.handlers):
+            # What logging would do in the end, without a record of where in the code the event is and the like.
+            only.add_run(level, run, how, milliseconds, fields)
+        case _:
+            about: dict[str, Any] = {
                 "kind": run.kind,
                 "function": run.path,
                 "request_id": run.request_id,
                 "milliseconds": round(milliseconds, 2),
             }
-            if answer.failure is not None:
-                message, detail = answer.failure.message, answer.failure.detail
-                fields["error"] = message if detail in message else f"{message}\nUncaught {detail}"
-            if answer.log_lines:
-                fields["lines"] = list(answer.log_lines)
-            extra = {"fields": fields}
-            logger.log(level, "%s %s %s in %.1f ms", run.kind, run.path, outcome, milliseconds, extra=extra)
-        return answer if self._lines_to_callers else answer._replace(log_lines=())
+            logger.log(level, "%s", ran(run, how, milliseconds), extra={"fields": about | fields})
+
+
+class StandardError(logging.Handler):
+    """Writes events to standard error, soon, see `yugen.server.lines`."""
+
+    def __init__(self, form: Format) -> None:
+        super().__init__()
+        self._form = form
+        self._lines = Lines(sys.stderr, self._missing)
+        self.setFormatter(form)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.add(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def add_run(self, level: int, run: Run, how: str, milliseconds: float, fields: Mapping[str, Any]) -> None:
+        """Writes that a run has ended now."""
+        level_name = logging.getLevelName(level)
+        self._lines.add(self._form.ran(time.time(), level_name, logger.name, run, how, milliseconds, fields))
+
+    def flush(self) -> None:
+        """Writes what there is, now. `logging` itself does so when the process ends."""
+        self._lines.flush()
+
+    def close(self) -> None:
+        self._lines.close()
+        super().close()
+
+    def _missing(self, count: int) -> str:
+        text = f"{count} lines are missing here: they came faster than standard error was read."
+        return self._form.line(time.time(), "WARNING", own.name, text, {})
 
 
 def configure(*, readable: bool, level: int = logging.INFO) -> None:
@@ -85,12 +136,11 @@ def configure(*, readable: bool, level: int = logging.INFO) -> None:
         readable: text for a person, not a line of JSON for each event.
         level: the least that Yugen itself logs; libraries log warnings.
     """
-    handler = logging.StreamHandler(sys.stderr)
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    handler.setFormatter(Readable(coloured=coloured) if readable else Json())
+    handler = StandardError(Readable(coloured=coloured) if readable else Json())
     handler.addFilter(_not_the_clients_fault)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("yugen").setLevel(level)
+    own.setLevel(level)
 
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:
