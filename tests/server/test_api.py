@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from tests.engine import ask, change
 from tests.server.peers import Bench, LoopTime, bench, until_blocked
@@ -431,3 +433,59 @@ async def test_a_wrong_key_is_forbidden_where_only_administrators_go(client: htt
 async def test_a_component_is_refused_and_not_taken_for_the_app(client: httpx.AsyncClient) -> None:
     response = await client.post("/api/query", json={"path": "notes:odd", "args": {}, "componentPath": "a/b"})
     assert (response.status_code, response.json()["code"]) == (400, "ComponentNotFound")
+
+
+async def test_a_query_that_comes_again_does_not_run_again(client: httpx.AsyncClient, notes: Bench) -> None:
+    body = {"path": "notes:texts", "args": {"book": "a"}}
+    first = await client.post("/api/query", json=body)
+    runs = notes.probe.runs["notes:texts"]
+    for _ in range(3):
+        again = await client.post("/api/query", json=body)
+        assert again.content == first.content
+        assert again.headers == first.headers
+    assert notes.probe.runs["notes:texts"] == runs
+    await call(client, "mutation", path="notes:add", args={"book": "a", "text": "x"})
+    assert await call(client, "query", **body) == {"status": "success", "value": ["x"]}
+    encoded = await call(client, "query", **body, format="convex_encoded_json")
+    assert encoded == {"status": "success", "value": ["x"]}
+
+
+async def test_what_is_at_hand_for_one_is_not_for_all(client: httpx.AsyncClient, notes: Bench) -> None:
+    mine = {"path": "notes:mine", "args": {}}
+    assert (await call(client, "query", **mine))["value"]["name"] == "nobody"
+    user = base64.b64encode(b'{"issuer": "https://id.example", "subject": "ann"}').decode()
+    key = admin(notes)["Authorization"]
+    response = await client.post("/api/query", json=mine, headers={"Authorization": f"{key}:{user}"})
+    assert response.json()["value"]["name"] == "ann"
+    assert (await call(client, "query", **mine))["value"]["name"] == "nobody"
+
+
+async def test_a_body_may_come_in_parts(client: httpx.AsyncClient) -> None:
+    text = json.dumps({"path": "notes:count", "args": {"book": "a"}}).encode()
+
+    async def body() -> AsyncIterator[bytes]:
+        for place in range(0, len(text), 7):
+            await asyncio.sleep(0)
+            yield text[place : place + 7]
+
+    response = await client.post("/api/query", content=body(), headers={"Content-Type": "application/json"})
+    assert response.json() == {"status": "success", "value": 0.0}
+
+
+async def test_who_leaves_before_the_body_is_complete_stops_nothing() -> None:
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    request = Request({"type": "http", "headers": []}, messages.get)
+    reading = asyncio.ensure_future(http.read_body(request))
+    await asyncio.sleep(0)
+    messages.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+    await asyncio.sleep(0)
+    messages.put_nowait({"type": "http.disconnect"})
+    with pytest.raises(http.HttpError, match="ended before"):
+        await reading
+    reading = asyncio.ensure_future(http.read_body(request))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    messages.put_nowait({"type": "http.request", "body": b"{}"})
+    assert await http.read_body(request) == b"{}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,22 @@ async def test_below_another_app(yugen: Yugen, tmp_path: Path) -> None:
         assert (await client.post("/backend//api/query", json=COUNT)).json()["value"] == 0
         assert (await client.get("/backend/api/nothing")).json()["code"] == "NotFound"
         assert (await client.get("/backend/")).text == "<p>home</p>"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("origin", [None, "https://app.example", "null"])
+@pytest.mark.parametrize("path", ["/api/query", "/api/mutation", "/api/action"])
+async def test_calls_are_answered_the_same_with_and_without_routing(
+    client: httpx.AsyncClient, yugen: Yugen, path: str, origin: str | None, method: str
+) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    body = COUNT if method == "POST" else None
+    direct = await client.request(method, path, json=body, headers=headers)
+    # Below another path only the router knows them.
+    async with browser(Starlette(routes=[Mount("/below", make_asgi(yugen))])) as below:
+        routed = await below.request(method, f"/below{path}", json=body, headers=headers)
+    assert direct.status_code == routed.status_code
+    assert sorted(direct.headers.multi_items()) == sorted(routed.headers.multi_items())
+    # A failure has the id of its request.
+    direct_body, routed_body = (re.sub(rb"Request ID: \w+", b"", each.content) for each in (direct, routed))
+    assert direct_body == routed_body

@@ -6,6 +6,7 @@ import asyncio
 import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -17,9 +18,23 @@ from yugen import __version__, values
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.runtime.outcome import Answer
+from yugen.runtime.queries import QueryKey
 from yugen.runtime.runtime import Runtime, TimestampOutOfReach
 from yugen.server.caller import Caller
-from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, caller_of, parse, read_body, read_json
+from yugen.server.http import (
+    Endpoint,
+    Endpoints,
+    HttpError,
+    JsonResponse,
+    admin_of,
+    caller_of,
+    header,
+    json_object,
+    parse,
+    read_body,
+    read_json,
+    read_json_text,
+)
 from yugen.server.unsupported import advice
 from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import Timestamp
@@ -29,6 +44,12 @@ BATCH_MAX = 1000
 
 QUERIES_AT_ONCE_MAX = 32
 """Queries of one batch that are run at once, so that other clients need not wait for all of it."""
+
+REMEMBERED_MAX = 1024
+"""Queries of which is remembered what they ask, and values of which is remembered how they read."""
+
+REMEMBERED_SIZE_MAX = 4096
+"""Bytes of the request or the value; of larger ones reading them is not what takes the time."""
 
 INSTANCE = "yugen"
 """The name that a deployment goes by."""
@@ -45,26 +66,37 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A function call that a request asks for: the canonical path, the arguments' canonical JSON, the answer's form."""
+    """A function call that a request asks for: the canonical path, the arguments' canonical JSON, the answer's form.
+
+    `key` is what it is cached under if it is the query of somebody who is no administrator.
+    """
 
     path: str
     args: bytes
     form: Format
+    key: QueryKey
 
 
 class HttpApi:
-    """The routes of the HTTP API for functions."""
+    """The routes of the HTTP API for functions.
+
+    Attributes:
+        calls: the endpoints that clients call functions by, under their paths, for a server to find before all others.
+    """
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
+        self.calls = {
+            "/api/query": endpoints.make(self._query, "GET", "POST"),
+            "/api/mutation": endpoints.make(self._mutation),
+            "/api/action": endpoints.make(self._action),
+        }
 
     def routes(self) -> list[Route]:
         """What to mount at the root of an origin."""
         endpoint = self._endpoints.make
         return [
-            Route("/api/query", endpoint(self._query, "GET", "POST")),
-            Route("/api/mutation", endpoint(self._mutation)),
-            Route("/api/action", endpoint(self._action)),
+            *(Route(path, called) for path, called in self.calls.items()),
             Route("/api/function", endpoint(self._function)),
             Route("/api/run/{name:path}", endpoint(self._run)),
             Route("/api/query_ts", endpoint(self._query_ts)),
@@ -80,7 +112,12 @@ class HttpApi:
 
     async def _query(self, request: Request, backend: Backend) -> Response:
         caller = await caller_of(request, backend.callers)
-        call = _from_url(request) if request.method == "GET" else _from_json(await read_json(request))
+        call = _from_url(request) if request.method == "GET" else _from_text(await read_json_text(request))
+        if not caller.admin:
+            runtime = backend.runtime
+            answer = runtime.queries.kept(call.key, caller.identity, runtime.ts)
+            if answer is not None:
+                return _response(answer, call)
         return _response(await _answer(backend.runtime, "query", call, caller, request), call)
 
     async def _mutation(self, request: Request, backend: Backend) -> Response:
@@ -176,8 +213,8 @@ async def _not_here(request: Request) -> Response:
 
 
 async def _answer(runtime: Runtime, kind: Kind, call: _Call, caller: Caller, request: Request) -> Answer:
-    public, given = not caller.admin, request.headers.get("convex-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else None
+    public, given = not caller.admin, header(request, b"convex-request-id")
+    request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
     match kind:
         case "query":
             return await runtime.query(call.path, call.args, caller.identity, public=public)
@@ -193,6 +230,16 @@ def _from_url(request: Request) -> _Call:
     if "path" not in query:
         raise HttpError(400, "BadQueryArgs", "Give the function as `?path=module:name`.")
     return _checked(query["path"], parse(query.get("args", "{}"), "args"), query.get("format"))
+
+
+def _from_text(text: bytes) -> _Call:
+    return _remembered_call(text) if len(text) <= REMEMBERED_SIZE_MAX else _from_json(json_object(text))
+
+
+@lru_cache(REMEMBERED_MAX)
+def _remembered_call(text: bytes) -> _Call:
+    """What a query asks for. The same queries come again and again; what else is called is seldom the same."""
+    return _from_json(json_object(text))
 
 
 def _from_json(body: dict[str, Any]) -> _Call:
@@ -228,7 +275,7 @@ def _checked(path: str, args: Any, form: object) -> _Call:
         encoded = values.canonical(values.decode(args))
     except values.InvalidValue as error:
         raise HttpError(400, "BadArgs", f"An argument of {path}: {error}") from None
-    return _Call(path, encoded, _format(form))
+    return _Call(path, encoded, _format(form), QueryKey(path, encoded))
 
 
 def _format(name: object) -> Format:
@@ -240,7 +287,7 @@ def _format(name: object) -> Format:
 
 
 def _json(body: object) -> Response:
-    return Response(body if isinstance(body, bytes) else orjson.dumps(body), media_type="application/json")
+    return JsonResponse(body if isinstance(body, bytes) else orjson.dumps(body))
 
 
 def _response(answer: Answer, call: _Call) -> Response:
@@ -261,7 +308,16 @@ def _body(answer: Answer, form: Format) -> bytes:
 
 
 def _formed(text: bytes, form: Format) -> bytes:
-    return text if form == "encoded" else orjson.dumps(values.to_clean(values.loads(text)))
+    if form == "encoded":
+        return text
+    return _remembered_clean(text) if len(text) <= REMEMBERED_SIZE_MAX else _clean(text)
+
+
+def _clean(text: bytes) -> bytes:
+    return orjson.dumps(values.to_clean(values.loads(text)))
+
+
+_remembered_clean = lru_cache(REMEMBERED_MAX)(_clean)
 
 
 def _text(text: str) -> bytes:

@@ -24,6 +24,7 @@ from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server.api import HttpApi
 from yugen.server.deployment import DeploymentApi
+from yugen.server.direct import Direct
 from yugen.server.http import Endpoints
 from yugen.server.socket import StarletteSocket
 from yugen.server.yugen import NotServing, Yugen
@@ -57,12 +58,13 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
             yield
 
     endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
+    api = HttpApi(endpoints)
     routes = [
         WebSocketRoute("/api/sync", sync),
         WebSocketRoute("/api/{version}/sync", sync),
         WebSocketRoute("/{path:path}", _no_socket),
         *DeploymentApi(endpoints, yugen.runs).routes(),
-        *HttpApi(endpoints).routes(),
+        *api.routes(),
         Route("/client.js", _client_js, methods=["GET"]),
         Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
     ]
@@ -75,7 +77,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         allow_credentials=True,
         max_age=86400,
     )
-    return _OneSlash(Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+    return _OneSlash(Direct(api.calls, Starlette(routes=routes, middleware=[cors], lifespan=lifespan)))
 
 
 def _client(websocket: WebSocket) -> ClientInfo:
