@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,14 @@ steps = st.lists(st.tuples(st.booleans(), st.integers(0, 5), intervals), max_siz
 
 def depth(node: Any) -> int:
     return 0 if node is None else 1 + max(depth(node.left), depth(node.right))
+
+
+def count(node: Any) -> int:
+    return 0 if node is None else 1 + count(node.left) + count(node.right)
+
+
+def deepest(index: IntervalIndex[int]) -> int:
+    return max(map(depth, index._ranges.values()))
 
 
 @given(steps, st.lists(keys, max_size=5))
@@ -50,19 +60,55 @@ def test_nothing_is_left_when_all_are_removed() -> None:
     index.remove(2, reads[:100])
     assert len(index) == 0
     assert index.readers([b"0003"]) == set()
-    assert index._root is None
+    assert not index._ranges
+    assert not index._lengths
 
 
-def test_10_000_sorted_ranges_lie_no_deeper_than_logarithmic() -> None:
+def apart(number: int) -> Interval:
+    return b"%08d" % number, b"%08d" % (number + 5)
+
+
+def over_one_border(number: int) -> Interval:
+    return b"a%08d" % number, b"b%08d" % number
+
+
+def nested(number: int) -> Interval:
+    return b"a%08d" % (10_000 - number), b"b%08d" % number
+
+
+@pytest.mark.parametrize("shape", [apart, over_one_border, nested])
+def test_10_000_sorted_ranges_lie_no_deeper_than_logarithmic(shape: Callable[[int], Interval]) -> None:
     index: IntervalIndex[int] = IntervalIndex()
     for n in range(10_000):
-        index.add(n, [(b"%08d" % n, b"%08d" % (n + 5))])
+        index.add(n, [shape(n)])
     # A treap of n nodes is about 2 ln n deep on average, 18; one in millions is thrice that.
-    assert depth(index._root) < 70
-    assert index.readers([b"%08d" % 5_000]) == set(range(4_996, 5_001))
+    assert deepest(index) < 70
+    probes = [end for n in (0, 4_998, 9_999) for end in shape(n)]
+    for key in probes:
+        assert index.readers([key]) == {n for n in range(10_000) if shape(n)[0] <= key < shape(n)[1]}
     order = list(range(10_000))
     random.Random(1).shuffle(order)
     for n in order[:9_000]:
-        index.remove(n, [(b"%08d" % n, b"%08d" % (n + 5))])
-    assert depth(index._root) < 60
+        index.remove(n, [shape(n)])
+    assert deepest(index) < 60
     assert len(index) == 1_000
+    for key in probes:
+        assert index.readers([key]) == {n for n in order[9_000:] if shape(n)[0] <= key < shape(n)[1]}
+
+
+def test_of_100_000_ranges_few_stand_in_one_place() -> None:
+    index: IntervalIndex[int] = IntervalIndex()
+    for n in range(100_000):
+        index.add(n, [(n.to_bytes(4, "big"), (n + 3).to_bytes(4, "big"))])
+    # Any key lies in three of them, and goes on in one of 256 ways after what they both begin with.
+    assert max(map(count, index._ranges.values())) <= 3 * 255
+    assert index.readers([(70_000).to_bytes(4, "big")]) == {69_998, 69_999, 70_000}
+
+
+def test_a_key_is_looked_up_no_more_often_than_it_is_long() -> None:
+    index: IntervalIndex[int] = IntervalIndex()
+    for n in range(1_000):
+        index.add(n, [(b"a" * n, b"a" * n + b"b")])
+    assert index.readers([b"aaa"]) == {0, 1, 2, 3}
+    assert index.readers([b"a" * 2_000]) == set(range(1_000))
+    assert index.readers([b"aab"]) == {0, 1}
