@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yugen.intervals import Interval, point
-from yugen.runtime.interval_index import IntervalIndex
+from yugen.keys import prefix_end
+from yugen.runtime.interval_index import IntervalIndex, _beginning
 
 keys = st.binary(max_size=3)
 intervals = st.tuples(keys, keys).map(sorted).map(tuple).filter(lambda pair: pair[0] < pair[1]) | keys.map(point)
@@ -26,6 +27,14 @@ def count(node: Any) -> int:
 
 def deepest(index: IntervalIndex[int]) -> int:
     return max(map(depth, index._ranges.values()))
+
+
+@given(intervals.filter(lambda pair: pair[1] != pair[0] + b"\0"), keys)
+def test_a_range_stands_where_all_its_keys_are_looked_for(interval: Interval, key: bytes) -> None:
+    beginning = _beginning(*interval)
+    assert interval[0].startswith(beginning)
+    if interval[0] <= key < interval[1]:
+        assert key.startswith(beginning)
 
 
 @given(steps, st.lists(keys, max_size=5))
@@ -100,8 +109,8 @@ def test_of_100_000_ranges_few_stand_in_one_place() -> None:
     index: IntervalIndex[int] = IntervalIndex()
     for n in range(100_000):
         index.add(n, [(n.to_bytes(4, "big"), (n + 3).to_bytes(4, "big"))])
-    # Any key lies in three of them, and goes on in one of 256 ways after what they both begin with.
-    assert max(map(count, index._ranges.values())) <= 3 * 255
+    # Any key lies in three of them, and there are 256 ways in which one can go on after what they begin with.
+    assert max(map(count, index._ranges.values())) <= 3 * 256
     assert index.readers([(70_000).to_bytes(4, "big")]) == {69_998, 69_999, 70_000}
 
 
@@ -112,3 +121,12 @@ def test_a_key_is_looked_up_no_more_often_than_it_is_long() -> None:
     assert index.readers([b"aaa"]) == {0, 1, 2, 3}
     assert index.readers([b"a" * 2_000]) == set(range(1_000))
     assert index.readers([b"aab"]) == {0, 1}
+
+
+def test_all_with_one_prefix_stand_apart_from_others() -> None:
+    index: IntervalIndex[int] = IntervalIndex()
+    for n in range(256):
+        prefix = bytes([5, n])
+        index.add(n, [(prefix, prefix_end(prefix)), (prefix + b"from", prefix_end(prefix))])
+    assert max(map(count, index._ranges.values())) <= 4  # 5 and 255 are followed by 6
+    assert index.readers([bytes([5, 7]) + b"until"]) == {7}

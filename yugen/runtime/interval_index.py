@@ -1,11 +1,10 @@
 """Which readers have read a key: a set of intervals whose answer takes no longer when there are more of them.
 
-Single keys, which are most reads, stand in a dict. A range stands under what its start and its end both begin with, as
-does every key in it. So the ranges over a key are found under the beginnings of that key, and only those under one
-beginning need to be told apart. They stand in a treap ordered by start, whose nodes also know the greatest end below
-them, so that whole branches are passed over. However many ranges there are, few are under the same beginning: each is
-over one of the at most 255 borders between the ways in which a key can go on, so that no more than 255 times as many
-stand there as overlap in one place.
+Single keys, which are most reads, stand in a dict. A range stands under what every key in it begins with. So the ranges
+over a key are found under the beginnings of that key, and only those under one beginning need to be told apart. They
+stand in a treap ordered by start, whose nodes also know the greatest end below them, so that whole branches are passed
+over. However many ranges there are, few are under the same beginning: each reaches to one of the 256 borders at which
+keys cease to go on in one way, so that no more than 256 times as many stand there as overlap in one place.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class IntervalIndex(Generic[Reader]):
                 if present is not reader:
                     self._points[start] = _with(present, reader)
                 continue
-            beginning = _common(start, end)
+            beginning = _beginning(start, end)
             root = self._ranges.get(beginning)
             if root is None:
                 self._lengths[len(beginning)] = self._lengths.get(len(beginning), 0) + 1
@@ -84,7 +83,7 @@ class IntervalIndex(Generic[Reader]):
                 if _is_last(self._points[start], reader):
                     del self._points[start]
                 continue
-            beginning = _common(start, end)
+            beginning = _beginning(start, end)
             root = self._ranges[beginning]
             node = _find(root, start, end)
             assert node is not None
@@ -122,11 +121,15 @@ def _is_point(start: bytes, end: bytes) -> bool:
     return len(end) == len(start) + 1 and end[-1] == 0 and end.startswith(start)
 
 
-def _common(start: bytes, end: bytes) -> bytes:
-    """What both begin with."""
+def _beginning(start: bytes, end: bytes) -> bytes:
+    """What every key of a range begins with."""
     size = min(len(start), len(end))
     difference = int.from_bytes(start[:size], "big") ^ int.from_bytes(end[:size], "big")
-    return start[: size - (difference.bit_length() + 7) // 8]
+    size -= (difference.bit_length() + 7) // 8
+    # Up to the end of all that begin as the start does, as when everything with a prefix was read.
+    if len(end) == size + 1 and len(start) > size and start[size] + 1 == end[size]:
+        size += 1
+    return start[:size]
 
 
 def _with(present: Reader | _Several[Reader], reader: Reader) -> Reader | _Several[Reader]:
