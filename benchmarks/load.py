@@ -12,6 +12,15 @@ Handler = Callable[[bytes], None]
 _MASK = b"\x00\x00\x00\x00"  # a mask of zeros leaves the payload as it is, which RFC 6455 allows
 
 
+def upgrade(path: str) -> bytes:
+    """The request for a WebSocket."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
 def frame(text: bytes) -> bytes:
     """A masked text frame."""
     size = len(text)
@@ -33,11 +42,7 @@ class LoadSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.transport.write(
-            f"GET {self._path} HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        self.transport.write(upgrade(self._path))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

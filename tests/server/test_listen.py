@@ -22,8 +22,9 @@ import websockets
 
 from tests.engine import change
 from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocked
-from yugen.server import listen
+from yugen.server import listen, websocket
 from yugen.server.listen import Server
+from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
 from yugen.sync.session import PING_SECONDS
 
@@ -272,13 +273,13 @@ async def test_half_a_request_is_given_up(site: Site, start: bytes) -> None:
 
 async def test_who_reads_nothing_is_gone_in_the_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = asyncio.Event()
-    connection_lost = listen._WebSocketProtocol.connection_lost
+    connection_lost = WebSocketProtocol.connection_lost
 
-    def losing(self: listen._WebSocketProtocol, error: Exception | None) -> None:
+    def losing(self: WebSocketProtocol, error: Exception | None) -> None:
         connection_lost(self, error)
         lost.set()
 
-    monkeypatch.setattr(listen._WebSocketProtocol, "connection_lost", losing)
+    monkeypatch.setattr(WebSocketProtocol, "connection_lost", losing)
     client = await RawSocket.open(site)
     client.pause()
     add = b'{"type": "Add", "queryId": 0, "udfPath": "notes:texts", "args": [{"book": "a"}]}'
@@ -294,7 +295,7 @@ async def test_who_reads_nothing_is_gone_in_the_end(site: Site, monkeypatch: pyt
     await until_blocked()
     assert not lost.is_set()
     time = LoopTime()
-    time.forward(listen.CLOSE_SECONDS_MAX + 1)
+    time.forward(websocket.CLOSE_SECONDS_MAX + 1)
     await asyncio.wait_for(lost.wait(), SECONDS_MAX)
     client.abort()
 

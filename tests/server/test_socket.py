@@ -4,10 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.websockets import WebSocket
 
 from yugen.server.connection import Disconnected
-from yugen.server.socket import StarletteSocket
+from yugen.server.socket import AsgiSocket
 
 
 class Transport:
@@ -26,17 +25,13 @@ class Transport:
             raise self.gone
         self.outgoing.append(message)
 
-    async def accepted(self) -> StarletteSocket:
-        websocket = WebSocket({"type": "websocket", "path": "/", "headers": []}, self.receive, self.send)
-        self.incoming.put_nowait({"type": "websocket.connect"})
-        await websocket.accept()
-        self.outgoing.clear()
-        return StarletteSocket(websocket)
+    def accepted(self) -> AsgiSocket:
+        return AsgiSocket(self.receive, self.send)
 
 
 async def test_messages_come_as_they_were_sent() -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     transport.incoming.put_nowait({"type": "websocket.receive", "text": "é"})
     transport.incoming.put_nowait({"type": "websocket.receive", "text": None, "bytes": b"\x00"})
     transport.incoming.put_nowait({"type": "websocket.receive", "text": ""})
@@ -45,7 +40,7 @@ async def test_messages_come_as_they_were_sent() -> None:
 
 async def test_a_client_that_leaves_is_gone() -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     transport.incoming.put_nowait({"type": "websocket.disconnect", "code": 1001})
     with pytest.raises(Disconnected):
         await socket.receive()
@@ -54,7 +49,7 @@ async def test_a_client_that_leaves_is_gone() -> None:
 
 async def test_text_goes_out_as_text() -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     await socket.send('{"a":"é"}'.encode())
     await socket.close(1008, "NotJson")
     assert transport.outgoing == [
@@ -66,7 +61,7 @@ async def test_text_goes_out_as_text() -> None:
 @pytest.mark.parametrize("gone", [OSError("reset"), RuntimeError("after websocket.close")])
 async def test_nobody_to_send_to(gone: Exception) -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     transport.gone = gone
     with pytest.raises(Disconnected):
         await socket.send(b"{}")
@@ -75,7 +70,7 @@ async def test_nobody_to_send_to(gone: Exception) -> None:
 @pytest.mark.parametrize("gone", [OSError("reset"), RuntimeError("after websocket.close")])
 async def test_nobody_to_close(gone: Exception) -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     transport.gone = gone
     with pytest.raises(Disconnected):
         await socket.close(1001, "ServerShuttingDown")
@@ -83,7 +78,7 @@ async def test_nobody_to_close(gone: Exception) -> None:
 
 async def test_closing_twice_is_closing_once() -> None:
     transport = Transport()
-    socket = await transport.accepted()
+    socket = transport.accepted()
     await socket.close(1000, "")
     await socket.close(1011, "InternalServerError")
     assert [message["code"] for message in transport.outgoing] == [1000]

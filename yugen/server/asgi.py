@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
@@ -26,7 +25,7 @@ from yugen.server.api import HttpApi
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.http import Endpoints
-from yugen.server.socket import StarletteSocket
+from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import NotServing, Yugen
 from yugen.sync.client import ClientInfo
 
@@ -38,20 +37,6 @@ logger = logging.getLogger(__name__)
 def make_asgi(yugen: Yugen) -> ASGIApp:
     """The ASGI app of a backend, to be mounted at the root of an origin or below."""
 
-    async def sync(websocket: WebSocket) -> None:
-        await websocket.accept()
-        socket = StarletteSocket(websocket)
-        try:
-            await yugen.serve_socket(socket, _client(websocket))
-        except NotServing:
-            await socket.close(1013, "NotServing")
-        except Overloaded:
-            # By how a reason begins, clients choose how long they wait (protocol.md 2.7).
-            await socket.close(1013, "TooManyConcurrentRequests:connections")
-        except Exception:
-            logger.exception("a connection failed")
-            await socket.close(1011, "InternalServerError")
-
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with yugen:
@@ -60,9 +45,6 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
     api = HttpApi(endpoints)
     routes = [
-        WebSocketRoute("/api/sync", sync),
-        WebSocketRoute("/api/{version}/sync", sync),
-        WebSocketRoute("/{path:path}", _no_socket),
         *DeploymentApi(endpoints, yugen.runs).routes(),
         *api.routes(),
         Route("/client.js", _client_js, methods=["GET"]),
@@ -77,27 +59,68 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         allow_credentials=True,
         max_age=86400,
     )
-    return _OneSlash(Direct(api.calls, Starlette(routes=routes, middleware=[cors], lifespan=lifespan)))
+    http = Direct(api.calls, Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+    return _Root(http, _Sync(yugen))
 
 
-def _client(websocket: WebSocket) -> ClientInfo:
-    """The client, which says in a header what it is; a browser cannot set one, and writes its version into the path."""
-    header = websocket.headers.get("convex-client")
-    if header is not None:
-        return ClientInfo.parse(header)
-    return ClientInfo.parse(websocket.path_params.get("version"), name="npm")
+class _Root:
+    """Tells sockets from requests, and makes `//api` into `/api`: clients append to what may end in a slash."""
 
-
-class _OneSlash:
-    """Makes `//api` into `/api`: the JavaScript client appends to an address that may end in a slash."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, http: ASGIApp, sync: _Sync) -> None:
+        self._http = http
+        self._sync = sync
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "//" in scope.get("path", ""):
             scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
-        await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            serving = self._sync.serve(scope, receive, send)
+            del scope  # the headers of an idle connection would be some KiB
+            await serving
+        else:
+            await self._http(scope, receive, send)
+
+
+class _Sync:
+    """The sync endpoint, in plain ASGI: of a socket that stays open for days, every object between is one too many."""
+
+    def __init__(self, yugen: Yugen) -> None:
+        self._yugen = yugen
+
+    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serves a socket, or refuses it if it asks for another path."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        endpoint = re.fullmatch("/api(?:/([^/]+))?/sync", path)
+        return (
+            self._refuse(receive, send) if endpoint is None else self._talk(_client(scope, endpoint[1]), receive, send)
+        )
+
+    async def _refuse(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.close"})
+
+    async def _talk(self, client: ClientInfo, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        socket = AsgiSocket(receive, send)
+        try:
+            await self._yugen.serve_socket(socket, client)
+        except NotServing:
+            await socket.close(1013, "NotServing")
+        except Overloaded:
+            # By how a reason begins, clients choose how long they wait (protocol.md 2.7).
+            await socket.close(1013, "TooManyConcurrentRequests:connections")
+        except Exception:
+            logger.exception("a connection failed")
+            await socket.close(1011, "InternalServerError")
+
+
+def _client(scope: Scope, version: str | None) -> ClientInfo:
+    """The client, which says in a header what it is; a browser cannot set one, and writes its version into the path."""
+    for name, value in scope["headers"]:
+        if name == b"convex-client":
+            return ClientInfo.parse(value.decode("latin-1"))
+    return ClientInfo.parse(version, name="npm")
 
 
 class _Files(StaticFiles):
@@ -126,7 +149,3 @@ async def _client_js(request: Request) -> Response:
     if not (STATIC / "client.js").exists():
         return PlainTextResponse("The browser client is not built; run `make setup`.\n", 404)
     return await _Files(directory=STATIC).get_response("client.js", request.scope)
-
-
-async def _no_socket(websocket: WebSocket) -> None:
-    await websocket.close()

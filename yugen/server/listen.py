@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
 
 WS_SIZE_MAX = 64 * 1024 * 1024
@@ -20,8 +20,29 @@ WS_SIZE_MAX = 64 * 1024 * 1024
 HEADERS_SECONDS_MAX = 30.0
 """How long a request may take up to its body."""
 
-CLOSE_SECONDS_MAX = 10.0
-"""How long a client may take to read what was sent to it before the connection ended."""
+PING_SECONDS = 20.0
+"""How often a client is sent a ping, and how long it may take to answer.
+
+It keeps the Rust client connected and finds clients that are gone (protocol.md 2.11).
+"""
+
+
+def config(app: ASGIApp) -> uvicorn.Config:
+    """The way uvicorn is to run an app, as far as it is not about where to listen."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=5,
+        http=_HttpProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=WS_SIZE_MAX,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+    )
 
 
 class Server(uvicorn.Server):
@@ -33,23 +54,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, yugen: Yugen, ready: Callable[[], None] = lambda: None) -> None:
-        super().__init__(
-            uvicorn.Config(
-                yugen.asgi(),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=3,
-                timeout_keep_alive=5,
-                http=_HttpProtocol,
-                ws=_WebSocketProtocol,
-                ws_max_size=WS_SIZE_MAX,
-                # A ping every 20 s keeps the Rust client connected and finds clients that are gone (protocol.md 2.11).
-                ws_ping_interval=20,
-                ws_ping_timeout=20,
-            )
-        )
+        super().__init__(config(yugen.asgi()))
         self._yugen = yugen
         self._ready = ready
 
@@ -89,6 +94,11 @@ class _HttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # The parser holds this protocol and is held by it. Where garbage is collected rarely, they would stay.
+        self.parser = None  # type: ignore[assignment]
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
@@ -100,11 +110,3 @@ class _HttpProtocol(HttpToolsProtocol):
     def _stop_waiting(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
-
-
-class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, which by itself keeps a closed connection until the client has read everything."""
-
-    def on_task_complete(self, task: asyncio.Task[Any]) -> None:
-        super().on_task_complete(task)
-        self.loop.call_later(CLOSE_SECONDS_MAX, self.transport.abort)
