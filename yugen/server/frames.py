@@ -100,7 +100,7 @@ class FrameReader:
             while end - place >= 6 and data[place] == _WHOLE_TEXT and (size := data[place + 1] - _MASKED) >= 0:
                 start = place + 6
                 if size == 126:
-                    size = int.from_bytes(data[place + 2 : place + 4], "big")
+                    size = data[place + 2] << 8 | data[place + 3]
                     start += 2
                 stop = start + size
                 if stop > end or size == 127 or size > self._size_max:

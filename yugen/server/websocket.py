@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 CLOSE_SECONDS_MAX = 10.0
 """How long a client may take to read what was sent to it before the connection ended, and to answer a close."""
 
+_UNSENT_MAX = 32
+_UNSENT_SIZE_MAX = 8192
+"""More frames, or a larger one, are written at once: what `send` waits for is what the transport holds."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,10 +46,11 @@ class WebSocketProtocol(asyncio.Protocol):
     """One connection: what uvicorn takes as `ws`.
 
     Sending waits only while the transport holds more than its high-water mark: with room, an app's `send` is over
-    without having suspended. What is sent in one turn of uvloop goes out in one write.
+    without having suspended.
     """
 
     __slots__ = (
+        "_answering",
         "_app_state",
         "_config",
         "_goodbye",
@@ -61,6 +66,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_state",
         "_timer",
         "_transport",
+        "_unsent",
     )
 
     _transport: asyncio.Transport
@@ -85,6 +91,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
         self._timer: asyncio.TimerHandle | None = None
         self._ping = b""
+        # Who has asked for something is likely to get several messages for it, and gets those of one turn of the loop
+        # in one write, for a write costs more than all before it. To who only listens, waiting would be for nothing.
+        self._answering = False
+        self._unsent: list[bytes] | None = None
 
     # The transport's side
 
@@ -98,6 +108,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self._timer.cancel()
         self._end(CloseCode.ABNORMAL_CLOSURE)
         self.resume_writing()
+
+    def eof_received(self) -> None:
+        self._end(CloseCode.ABNORMAL_CLOSURE)
 
     def pause_writing(self) -> None:
         self._has_room = asyncio.Event()
@@ -117,9 +130,10 @@ class WebSocketProtocol(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
         for message in self._reader.read(data):
-            if isinstance(message, str | bytes):
+            if isinstance(message, (str, bytes)):
                 if self._state is OPEN:
                     self._incoming.append(message)
+                    self._answering = True
             elif self._state is not CLOSED:
                 self._control(message)
         self._wake()
@@ -127,7 +141,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _control(self, frame: Frame | Close | Violation) -> None:
         if isinstance(frame, Frame):
             if frame.opcode is Opcode.PING:
-                self._transport.write(other_frame(Opcode.PONG, frame.data))
+                self._put(other_frame(Opcode.PONG, frame.data))
             elif self._ping and frame.data == self._ping:
                 self._ping = b""
                 self._wait_to_ping()
@@ -135,7 +149,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._state is OPEN:
             # A close without a code is answered in kind.
             payload = b"" if frame.code == CloseCode.NO_STATUS_RCVD else Close(frame.code, frame.reason).serialize()
-            self._transport.write(other_frame(Opcode.CLOSE, payload))
+            self._put(other_frame(Opcode.CLOSE, payload))
         self._end(frame.code, frame.reason)
         self._hang_up()
 
@@ -143,6 +157,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _connect(self, data: bytes) -> None:
         if self._handshake is not None:  # a client may send nothing before it has got the answer
+            self._end(CloseCode.ABNORMAL_CLOSURE)
             self._transport.abort()
             return
         handshake = ServerProtocol()
@@ -258,9 +273,9 @@ class WebSocketProtocol(asyncio.Protocol):
             if kind == "websocket.send":
                 text = message.get("text")
                 if text is not None:
-                    self._transport.write(text_frame(text))
+                    self._put(text_frame(text))
                 else:
-                    self._transport.write(other_frame(Opcode.BINARY, message["bytes"]))
+                    self._put(other_frame(Opcode.BINARY, message["bytes"]))
                 return
             if kind == "websocket.close":
                 self._close(message.get("code", CloseCode.NORMAL_CLOSURE), message.get("reason") or "")
@@ -276,6 +291,24 @@ class WebSocketProtocol(asyncio.Protocol):
             raise ClientDisconnected
         raise RuntimeError(f"{kind} cannot be sent in state {self._state.name}")
 
+    def _put(self, frame: bytes) -> None:
+        if not self._answering:
+            self._transport.write(frame)
+            return
+        if self._unsent is None:
+            self._unsent = [frame]
+            self._loop.call_soon(self._flush)
+        else:
+            self._unsent.append(frame)
+        if len(frame) > _UNSENT_SIZE_MAX or len(self._unsent) > _UNSENT_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._answering = False
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None and not self._transport.is_closing():
+            self._transport.writelines(unsent)
+
     # The end
 
     def shutdown(self) -> None:
@@ -283,13 +316,13 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._state is CONNECTING and self._handshake is not None:
             self._reject(HTTPStatus.SERVICE_UNAVAILABLE)
         elif self._state is OPEN:
-            self._transport.write(other_frame(Opcode.CLOSE, Close(CloseCode.SERVICE_RESTART, "").serialize()))
+            self._put(other_frame(Opcode.CLOSE, Close(CloseCode.SERVICE_RESTART, "").serialize()))
             self._end(CloseCode.SERVICE_RESTART)
         self._hang_up()
 
     def _close(self, code: int, reason: str = "") -> None:
         """Closes from the app's side: the connection ends when the client has answered, or has had its time."""
-        self._transport.write(other_frame(Opcode.CLOSE, Close(code, reason).serialize()))
+        self._put(other_frame(Opcode.CLOSE, Close(code, reason).serialize()))
         self._end(code, reason)
         self._state = CLOSING
         self._resume_reading()
@@ -305,6 +338,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _hang_up(self) -> None:
         """Ends the connection once the client has what was sent, or has had its time for it."""
         if not self._transport.is_closing():
+            self._flush()
             self._transport.close()
             self._in(CLOSE_SECONDS_MAX, self._transport.abort)
 
@@ -327,7 +361,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _send_ping(self) -> None:
         self._ping = os.urandom(4)
-        self._transport.write(other_frame(Opcode.PING, self._ping))
+        self._put(other_frame(Opcode.PING, self._ping))
         if self._config.ws_ping_timeout:
             self._in(self._config.ws_ping_timeout, self._miss_pong)
         else:
@@ -337,7 +371,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._paused:  # it may be there, and is not read because the app is behind
             self._wait_to_ping()
             return
-        self._transport.write(other_frame(Opcode.CLOSE, Close(CloseCode.INTERNAL_ERROR, "no pong").serialize()))
+        self._put(other_frame(Opcode.CLOSE, Close(CloseCode.INTERNAL_ERROR, "no pong").serialize()))
         self._end(CloseCode.INTERNAL_ERROR, "no pong")
         self._hang_up()
 
