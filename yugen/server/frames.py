@@ -82,7 +82,7 @@ class FrameReader:
         self._parser: Generator[None, None, Frame] | None = None
 
     def read(self, data: bytes) -> list[Incoming]:
-        """All that has become complete with these bytes, in order."""
+        """All that has become complete with these bytes, in order. A close or a violation is the last there is."""
         found: list[Incoming] = []
         try:
             self._read(data, found)
@@ -124,6 +124,8 @@ class FrameReader:
             except StopIteration as end:
                 self._parser = None
                 self._take(end.value, found)
+                if end.value.opcode is Opcode.CLOSE:
+                    return
             else:
                 return
         self._stream = None
@@ -133,7 +135,10 @@ class FrameReader:
             found.append(frame)
             return
         if frame.opcode is Opcode.CLOSE:
-            found.append(Close.parse(frame.data))
+            close = Close.parse(frame.data)
+            if self._message is not None:
+                raise ProtocolError("incomplete fragmented message")
+            found.append(close)
             return
         if frame.opcode is Opcode.CONT:
             if self._message is None:
