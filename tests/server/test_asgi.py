@@ -171,3 +171,27 @@ async def test_calls_are_answered_the_same_with_and_without_routing(
     # A failure has the id of its request.
     direct_body, routed_body = (re.sub(rb"Request ID: \w+", b"", each.content) for each in (direct, routed))
     assert direct_body == routed_body
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/backend/api/sync", "websocket.accept"),
+        ("/backend//api/1.48.0/sync", "websocket.accept"),
+        ("/backend/api/a/b/sync", "websocket.close"),
+        ("/backend/api/query", "websocket.close"),
+    ],
+)
+async def test_sockets_below_another_app(yugen: Yugen, path: str, answer: str) -> None:
+    sent: list[Any] = []
+    incoming: list[Any] = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
+
+    async def receive() -> Any:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    app = Starlette(routes=[Mount("/backend", make_asgi(yugen))])
+    await app({"type": "websocket", "path": path, "root_path": "", "headers": []}, receive, send)
+    assert sent[0] == answer

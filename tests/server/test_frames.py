@@ -114,7 +114,7 @@ def test_a_small_limit_holds_for_ordinary_frames() -> None:
 def test_empty_fragments_take_no_room() -> None:
     reader = FrameReader(SIZE_MAX)
     assert reader.read(sent(TEXT) + sent(CONT) * 1000) == []
-    assert reader._message == b""
+    assert reader._message == bytearray()
     assert reader.read(sent(FIN | CONT, b"end")) == ["end"]
 
 

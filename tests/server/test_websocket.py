@@ -7,7 +7,7 @@ import gc
 import logging
 import struct
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -47,39 +47,47 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ["1.2.3.4", 5], "sockname": ["6.7.8.9", 10]})
         self.writes: list[bytes] = []
-        self.reading = True
-        self.closed = False
-        self.aborted = False
+        self._reading = True
+        self._closed = False
+        self._aborted = False
 
     def write(self, data: Any) -> None:
-        assert not self.closed, "written after the end"
+        assert not self._closed, "written after the end"
         self.writes.append(bytes(data) if type(data) is not bytes else data)
 
     def writelines(self, parts: Any) -> None:
         self.write(b"".join(parts))
 
     def pause_reading(self) -> None:
-        assert self.reading
-        self.reading = False
+        assert self._reading
+        self._reading = False
 
     def resume_reading(self) -> None:
-        assert not self.reading
-        self.reading = True
+        assert not self._reading
+        self._reading = True
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def was_aborted(self) -> bool:
+        return self._aborted
 
     def is_closing(self) -> bool:
-        return self.closed
+        return self._closed
 
     def close(self) -> None:
-        self.closed = True
+        self._closed = True
 
     def abort(self) -> None:
-        self.closed = self.aborted = True
+        self._closed = self._aborted = True
 
 
 class Peer:
     """A connection of an app, as its client sees it. The app has accepted it unless `app` says otherwise."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]] | None = None, **headers: str) -> None:
+    def __init__(
+        self, app: Callable[..., Awaitable[None]] | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.scope: Scope = {}
         self.receive: Receive
         self.send: Send
@@ -98,7 +106,7 @@ class Peer:
         self.protocol = WebSocketProtocol(config, self.server, {"of the lifespan": 1})
         self.wire = Wire()
         self.protocol.connection_made(self.wire)
-        lines = [f"{name}: {value}\r\n" for name, value in {**REQUEST, **headers}.items()]
+        lines = [f"{name}: {value}\r\n" for name, value in {**REQUEST, **(headers or {})}.items()]
         self.protocol.data_received(f"GET /a%20b?c=d HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +166,7 @@ async def test_the_app_chooses_a_subprotocol_and_sets_headers() -> None:
         await send({"type": "websocket.accept", "subprotocol": "b", "headers": [(b"x-a", b"1"), (b"x-a", b"2")]})
         await receive()
 
-    peer = Peer(app, **{"Sec-WebSocket-Protocol": "a, b", "Sec-WebSocket-Extensions": "permessage-deflate"})
+    peer = Peer(app, {"Sec-WebSocket-Protocol": "a, b", "Sec-WebSocket-Extensions": "permessage-deflate"})
     await until_blocked()
     [answer] = peer.written()
     assert b"\r\nSec-WebSocket-Protocol: b\r\n" in answer
@@ -172,10 +180,10 @@ async def test_the_app_chooses_a_subprotocol_and_sets_headers() -> None:
     [("Sec-WebSocket-Version", "12", 400), ("Sec-WebSocket-Key", "short", 400), ("Connection", "close", 426)],
 )
 async def test_what_is_no_handshake_is_refused(header: str, value: str, status: int) -> None:
-    peer = Peer(**{header: value})
+    peer = Peer(headers={header: value})
     [answer] = peer.written()
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     await peer.finish()
 
 
@@ -191,7 +199,7 @@ async def test_the_app_refuses() -> None:
     await until_blocked()
     [answer] = peer.written()
     assert answer.startswith(b"HTTP/1.1 403 ")
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert ends == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
     await peer.finish()
 
@@ -221,7 +229,7 @@ async def test_who_speaks_before_the_answer_is_cut_off() -> None:
     peer = Peer(app)
     await until_blocked()
     peer.say(sent(FIN_TEXT, b"hello"))
-    assert peer.wire.aborted
+    assert peer.wire.was_aborted()
     held.set()
     await peer.finish()
 
@@ -238,11 +246,11 @@ async def test_messages_both_ways(peer: Peer) -> None:
 
 
 async def test_receiving_waits_and_may_be_given_up(peer: Peer) -> None:
-    waiting = asyncio.create_task(peer.receive())
+    waiting = asyncio.ensure_future(peer.receive())
     await until_blocked()
     waiting.cancel()
     await asyncio.wait([waiting])
-    waiting = asyncio.create_task(peer.receive())
+    waiting = asyncio.ensure_future(peer.receive())
     await until_blocked()
     peer.say(sent(FIN_TEXT, b"a"))
     peer.say(sent(FIN_TEXT, b"b"))
@@ -253,7 +261,7 @@ async def test_receiving_waits_and_may_be_given_up(peer: Peer) -> None:
 async def test_sending_does_not_suspend_while_there_is_room(peer: Peer) -> None:
     for _ in range(3):
         with pytest.raises(StopIteration):
-            peer.send({"type": "websocket.send", "text": "a"}).__await__().send(None)  # type: ignore[attr-defined]
+            peer.send({"type": "websocket.send", "text": "a"}).__await__().send(None)
     assert peer.written() == [b"\x81\x01a"] * 3
 
 
@@ -294,14 +302,14 @@ async def test_a_great_deal_is_written_at_once(peer: Peer) -> None:
 
 async def test_reading_pauses_when_more_comes_than_the_app_takes(peer: Peer) -> None:
     peer.say(sent(FIN_TEXT, b"a"))
-    assert peer.wire.reading
+    assert peer.wire.is_reading()
     peer.say(sent(FIN_TEXT, b"b"))
-    assert not peer.wire.reading
+    assert not peer.wire.is_reading()
     peer.say(sent(FIN_TEXT, b"c"))  # what the loop had read by then
     for text in "abc":
-        assert not peer.wire.reading
+        assert not peer.wire.is_reading()
         assert (await peer.receive())["text"] == text
-    assert peer.wire.reading
+    assert peer.wire.is_reading()
 
 
 async def test_sending_waits_for_a_client_that_does_not_read(peer: Peer) -> None:
@@ -330,7 +338,7 @@ async def test_who_is_gone_is_not_waited_for(peer: Peer) -> None:
 
 async def test_half_a_connection_is_none(peer: Peer) -> None:
     peer.say(sent(FIN_TEXT, b"a"))
-    assert peer.protocol.eof_received() is None
+    peer.protocol.eof_received()
     assert (await peer.receive())["text"] == "a"
     assert (await peer.receive())["type"] == "websocket.disconnect"
     with pytest.raises(ClientDisconnected):
@@ -340,6 +348,12 @@ async def test_half_a_connection_is_none(peer: Peer) -> None:
 async def test_pings_are_answered(peer: Peer) -> None:
     peer.say(sent(FIN_PING, b"1"), sent(FIN_PONG, b"unasked"), sent(FIN_PING, b"2"))
     assert peer.written() == [b"\x8a\x011", b"\x8a\x012"]
+
+
+async def test_pings_of_who_reads_nothing_are_not_answered(peer: Peer) -> None:
+    peer.protocol.pause_writing()
+    peer.say(sent(FIN_PING, b"1"))
+    assert peer.written() == []
 
 
 async def test_a_client_is_pinged_as_long_as_it_answers(peer: Peer) -> None:
@@ -359,7 +373,7 @@ async def test_a_client_is_pinged_as_long_as_it_answers(peer: Peer) -> None:
     time.forward(PONG_SECONDS + 1)
     await until_blocked()
     assert peer.written() == [closing(1011, "no pong")]
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert (await peer.receive())["code"] == 1011
 
 
@@ -373,13 +387,13 @@ async def test_a_client_that_is_not_read_is_not_blamed_for_it(peer: Peer) -> Non
         assert [write[:1] for write in peer.written()] == [bytes((FIN_PING,))]
         time.forward(PONG_SECONDS + 1)
         await until_blocked()
-    assert not peer.wire.closed
+    assert not peer.wire.is_closing()
 
 
 async def test_the_client_closes(peer: Peer) -> None:
     peer.say(sent(FIN_TEXT, b"a"), sent(FIN_CLOSE, b"\x03\xe9bye"), sent(FIN_TEXT, b"after"))
     assert peer.written() == [closing(1001, "bye")]
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert (await peer.receive())["text"] == "a"
     assert await peer.receive() == {"type": "websocket.disconnect", "code": 1001, "reason": "bye"}
     with pytest.raises(ClientDisconnected):
@@ -398,7 +412,7 @@ async def test_what_was_sent_goes_out_before_the_close(peer: Peer) -> None:
     await peer.text("b")
     peer.say(sent(FIN_CLOSE, b"\x03\xe8"))
     assert peer.written() == [b"\x81\x01b" + closing(1000)]
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
 
 
 async def test_the_app_closes(peer: Peer) -> None:
@@ -408,12 +422,14 @@ async def test_the_app_closes(peer: Peer) -> None:
     await peer.send({"type": "websocket.close", "code": 1008, "reason": "NotJson"})
     await until_blocked()
     assert peer.written() == [b"\x81\x01c" + closing(1008, "NotJson")]
-    assert peer.wire.reading
-    assert not peer.wire.closed
+    assert peer.wire.is_reading()
+    assert not peer.wire.is_closing()
     with pytest.raises(RuntimeError, match=r"websocket\.send"):
         await peer.text("d")
-    peer.say(sent(FIN_TEXT, b"not heard any more"), sent(FIN_CLOSE, b"\x03\xf0"))
-    assert peer.wire.closed
+    peer.say(sent(FIN_TEXT, b"not heard any more"))
+    assert peer.wire.is_reading()
+    peer.say(sent(FIN_CLOSE, b"\x03\xf0"))
+    assert peer.wire.is_closing()
     assert peer.written() == []
     assert [(await peer.receive()).get("text") for _ in range(3)] == ["a", "b", None]
     assert (await peer.receive())["code"] == 1008
@@ -424,21 +440,21 @@ async def test_a_close_is_not_waited_for_for_ever(peer: Peer) -> None:
     peer.leave.set()
     await until_blocked()
     assert peer.written() == [closing(1000)]
-    assert not peer.wire.aborted
+    assert not peer.wire.was_aborted()
     LoopTime().forward(CLOSE_SECONDS_MAX + 1)
     await until_blocked()
-    assert peer.wire.aborted
+    assert peer.wire.was_aborted()
 
 
 async def test_an_app_that_leaves_takes_the_connection_along(peer: Peer) -> None:
     peer.leave.set()
     await until_blocked()
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert peer.written() == []
-    assert not peer.wire.aborted
+    assert not peer.wire.was_aborted()
     LoopTime().forward(CLOSE_SECONDS_MAX + 1)
     await until_blocked()
-    assert peer.wire.aborted
+    assert peer.wire.was_aborted()
 
 
 async def test_an_app_that_fails_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -463,7 +479,7 @@ async def test_a_violation_ends_the_connection(peer: Peer, frame: bytes, code: i
     [close] = peer.written()
     assert close[0] == FIN_CLOSE
     assert struct.unpack("!H", close[2:4]) == (code,)
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert (await peer.receive())["text"] == "a"
     assert (await peer.receive())["code"] == code
 
@@ -471,7 +487,7 @@ async def test_a_violation_ends_the_connection(peer: Peer, frame: bytes, code: i
 async def test_the_server_leaves(peer: Peer) -> None:
     peer.protocol.shutdown()
     assert peer.written() == [closing(1012)]
-    assert peer.wire.closed
+    assert peer.wire.is_closing()
     assert (await peer.receive())["code"] == 1012
 
 

@@ -86,7 +86,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._goodbye: Message | None = None
         self._receiver: asyncio.Future[None] | None = None
         self._paused = False
-        # Not set while the client does not read; not there while it does.
+        # Set when the client reads again, and there only while it does not.
         self._has_room: asyncio.Event | None = None
 
         self._timer: asyncio.TimerHandle | None = None
@@ -126,7 +126,7 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         if self._state is CLOSED:
             return
-        if self._incoming and not self._paused:
+        if self._incoming and not self._paused and self._state is OPEN:
             self._paused = True
             self._transport.pause_reading()
         for message in self._reader.read(data):
@@ -141,7 +141,8 @@ class WebSocketProtocol(asyncio.Protocol):
     def _control(self, frame: Frame | Close | Violation) -> None:
         if isinstance(frame, Frame):
             if frame.opcode is Opcode.PING:
-                self._put(other_frame(Opcode.PONG, frame.data))
+                if self._has_room is None:  # who asks and never reads is not to pile up answers
+                    self._put(other_frame(Opcode.PONG, frame.data))
             elif self._ping and frame.data == self._ping:
                 self._ping = b""
                 self._wait_to_ping()
@@ -266,7 +267,7 @@ class WebSocketProtocol(asyncio.Protocol):
         return cast("Message", message)
 
     async def _send(self, message: Message) -> None:
-        if self._has_room is not None:
+        while self._has_room is not None:
             await self._has_room.wait()
         kind = message["type"]
         if self._state is OPEN:
