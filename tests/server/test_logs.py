@@ -11,43 +11,16 @@ from typing import Any
 
 import pytest
 
-from yugen.catalog import Catalog
-from yugen.functions.info import AppInfo
 from yugen.runtime.formats import FIELD_SIZE_MAX, Format, Json, Readable
-from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.run import Run
-from yugen.runtime.runner import CallBack
 from yugen.server import logs
-from yugen.server.logs import LoggedRunner
+from yugen.server.logs import RunLog
 from yugen.server.runs import Runs
-
-
-class Fixed:
-    """A runner whose every run gives the same."""
-
-    info = AppInfo({}, {})
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    async def start(self, catalog: Catalog) -> None: ...
-
-    async def transact(self, run: Run) -> Outcome:
-        return Outcome(self._answer, ((b"a", b"b"),))
-
-    async def act(self, run: Run, call: CallBack) -> Answer:
-        return self._answer
-
-    async def close(self) -> None: ...
-
 
 RUN = Run("query", "notes:count", b'{"password":"hunter2"}', True, 1, 0.0, b"", "0123456789abcdef")
 GOOD = Answer(b"1.0", log_lines=("[LOG] 'one'", "[LOG] 'two'"))
 BAD = Answer(failure=Failure("[Request ID: 01] Server Error\nUncaught ValueError: cold\n    at add (notes.py:3:1)"))
-
-
-async def nobody(kind: str, path: str, args: bytes) -> Answer:
-    raise AssertionError
 
 
 class Stream:
@@ -85,15 +58,13 @@ def readable(stream: Stream) -> list[str]:
 
 async def test_runs_are_kept_whatever_callers_get_to_see() -> None:
     runs = Runs()
-    runner = LoggedRunner(Fixed(GOOD), lines_to_callers=False, runs=runs)
-    assert (await runner.transact(RUN)).answer.log_lines == ()
-    assert (await runner.act(RUN, nobody)).log_lines == ()
-    assert [ran.lines for ran in runs.after(0)] == [GOOD.log_lines] * 2
+    assert RunLog(lines_to_callers=False, runs=runs).ended(RUN, GOOD, 0.1).log_lines == ()
+    assert [ran.lines for ran in runs.after(0)] == [GOOD.log_lines]
 
 
 async def test_a_run_is_one_line(stream: Stream) -> None:
     logs.configure(readable=True)
-    await LoggedRunner(Fixed(Answer(b"1.0")), lines_to_callers=True).transact(RUN)
+    RunLog(lines_to_callers=True).ended(RUN, Answer(b"1.0"), 0.0015)
     [line] = readable(stream)
     assert line.startswith("INFO     query notes:count ran in ")
     assert line.endswith(" ms")
@@ -101,8 +72,8 @@ async def test_a_run_is_one_line(stream: Stream) -> None:
 
 async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
     logs.configure(readable=True)
-    await LoggedRunner(Fixed(GOOD), lines_to_callers=True).transact(RUN)
-    await LoggedRunner(Fixed(BAD), lines_to_callers=True).act(RUN, nobody)
+    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
     lines = readable(stream)
     assert lines[1:3] == ["    [LOG] 'one'", "    [LOG] 'two'"]
     assert lines[3].startswith("WARNING  query notes:count failed in ")
@@ -112,14 +83,14 @@ async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
 async def test_a_failure_without_a_cause_shows_its_request(stream: Stream) -> None:
     logs.configure(readable=True)
     answer = Answer(failure=Failure("[Request ID: 01] Server Error"))
-    await LoggedRunner(Fixed(answer), lines_to_callers=True).transact(RUN)
+    RunLog(lines_to_callers=True).ended(RUN, answer, 0.0015)
     assert readable(stream)[1] == "    [Request ID: 01] Server Error"
 
 
 async def test_json_is_one_line_with_everything(stream: Stream) -> None:
     logs.configure(readable=False)
-    await LoggedRunner(Fixed(GOOD), lines_to_callers=True).transact(RUN)
-    await LoggedRunner(Fixed(BAD), lines_to_callers=True).transact(RUN)
+    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
     good, bad = map(json.loads, stream.getvalue().splitlines())
     assert good["level"] == "info"
     assert good["time"].endswith("+00:00")
@@ -139,11 +110,11 @@ async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form:
     logs.configure(readable=isinstance(form, Readable))
     also = logging.StreamHandler(text := io.StringIO())
     also.setFormatter(form)
-    runner = LoggedRunner(Fixed(answer), lines_to_callers=True)
+    log = RunLog(lines_to_callers=True)
     listeners: list[list[logging.Handler]] = [[], [also]]
     for others in listeners:
         logging.getLogger("yugen").handlers = others
-        runner.logged(RUN, answer, 0.0254)
+        log.ended(RUN, answer, 0.0254)
     logging.getLogger("yugen").handlers = []
     lines = [re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", line) for line in stream.getvalue().splitlines(keepends=True)]
     count = len(lines) // 2
@@ -168,13 +139,9 @@ async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
 @pytest.mark.parametrize("lines_to_callers", [True, False])
 async def test_lines_go_to_callers_in_development(stream: Stream, lines_to_callers: bool) -> None:
     logs.configure(readable=False)
-    runner = LoggedRunner(Fixed(GOOD), lines_to_callers=lines_to_callers)
     expected = GOOD.log_lines if lines_to_callers else ()
-    outcome = await runner.transact(RUN)
-    assert outcome.answer == Answer(b"1.0", log_lines=expected)
-    assert outcome.reads == ((b"a", b"b"),)
-    assert (await runner.act(RUN, nobody)).log_lines == expected
-    assert stream.getvalue().count("two") == 2
+    assert RunLog(lines_to_callers=lines_to_callers).ended(RUN, GOOD, 0.1) == Answer(b"1.0", log_lines=expected)
+    assert stream.getvalue().count("two") == 1
 
 
 HOSTILE = "\r\n12:00:00 ERROR forged\x1b[2J\u2028\u202e\x00"

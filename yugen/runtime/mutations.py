@@ -107,7 +107,7 @@ class Mutations:
         causes: is told of those that lose.
         newest: the newest published timestamp.
         prepare: makes the next run of a call, or the answer of one that nothing can be run for.
-        ran: told of each run that has ended, and how many seconds after it was asked for.
+        ended: told of each run that has ended, and how many seconds after it was asked for; gives what its caller gets.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Mutations:
         *,
         newest: Callable[[], Timestamp],
         prepare: Callable[[Call], Run | Answer],
-        ran: Callable[[Run, Outcome, float], None],
+        ended: Callable[[Run, Outcome, float], Answer],
     ) -> None:
         self._store = store
         self._runner = runner
@@ -127,7 +127,7 @@ class Mutations:
         self._causes = causes
         self._newest = newest
         self._prepare = prepare
-        self._ran = ran
+        self._ended = ended
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
         # loses to many of these keeps them out while it runs.
         self._contended = asyncio.Lock()
@@ -228,8 +228,7 @@ class Mutations:
                 self._finish(call, error if isinstance(error, Exception) else Overloaded("The server is closing."))
                 return
             seconds = time.perf_counter() - began
-            self._ran(run, outcome, seconds)
-            self._propose(call, run, outcome, seconds)
+            self._propose(call, run, outcome, self._ended(run, outcome, seconds), seconds)
 
         call.running = asyncio.ensure_future(self._runner.transact(run))
         call.running.add_done_callback(ran)
@@ -239,8 +238,7 @@ class Mutations:
         if call.running is not None:
             call.running.cancel()
 
-    def _propose(self, call: Call, run: Run, outcome: Outcome, seconds: float) -> None:
-        answer = outcome.answer
+    def _propose(self, call: Call, run: Run, outcome: Outcome, answer: Answer, seconds: float) -> None:
         failed = answer.failure is not None
         reads, record = outcome.reads, None
         if call.request is not None and not failed:

@@ -61,6 +61,8 @@ class Runtime:
         runner: where functions run; the runtime starts and closes it.
         clock: nanoseconds since the epoch.
         random_bytes: gives that many random bytes; runs and ids are made from them.
+        ended: told of each run of a function that has ended, its answer, and how many seconds after it was asked for;
+            gives what its caller gets to see of the answer.
 
     Attributes:
         ts: the newest timestamp at which everything can be answered.
@@ -77,7 +79,9 @@ class Runtime:
         *,
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        ended: Callable[[Run, Answer, float], Answer] = lambda run, answer, seconds: answer,
     ) -> None:
+        self._ended = ended
         self.ts: Timestamp = 0
         self.catalog = Catalog()
         self._store = store
@@ -120,7 +124,7 @@ class Runtime:
             self.queries.causes,
             newest=lambda: self.ts,
             prepare=self._run_of,
-            ran=self._ran,
+            ended=self._ran,
         )
         if reindexing:
             self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
@@ -335,8 +339,7 @@ class Runtime:
             return run
         began = time.perf_counter()
         answer = await self._runner.act(run, call)
-        self.queries.causes.add_if_slow(run, Outcome(answer), time.perf_counter() - began)
-        return answer
+        return self._ran(run, Outcome(answer), time.perf_counter() - began)
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
@@ -345,7 +348,9 @@ class Runtime:
         else:
             began = time.perf_counter()
             outcome = await self._runner.transact(run)
-            self.queries.causes.add_if_slow(run, outcome, time.perf_counter() - began)
+            answer = self._ran(run, outcome, time.perf_counter() - began)
+            if answer is not outcome.answer:
+                outcome = outcome._replace(answer=answer)
         if outcome.answer.failure is not None and outcome.answer.journal is None:
             # What failed before it came to its page has the same page to come to.
             outcome = outcome._replace(answer=outcome.answer._replace(journal=key.journal))
@@ -377,10 +382,11 @@ class Runtime:
     def _run_of(self, call: Call) -> Run | Answer:
         return self._run("mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id)
 
-    def _ran(self, run: Run, outcome: Outcome, seconds: float) -> None:
-        """Takes note of a mutation that has ended, so many seconds after it was asked for."""
+    def _ran(self, run: Run, outcome: Outcome, seconds: float) -> Answer:
+        """Takes note of a run that has ended, so many seconds after it was asked for; gives its caller's answer."""
         self.queries.causes.add_if_slow(run, outcome, seconds)
         self._times.used(run.now, len(outcome.changes))
+        return self._ended(run, outcome.answer, seconds)
 
     async def _reindex(self, work: Sequence[Reindexing]) -> None:
         assert self._committer is not None

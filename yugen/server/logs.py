@@ -9,13 +9,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from yugen.catalog import Catalog
-from yugen.functions.info import AppInfo
 from yugen.functions.names import SYSTEM_PREFIX
 from yugen.runtime.formats import Format, Json, Readable, ran
-from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.outcome import Answer
 from yugen.runtime.run import Run
-from yugen.runtime.runner import CallBack, Runner
 from yugen.server.lines import Lines
 from yugen.server.runs import Runs
 
@@ -25,42 +22,19 @@ logger = logging.getLogger("yugen.run")
 _NO_FIELDS: dict[str, Any] = {}
 
 
-class LoggedRunner:
-    """A runner whose every run leaves a line: what ran, how long, and how it went.
+class RunLog:
+    """Leaves a line of every run: what ran, how long, and how it went.
 
     Args:
-        runner: what runs the functions.
         lines_to_callers: whether what functions log goes to their callers as well.
         runs: where the runs are kept for administrators, if anywhere.
     """
 
-    def __init__(self, runner: Runner, *, lines_to_callers: bool, runs: Runs | None = None) -> None:
-        self._runner = runner
+    def __init__(self, *, lines_to_callers: bool, runs: Runs | None = None) -> None:
         self._runs = runs
         self._lines_to_callers = lines_to_callers
 
-    @property
-    def info(self) -> AppInfo:
-        return self._runner.info
-
-    async def start(self, catalog: Catalog) -> None:
-        await self._runner.start(catalog)
-
-    async def transact(self, run: Run) -> Outcome:
-        started = time.perf_counter()
-        outcome = await self._runner.transact(run)
-        answer = self.logged(run, outcome.answer, time.perf_counter() - started)
-        return outcome if answer is outcome.answer else outcome._replace(answer=answer)
-
-    async def act(self, run: Run, call: CallBack) -> Answer:
-        started = time.perf_counter()
-        answer = await self._runner.act(run, call)
-        return self.logged(run, answer, time.perf_counter() - started)
-
-    async def close(self) -> None:
-        await self._runner.close()
-
-    def logged(self, run: Run, answer: Answer, seconds: float) -> Answer:
+    def ended(self, run: Run, answer: Answer, seconds: float) -> Answer:
         """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around

@@ -20,7 +20,7 @@ from yugen.server.connection import Connection, Socket
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
-from yugen.server.logs import LoggedRunner
+from yugen.server.logs import RunLog
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
@@ -237,8 +237,8 @@ class Yugen:
             raise
 
     async def _open(self, pool: WorkerPool) -> None:
-        runner = LoggedRunner(pool, lines_to_callers=self._development, runs=self.runs)
-        runtime = Runtime(SqliteStore(self._database), runner)
+        log = RunLog(lines_to_callers=self._development, runs=self.runs)
+        runtime = Runtime(SqliteStore(self._database), pool, ended=log.ended)
         try:
             await runtime.start()
             deployment = Deployment(self._url, self.data)
