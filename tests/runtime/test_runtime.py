@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from yugen.runtime.commit import Proposal
 from yugen.runtime.deploy import DeployError
 from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
+from yugen.runtime.pressure import AT_ONCE
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Overloaded, Runner
 from yugen.runtime.runtime import ACTION_DEPTH_MAX
@@ -388,6 +391,52 @@ async def test_overload_reaches_whoever_asked_and_passes(counters: Path) -> None
         spy.after = None
         assert await change(runtime, "counters:add", name="a") == 1
         assert await ask(runtime, "counters:value", name="a") == 1
+
+
+async def test_what_has_waited_long_on_a_node_that_does_not_keep_up_is_refused_and_not_run(counters: Path) -> None:
+    spies = Spies()
+    moment = itertools.count(time.time_ns(), 1000)
+    skipped = 0
+
+    def clock() -> int:
+        return next(moment) + skipped
+
+    async with engine(MemoryStore(), counters, wrap=spies, clock=clock) as runtime:
+        (spy,) = spies
+        gate = asyncio.Event()
+
+        async def wait(run: Run, outcome: Outcome) -> None:
+            await gate.wait()
+
+        spy.after = wait
+        told: list[MutationAnswer | Exception] = []
+
+        def begin(received_ns: int | None) -> None:
+            args = encoded(name="a", amount=1)
+            runtime.begin(runtime.call("counters:add", args, None, told.append, received_ns=received_ns))
+
+        for _ in range(AT_ONCE):
+            begin(clock())
+        received_ns, skipped = clock(), 2_000_000_000
+        begin(received_ns)
+        [refused] = told
+        assert isinstance(refused, MutationAnswer)
+        assert "Overloaded: the server has more to do than it can, and has not run" in failure_of(refused.answer)
+        begin(clock())
+        gate.set()
+        spy.after = None
+        begin(None)
+        await until(lambda: len(told) == AT_ONCE + 3)
+        begin(received_ns)
+        await until(lambda: len(told) == AT_ONCE + 4)
+        assert sum(isinstance(each, MutationAnswer) and each.ts is not None for each in told) == AT_ONCE + 3
+        assert await ask(runtime, "counters:value", name="a") == AT_ONCE + 3
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets other tasks run until it is so."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def test_a_store_that_fails_fails_the_mutation_and_later_ones_go_on(counters: Path) -> None:

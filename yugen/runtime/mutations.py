@@ -21,6 +21,7 @@ from yugen.intervals import point
 from yugen.runtime.causes import Causes, Loss, Ran
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
+from yugen.runtime.pressure import Pressure
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.writes import request_key
@@ -60,6 +61,19 @@ class InvalidRequest(Refused):
     code = "InvalidRequest"
 
 
+class Busy(Refused):
+    """A mutation that has waited too long on a node that does not keep up.
+
+    Args:
+        path: the function.
+    """
+
+    code = "Overloaded"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the server has more to do than it can, and has not run {path[:1024]}; try again later.")
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """A mutation that somebody waits for.
@@ -72,6 +86,7 @@ class Call:
         request: what the client calls it, if a client does.
         request_id: what stands before the text of an error.
         answered: told of the answer.
+        received_ns: when it was received, in nanoseconds since the epoch, if it had to wait for its turn.
         repeated: whether it may have been carried out before.
         losses: how often it has run in vain.
         attempt: gets whether the attempt under way was the last, where a task waits for that.
@@ -85,6 +100,7 @@ class Call:
     request: Request | None
     request_id: str
     answered: Answered
+    received_ns: int | None = None
     repeated: bool = False
     losses: int = 0
     attempt: asyncio.Future[bool] | None = None
@@ -106,6 +122,7 @@ class Mutations:
         committer: commits them.
         causes: is told of those that lose.
         newest: the newest published timestamp.
+        pressure: tells when there are too many.
         prepare: makes the next run of a call, or the answer of one that nothing can be run for.
         ended: told of each run that has ended, and how many seconds after it was asked for; gives what its caller gets.
     """
@@ -118,6 +135,7 @@ class Mutations:
         causes: Causes,
         *,
         newest: Callable[[], Timestamp],
+        pressure: Pressure,
         prepare: Callable[[Call], Run | Answer],
         ended: Callable[[Run, Outcome, float], Answer],
     ) -> None:
@@ -126,6 +144,8 @@ class Mutations:
         self._committer = committer
         self._causes = causes
         self._newest = newest
+        self._pressure = pressure
+        self._count = 0  # of those that have begun
         self._prepare = prepare
         self._ended = ended
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
@@ -142,6 +162,10 @@ class Mutations:
 
     def begin(self, call: Call) -> None:
         """Runs a mutation until it commits or fails by itself, and then has its caller told, perhaps at once."""
+        if self._pressure.refuses(call.received_ns, self._count):
+            call.answered(MutationAnswer(refused(Busy(call.path), call.request_id), None))
+            return
+        self._count += 1
         request = call.request
         if request is None:
             self._begin(call)
@@ -277,6 +301,7 @@ class Mutations:
             self._start(self._again(call))
 
     def _finish(self, call: Call, answer: MutationAnswer | Exception) -> None:
+        self._count -= 1
         if call.attempt is not None and not call.attempt.done():
             call.attempt.set_result(True)
         try:

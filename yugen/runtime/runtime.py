@@ -24,6 +24,7 @@ from yugen.runtime.commit import Committer
 from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
+from yugen.runtime.pressure import Pressure
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
@@ -123,6 +124,7 @@ class Runtime:
             self._committer,
             self.queries.causes,
             newest=lambda: self.ts,
+            pressure=Pressure(self._clock),
             prepare=self._run_of,
             ended=self._ran,
         )
@@ -273,13 +275,15 @@ class Runtime:
         public: bool = True,
         request: Request | None = None,
         request_id: str | None = None,
+        received_ns: int | None = None,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
-        `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
+        `answered` will be called once, with the answer or the exception, perhaps before `begin` returns. `received_ns`
+        is when it was received, in nanoseconds since the epoch, if it has waited for its turn.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered)
+        return Call(path, args, identity, public, request, request_id, answered, received_ns)
 
     def begin(self, call: Call) -> None:
         """Runs a mutation until it commits or fails by itself."""

@@ -334,7 +334,13 @@ class Connection:
         request = Request(connect.session_id, work.request_id) if connect else None
         caller: Caller = work.caller
         self._mutation = self._runtime.call(
-            work.path, args, caller.identity, answered, public=not caller.admin, request=request
+            work.path,
+            args,
+            caller.identity,
+            answered,
+            public=not caller.admin,
+            request=request,
+            received_ns=work.received_ns,
         )
         self._runtime.begin(self._mutation)
 

@@ -106,12 +106,13 @@ class SessionLimits:
 
 
 class RunMutation(NamedTuple):
-    """Run this mutation for its caller, then call `mutation_finished`."""
+    """Run this mutation for its caller, then call `mutation_finished`. `received_ns` is when it was received."""
 
     request_id: RequestId
     path: str
     args: dict[str, Any]
     caller: Caller
+    received_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,8 @@ class ServerSession:
                 else:
                     # A request id that is in use is not refused here. Its turn comes after the first one's, when the
                     # record of that shows whether it is the same request, to get the same answer, or another.
-                    self._mutations.append((RunMutation(request_id, path, args, self._caller), size))
+                    mutation = RunMutation(request_id, path, args, self._caller, self._wall_ns)
+                    self._mutations.append((mutation, size))
                     self._request_bytes += size
             case Connect():
                 self._connect(message)
