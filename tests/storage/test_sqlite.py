@@ -6,10 +6,11 @@ import asyncio
 import ctypes
 import errno
 import itertools
+import json
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, whole
+from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, rows_of, whole
 from yugen.keys import document_key
-from yugen.storage import sqlite_writer
+from yugen.storage import sqlite_requests, sqlite_writer
 from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
 from yugen.storage.sqlite import SqliteReader, SqliteStore
-from yugen.storage.sqlite_schema import MIGRATIONS, pack_keys, unpack_keys
+from yugen.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS, pack_keys, unpack_keys
 
 A, B = Note(1, "ada"), Note(2, "bob")
 REPOSITORY = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ async def test_a_newer_version_is_refused_and_its_file_let_go(path: Path) -> Non
     await store.close()
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", 99)
-    with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 2"):
+    with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 3"):
         await SqliteStore(path).open()
     connection.pragma("user_version", len(MIGRATIONS))
     connection.close()
@@ -574,3 +575,130 @@ async def test_the_event_loop_runs_while_a_commit_is_written(store: SqliteStore)
         turns += 1
         await asyncio.sleep(0)
     assert turns > 10
+
+
+# Databases of versions before
+
+
+async def test_a_database_of_a_version_before_is_carried_over(path: Path) -> None:
+    history = History()
+    commits = [history.commit(10, {1: A, 2: B}), history.commit(20, {1: B, 2: None}), history.commit(30, {3: A})]
+    records = {
+        10: RequestRecord("one", 1, b"digest", b"null", ("line",)),
+        30: RequestRecord("other", 1, b"digest too", b"1.0"),
+    }
+    write_version_2(path, commits, records)
+    with pytest.raises(StorageError, match="start the server once"):
+        SqliteReader(path)
+    for _ in range(2):
+        store = SqliteStore(path)
+        assert await store.open() == 30
+        for ts, record in records.items():
+            assert await store.find_request(record.session, record.request) == (record, ts)
+            with pytest.raises(ValueError, match="already been carried out"):
+                await append(store, Commit(40, (), record))
+        assert await store.find_request("one", 2) is None
+        for ts in (10, 20, 30):
+            snapshot = await store.snapshot(ts)
+            assert await read_all(snapshot) == expected_all(history.at(ts))
+            snapshot.close()
+        assert await store.changes(0) == commits
+        await store.close()
+    check_integrity(path)
+
+
+def write_version_2(path: Path, commits: Sequence[Commit], records: Mapping[int, RequestRecord]) -> None:
+    """Writes a database as version 2 did."""
+    path.parent.mkdir(parents=True)
+    connection = apsw.Connection(str(path))
+    connection.pragma("page_size", 8192)
+    assert connection.pragma("journal_mode", "wal") == "wal"
+    for migration in MIGRATIONS[:2]:
+        connection.execute(migration)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", 2)
+    for commit in commits:
+        for n, change in enumerate(commit.changes):
+            keys = pack_keys(change.keys_before), pack_keys(change.keys_after)
+            row = (commit.ts, n, change.key, change.before, change.after, *keys)
+            connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("DELETE FROM documents WHERE key = ?", (change.key,))
+            if change.after is not None:
+                connection.execute("INSERT INTO documents VALUES (?, ?)", (change.key, change.after))
+            for key in {*change.keys_before, *change.keys_after}:
+                connection.execute(
+                    "INSERT OR IGNORE INTO dirty VALUES (?1, EXISTS (SELECT 1 FROM entries WHERE key = ?1))", (key,)
+                )
+            connection.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in change.keys_before])
+            connection.executemany("INSERT INTO entries VALUES (?)", [(key,) for key in change.keys_after])
+    for ts, record in records.items():
+        answer = (record.digest, record.value, json.dumps(record.log_lines))
+        connection.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", (record.session, record.request, ts, *answer)
+        )
+    connection.close()
+
+
+# Requests
+
+
+async def test_requests_are_found_before_and_after_they_are_moved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_requests, "MERGE_AT", 8)
+    records = [RequestRecord(f"session {n % 3}", n, b"digest", b"%d" % n, ("line",) * (n % 2)) for n in range(30)]
+    for first in range(0, len(records), 15):
+        store = SqliteStore(path)
+        newest = await store.open()
+        for ts, record in enumerate(records[first : first + 15], newest + 1):
+            await append(store, Commit(ts, (), record))
+            for before in records[:ts]:
+                assert await store.find_request(before.session, before.request) == (before, before.request + 1)
+                with pytest.raises(ValueError, match="already been carried out"):
+                    await append(store, Commit(ts + 1, (), before))
+        await store.close()
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    moved, recent = (
+        connection.execute(f"SELECT count(*) FROM {table}").get for table in ("requests", "recent_requests")
+    )
+    assert moved >= 16
+    assert moved + recent == 30
+    connection.close()
+
+
+async def test_what_cannot_be_moved_stays_and_is_found(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    record = RequestRecord("session", 1, b"digest", b"null")
+    await append(store, Commit(10, (), record))
+    monkeypatch.setattr(sqlite_requests, "MERGE_AT", 1)
+    disk.fail(errno.ENOSPC)
+    await store._on_thread(store._writer.tend_requests)
+    assert "stay where they are" in caplog.text
+    assert await store.find_request("session", 1) == (record, 10)
+    disk.heal()
+    await store._on_thread(store._writer.tend_requests)
+    assert await store.find_request("session", 1) == (record, 10)
+    await store.close()
+    check_integrity(path)
+
+
+# Batches of many rows
+
+
+async def test_a_commit_of_more_rows_than_a_statement_has(store: SqliteStore) -> None:
+    history = History()
+    await append(store, history.commit(10, {n: Note(n, "ada") for n in range(700)}), history.commit(20, {3: None}))
+    snapshot = await store.snapshot(20)
+    assert await snapshot.scan(*whole(2), limit=1000) == rows_of(history.at(20), 2)
+    snapshot.close()
+
+
+async def test_commits_of_one_append_change_a_document_one_after_the_other(store: SqliteStore) -> None:
+    history = History()
+    commits = [history.commit(ts, {1: note}) for ts, note in enumerate((A, B, None, A, None, B, A), 1)]
+    await append(store, *commits)
+    snapshot = await store.snapshot(7)
+    assert await read_all(snapshot) == expected_all({1: A})
+    assert (await snapshot.count(*whole(48))) == 1
+    snapshot.close()

@@ -34,7 +34,7 @@ class Entries:
         coming = {self.new_key() for _ in range(adds)}
         going = set(self.dice.sample(sorted(self.there), min(removes, len(self.there))))
         for key in coming | going:
-            self.connection.execute(sqlite_totals.DIRTY.format(rows="(?)"), (key,))
+            self.connection.execute(sqlite_totals.DIRTY.format(key="?1"), (key,))
         for key in coming:
             self.connection.execute("INSERT INTO entries VALUES (?)", (key,))
         for key in going:
@@ -104,7 +104,7 @@ def test_the_nodes_are_the_same_however_the_entries_came_about(monkeypatch: pyte
         one.change(40, 20)
         one.merge()
     for key in sorted(one.there):
-        other.connection.execute(sqlite_totals.DIRTY.format(rows="(?)"), (key,))
+        other.connection.execute(sqlite_totals.DIRTY.format(key="?1"), (key,))
         other.connection.execute("INSERT INTO entries VALUES (?)", (key,))
     other.merge()
     everything = "SELECT * FROM totals ORDER BY level, key"

@@ -162,6 +162,8 @@ async def test_a_request_is_found_with_its_timestamp(store: AnyStore) -> None:
     assert await store.find_request("session", 4) == (REQUEST, 20)
     assert await store.find_request("session", 5) is None
     assert await store.find_request("other", 4) is None
+    assert await store.last_request("session") == 4
+    assert await store.last_request("other") == -1
 
 
 async def test_a_request_is_found_though_it_changed_nothing(store: AnyStore) -> None:

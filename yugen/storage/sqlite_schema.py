@@ -8,7 +8,7 @@ from typing import Final
 
 import apsw
 
-from yugen.storage import sqlite_totals
+from yugen.storage import sqlite_requests, sqlite_totals
 from yugen.storage.interface import StorageError
 
 APPLICATION_ID: Final = int.from_bytes(b"Yugn", "big")
@@ -36,6 +36,7 @@ MIGRATIONS: Final = (
     INSERT INTO horizon VALUES (0);
     """,
     sqlite_totals.MIGRATION,
+    sqlite_requests.MIGRATION,
 )
 """What makes a database of version n one of version n + 1; `PRAGMA user_version` counts those done."""
 

@@ -47,10 +47,9 @@ MIGRATION: Final = """
 """
 
 DIRTY: Final = """
-    WITH changed (key) AS (VALUES {rows})
-    INSERT OR IGNORE INTO dirty SELECT key, EXISTS (SELECT 1 FROM entries WHERE entries.key = changed.key) FROM changed
+    INSERT OR IGNORE INTO main.dirty VALUES ({key}, EXISTS (SELECT 1 FROM main.entries WHERE key = {key}));
 """
-"""What a commit says of the keys that it is about to add to an index with totals, or to remove from it."""
+"""What a commit says of a key that it is about to add to an index with totals, or to remove from it."""
 
 _PREFIX_SIZE: Final = 4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final
 import apsw
 
 from yugen.keys import index_prefix, slot_of, table_of
-from yugen.storage import sqlite_totals
+from yugen.storage import sqlite_requests, sqlite_totals
 from yugen.storage.interface import Change, Commit, RequestRecord, Row, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.overlay import Overlay
 from yugen.storage.sqlite_errors import explain, explained
@@ -34,8 +33,6 @@ _SCAN_ENTRIES = {
 }
 _UNDO = "SELECT key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts DESC, n DESC"
 _CHANGES = "SELECT ts, key, before, after, keys_before, keys_after FROM log WHERE ts > ? ORDER BY ts, n"
-_FIND_REQUEST = "SELECT digest, value, log_lines, ts FROM requests WHERE session = ? AND request = ?"
-_LAST_REQUEST = "SELECT coalesce(max(request), -1) FROM requests WHERE session = ?"
 
 
 class View:
@@ -128,15 +125,10 @@ class View:
         return commits
 
     def find_request(self, session: str, request: int) -> tuple[RequestRecord, Timestamp] | None:
-        row = self._connection.execute(_FIND_REQUEST, (session, request)).get
-        if row is None:
-            return None
-        digest, value, log_lines, ts = row
-        return RequestRecord(session, request, digest, value, tuple(json.loads(log_lines))), ts
+        return sqlite_requests.find(self._connection, session, request)
 
     def last_request(self, session: str) -> int:
-        last: int = self._connection.execute(_LAST_REQUEST, (session,)).get
-        return last
+        return sqlite_requests.last(self._connection, session)
 
 
 def _to_change(

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from yugen.keys import has_totals
-from yugen.storage import sqlite_totals
+from yugen.storage import sqlite_batch, sqlite_requests, sqlite_totals
 from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
+from yugen.storage.sqlite_batch import Batch
 from yugen.storage.sqlite_errors import explain
-from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version, pack_keys
+from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version
 
 logger = logging.getLogger(__name__)
 
-PAGE_BYTES: Final = 8192
+PAGE_BYTES: Final = 4096
+"""Of a new database. Commits write whole pages, and small ones cost them less than large ones save readers."""
+
 _CACHE_KIB: Final = 32 * 1024
-_ROWS_PER_STATEMENT: Final = 256
 _COMMITS_PER_TRIM: Final = 1000
 
-_CHECKPOINT_FRAMES: Final = 1024
+_CHECKPOINT_FRAMES: Final = 2048
 """Pages in the WAL that are worth a checkpoint: 8 MiB."""
 
-_TRUNCATE_FRAMES: Final = 8192
+_TRUNCATE_FRAMES: Final = 16384
 """Pages in the WAL (64 MiB) from which a checkpoint waits for readers, so that the WAL starts over even under load."""
 
 _TRUNCATE_BUSY_MS: Final = 100
@@ -49,6 +48,7 @@ class Writer:
         self._newest: Timestamp = 0
         self._tended_frames = 0  # of the WAL, when a checkpoint was last tried
         self._dirty = _DIRTY_MAX  # keys that totals do not know of yet, as far as this process knows
+        self._recent_requests = 0  # that could be moved to the others
         self._stopped: str | None = None  # why nothing is appended any more
 
     def open(self) -> Timestamp:
@@ -80,16 +80,21 @@ class Writer:
                 connection.execute(MIGRATIONS[number])
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", number + 1)
+        sqlite_batch.prepare(self._connection)
         self._newest, _ = self._connection.execute(STATE).get
+        self._recent_requests = sqlite_requests.count_recent(self._connection)
 
     def append(self, decide: Decide) -> Sequence[Commit]:
         self._check_not_stopped()
         commits = decide((), self._newest)
         check_rising(self._newest, commits)
         if commits:
+            batch = Batch(commits)
             with self._transaction() as connection:
-                self._dirty += insert(connection, commits)
+                batch.write(connection)
             self._newest = commits[-1].ts
+            self._dirty += batch.dirty
+            self._recent_requests += batch.requests
         return commits
 
     def trim(self, through: Timestamp) -> bool:
@@ -107,6 +112,7 @@ class Writer:
     def tend(self) -> None:
         """Does what can wait until commits are answered; never raises."""
         self.tend_totals()
+        self.tend_requests()
         self.tend_wal()
 
     def tend_totals(self) -> None:
@@ -120,6 +126,18 @@ class Writer:
                 return
             if not more:
                 self._dirty = 0
+
+    def tend_requests(self) -> None:
+        """Moves the recent requests to the others, when they have become some; never raises."""
+        if self._connection is None or self._stopped is not None or self._recent_requests < sqlite_requests.MERGE_AT:
+            return
+        try:
+            with self._transaction() as connection:
+                sqlite_requests.merge(connection)
+        except StorageError as error:
+            logger.warning("recent requests stay where they are: %s", error)
+        else:
+            self._recent_requests = 0
 
     def tend_wal(self) -> None:
         """Moves the WAL's pages into the database when they have become many; never raises.
@@ -184,56 +202,6 @@ class Writer:
     def _check_not_stopped(self) -> None:
         if self._stopped is not None:
             raise StorageError(self._stopped, stopped=True)
-
-
-def insert(connection: apsw.Connection, commits: Sequence[Commit]) -> int:
-    """Writes the commits in as few statements as there are kinds of rows; how many keys totals do not know of then.
-
-    SQLite gives up the interpreter lock for every statement it runs, and a busy event loop gives it back only after
-    milliseconds (`sys.getswitchinterval`). With a statement for each row a group commit takes a hundred times as long.
-    """
-    documents: dict[bytes, bytes | None] = {}
-    entries: dict[bytes, bool] = {}
-    log: list[tuple[object, ...]] = []
-    requests: list[tuple[object, ...]] = []
-    for commit in commits:
-        for n, change in enumerate(commit.changes):
-            documents[change.key] = change.after
-            if change.keys_before != change.keys_after:
-                entries |= dict.fromkeys(change.keys_before, False)
-                entries |= dict.fromkeys(change.keys_after, True)
-            keys = pack_keys(change.keys_before), pack_keys(change.keys_after)
-            log.append((commit.ts, n, change.key, change.before, change.after, *keys))
-        if not commit.changes:
-            log.append((commit.ts, 0, None, None, None, None, None))
-        if commit.request is not None:
-            record = commit.request
-            log_lines = json.dumps(record.log_lines)
-            requests.append((record.session, record.request, commit.ts, record.digest, record.value, log_lines))
-    deleted = [(key,) for key, value in documents.items() if value is None]
-    stored = [(key, value) for key, value in documents.items() if value is not None]
-    gone = [(key,) for key, there in sorted(entries.items()) if not there]
-    there = [(key,) for key, there in sorted(entries.items()) if there]
-    upsert = "INSERT INTO documents VALUES {rows} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-    dirty = [(key,) for key in entries if has_totals(key)]
-    _execute_for(connection, sqlite_totals.DIRTY, dirty)
-    _execute_for(connection, upsert, stored)
-    _execute_for(connection, "DELETE FROM documents WHERE key IN (VALUES {rows})", deleted)
-    _execute_for(connection, "DELETE FROM entries WHERE key IN (VALUES {rows})", gone)
-    _execute_for(connection, "INSERT OR IGNORE INTO entries VALUES {rows}", there)
-    _execute_for(connection, "INSERT INTO log VALUES {rows}", log)
-    try:
-        _execute_for(connection, "INSERT INTO requests VALUES {rows}", requests)
-    except apsw.ConstraintError as error:
-        raise ValueError("a request among these commits has already been carried out.") from error
-    return len(dirty)
-
-
-def _execute_for(connection: apsw.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-    for first in range(0, len(rows), _ROWS_PER_STATEMENT):
-        some = rows[first : first + _ROWS_PER_STATEMENT]
-        one = f"({', '.join('?' * len(some[0]))})"
-        connection.execute(statement.format(rows=", ".join([one] * len(some))), tuple(chain.from_iterable(some)))
 
 
 def lock_file(path: Path) -> int:
