@@ -650,6 +650,7 @@ async def test_requests_are_found_before_and_after_they_are_moved(path: Path, mo
         newest = await store.open()
         for ts, record in enumerate(records[first : first + 15], newest + 1):
             await append(store, Commit(ts, (), record))
+            assert await store.last_request(record.session) == record.request
             for before in records[:ts]:
                 assert await store.find_request(before.session, before.request) == (before, before.request + 1)
                 with pytest.raises(ValueError, match="already been carried out"):
