@@ -165,6 +165,22 @@ async def test_there_is_no_other_socket(site: Site, caplog: pytest.LogCaptureFix
     assert not faults(caplog)
 
 
+@pytest.mark.parametrize("line", [b"GET /\xc3\xa9 HTTP/1.1", b"GET /%ff%zz HTTP/1.1", b"POST / HTTP/1.1"])
+async def test_an_odd_handshake_ends_only_its_connection(
+    site: Site, caplog: pytest.LogCaptureFixture, line: bytes
+) -> None:
+    async with canary(site):
+        reader, writer = await asyncio.open_connection(site.host, site.port)
+        writer.write(
+            line + b"\r\nHost: yugen\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: \xff\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        async with asyncio.timeout(SECONDS_MAX):
+            assert (await reader.read()).startswith(b"HTTP/1.1 4")
+        writer.close()
+    assert not [text for text in faults(caplog) if "Invalid HTTP request" not in text]
+
+
 @pytest.mark.parametrize(
     ("head", "payload", "options", "code"),
     [

@@ -177,7 +177,12 @@ async def test_the_app_chooses_a_subprotocol_and_sets_headers() -> None:
 
 @pytest.mark.parametrize(
     ("header", "value", "status"),
-    [("Sec-WebSocket-Version", "12", 400), ("Sec-WebSocket-Key", "short", 400), ("Connection", "close", 426)],
+    [
+        ("Sec-WebSocket-Version", "12", 400),
+        ("Sec-WebSocket-Key", "short", 400),
+        ("Connection", "close", 426),
+        ("Cookie", "x" * 10_000, 431),
+    ],
 )
 async def test_what_is_no_handshake_is_refused(header: str, value: str, status: int) -> None:
     peer = Peer(headers={header: value})
@@ -341,6 +346,7 @@ async def test_half_a_connection_is_none(peer: Peer) -> None:
     peer.protocol.eof_received()
     assert (await peer.receive())["text"] == "a"
     assert (await peer.receive())["type"] == "websocket.disconnect"
+    assert peer.wire.is_closing()
     with pytest.raises(ClientDisconnected):
         await peer.text("a")
 
@@ -442,6 +448,18 @@ async def test_a_close_is_not_waited_for_for_ever(peer: Peer) -> None:
     assert peer.written() == [closing(1000)]
     assert not peer.wire.was_aborted()
     LoopTime().forward(CLOSE_SECONDS_MAX + 1)
+    await until_blocked()
+    assert peer.wire.was_aborted()
+
+
+async def test_a_pong_does_not_put_off_the_end(peer: Peer) -> None:
+    time = LoopTime()
+    time.forward(PING_SECONDS + 1)
+    await until_blocked()
+    [ping] = peer.written()
+    await peer.send({"type": "websocket.close"})
+    peer.say(sent(FIN_PONG, ping[2:]))
+    time.forward(CLOSE_SECONDS_MAX + 1)
     await until_blocked()
     assert peer.wire.was_aborted()
 

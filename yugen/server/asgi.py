@@ -91,9 +91,9 @@ class _Sync:
         """Serves a socket, or refuses it if it asks for another path."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         endpoint = re.fullmatch("/api(?:/([^/]+))?/sync", path)
-        return (
-            self._refuse(receive, send) if endpoint is None else self._talk(_client(scope, endpoint[1]), receive, send)
-        )
+        if endpoint is None:
+            return self._refuse(receive, send)
+        return self._talk(_client(scope, endpoint[1]), receive, send)
 
     async def _refuse(self, receive: Receive, send: Send) -> None:
         await receive()

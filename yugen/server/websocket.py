@@ -111,6 +111,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._end(CloseCode.ABNORMAL_CLOSURE)
+        self._hang_up()
 
     def pause_writing(self) -> None:
         self._has_room = asyncio.Event()
@@ -143,7 +144,7 @@ class WebSocketProtocol(asyncio.Protocol):
             if frame.opcode is Opcode.PING:
                 if self._has_room is None:  # who asks and never reads is not to pile up answers
                     self._put(other_frame(Opcode.PONG, frame.data))
-            elif self._ping and frame.data == self._ping:
+            elif self._ping and frame.data == self._ping and self._state is OPEN:
                 self._ping = b""
                 self._wait_to_ping()
             return
@@ -164,8 +165,10 @@ class WebSocketProtocol(asyncio.Protocol):
         handshake = ServerProtocol()
         handshake.receive_data(data)
         request = next(iter(handshake.events_received()), None)
-        if not isinstance(request, Request):
-            self._transport.abort()
+        if not isinstance(request, Request):  # it is too long for the library, which says so
+            self._transport.write(b"".join(handshake.data_to_send()))
+            self._end(CloseCode.ABNORMAL_CLOSURE)
+            self._hang_up()
             return
         response = handshake.accept(request)
         self._handshake = handshake, response
