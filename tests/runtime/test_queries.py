@@ -8,7 +8,7 @@ import pytest
 from yugen.identity import Identity
 from yugen.intervals import Interval, point
 from yugen.runtime.outcome import Answer, Outcome
-from yugen.runtime.queries import Queries, QueryKey
+from yugen.runtime.queries import Queries, QueryKey, Subscription
 from yugen.runtime.writes import Written
 from yugen.storage.interface import Change, Commit
 
@@ -43,7 +43,7 @@ class Bench:
     def write(self, ts: int, *keys: QueryKey) -> None:
         self.queries.publish(Written(Commit(ts, tuple(Change(key.path.encode(), None, b"{}") for key in keys))))
 
-    def subscribe(self, key: QueryKey, name: str = "", caller: Identity | None = None) -> Callable[[], None]:
+    def subscribe(self, key: QueryKey, name: str = "", caller: Identity | None = None) -> Subscription:
         return self.queries.subscribe(key, caller, lambda: self.told.append(name or key.path))
 
     async def at(self, key: QueryKey, ts: int, caller: Identity | None = None) -> int:
@@ -412,3 +412,72 @@ async def test_an_answer_with_a_journal_is_known_under_its_journal_too() -> None
     bench.write(20, A)
     assert bench.told == ["page"]
     assert await bench.at(page, 20) == 20
+
+
+async def test_an_answer_is_at_hand_from_its_run_to_its_end() -> None:
+    bench = Bench()
+    subscription = bench.subscribe(A)
+    assert bench.queries.kept(A, None, 10) is subscription.answer(10) is None
+    await bench.at(A, 10)
+    assert bench.queries.kept(A, None, 10) == subscription.answer(10) == Answer(b"10")
+    bench.write(20, A)
+    assert bench.queries.kept(A, None, 20) is subscription.answer(20) is None
+    assert bench.queries.kept(B, None, 20) is None
+    assert bench.queries.statistics()["kept"] == 1
+
+
+async def test_who_asks_is_told_once_whoever_asked_first() -> None:
+    bench = Bench()
+    subscription = bench.subscribe(A)
+    told: list[object] = []
+    bench.queries.ask(A, None, 10, told.append)
+    subscription.ask(10, told.append)
+    assert told == []
+    await settled()
+    assert told == [Answer(b"10"), Answer(b"10")]
+    subscription.ask(10, told.append)
+    assert told == [Answer(b"10")] * 3
+    assert bench.ran == [("a:a", 10)]
+
+
+async def test_who_waits_for_the_run_of_another_timestamp_has_theirs_kept() -> None:
+    bench = Bench()
+    bench.gate.clear()
+    told: list[object] = []
+    bench.queries.ask(A, None, 10, told.append)
+    bench.write(20, A)
+    bench.queries.ask(A, None, 20, told.append)
+    bench.write(30, B)
+    with pytest.raises(LookupError):
+        bench.queries.ask(A, None, 5, told.append)
+    await settled()
+    bench.gate.set()
+    await settled()
+    assert told == [Answer(b"10"), Answer(b"20")]
+    bench.write(40, B)
+    with pytest.raises(LookupError):  # and not for longer
+        bench.queries.hold(20)
+
+
+async def test_closing_tells_those_who_wait_for_what_has_not_begun() -> None:
+    bench = Bench()
+    told: list[object] = []
+    bench.queries.ask(A, None, 10, told.append)
+    await bench.queries.close()
+    [error] = told
+    assert isinstance(error, asyncio.CancelledError)
+    assert bench.ran == []
+
+
+async def test_who_takes_an_answer_badly_keeps_it_from_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+
+    def broken(_: object) -> None:
+        raise ValueError("no ears")
+
+    told: list[object] = []
+    bench.queries.ask(A, None, 10, broken)
+    bench.queries.ask(A, None, 10, told.append)
+    await settled()
+    assert told == [Answer(b"10")]
+    assert "an answer of a:a was taken badly" in caplog.text

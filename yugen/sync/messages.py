@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
@@ -165,7 +166,9 @@ def parse(text: str) -> ClientMessage | None:
             raise ProtocolError("InvalidJson", f"The message is {error}.") from None
     if not isinstance(message, dict):
         raise ProtocolError("InvalidMessage", f"A message must be an object; {_found(message)}.")
-    kind = _Fields(message, "message").string("type")
+    kind = message.get("type")
+    if not isinstance(kind, str):
+        raise _Fields(message, "message").wrong("type", "a string")
     read = _READERS.get(kind)
     return read(_Fields(message, kind)) if read else None
 
@@ -201,13 +204,13 @@ class _Fields:
         self.place = place
 
     def u32(self, name: str) -> int:
-        value = self._get(name)
+        value = self._fields.get(name, _Missing)
         if type(value) is not int or not 0 <= value <= U32_MAX:  # a bool is an int to isinstance, not to the protocol
             raise self.wrong(name, f"an integer from 0 to {U32_MAX}")
         return value
 
     def string(self, name: str) -> str:
-        value = self._get(name)
+        value = self._fields.get(name, _Missing)
         if not isinstance(value, str) or _has_half(value):
             raise self.wrong(name, "a string")
         return value
@@ -241,10 +244,12 @@ class _Fields:
         return value if type(value) in (int, float) else None
 
     def args(self) -> dict[str, Any]:
-        match self._get("args"):
-            case [dict(args)] | dict(args):
-                return args
-        raise self.wrong("args", "an array that holds one object")
+        args = self._get("args")
+        if isinstance(args, list) and len(args) == 1:
+            [args] = args
+        if not isinstance(args, dict):
+            raise self.wrong("args", "an array that holds one object")
+        return args
 
     def optional_object(self, name: str) -> _Fields | None:
         value = self._fields.get(name)
@@ -515,12 +520,13 @@ def _version(version: Version) -> bytes:
     return b'{"querySet":%d,"identity":%d,"ts":%b}' % (version.query_set, version.identity, _timestamp(version.ts))
 
 
+@lru_cache(maxsize=256)  # a commit is told of by many messages, and once more by those that follow on it
 def _timestamp(ts: Timestamp) -> bytes:
     return b'"%b"' % b2a_base64(ts.to_bytes(8, "little"), newline=False)
 
 
-def _strings(texts: Iterable[str]) -> bytes:
-    return b"[%b]" % b",".join(map(_string, texts))
+def _strings(texts: Sequence[str]) -> bytes:
+    return b"[%b]" % b",".join(map(_string, texts)) if texts else b"[]"
 
 
 def _string(text: str) -> bytes:

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.server.peers import SECONDS_MAX, LoopTime, until_blocked
+from yugen.server.writer import SEND_SECONDS_MAX, NothingRead, Writer
+from yugen.sync.session import Close
+
+BYE = Close(1001, "Bye")
+
+
+class Slow:
+    """A sink that takes in nothing while it is stopped, and takes a few turns to notice that it is not."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes | Close] = []
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self.error: Exception | None = None
+        self.heard: list[BaseException | None] = []
+        self.spoke = asyncio.Event()
+        self.writer = Writer(self, lambda: self._hear(None), self._hear)
+
+    @property
+    def lags(self) -> bool:
+        return self.writer.lags
+
+    async def send(self, text: bytes) -> None:
+        await self._take(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._take(Close(code, reason))
+
+    def _hear(self, error: BaseException | None) -> None:
+        self.heard.append(error)
+        self.spoke.set()
+
+    async def _take(self, what: bytes | Close) -> None:
+        if not self.flows.is_set():
+            await self.flows.wait()
+            await asyncio.sleep(0)  # a bare yield, as of a server that polls
+        if self.error is not None:
+            raise self.error
+        self.taken.append(what)
+
+
+async def test_what_a_client_reads_at_once_is_written_at_once() -> None:
+    sink = Slow()
+    sink.writer.write([b"a", b"b"])
+    sink.writer.write([], BYE)
+    assert sink.taken == [b"a", b"b", BYE]
+    assert not sink.lags
+    await until_blocked()
+    assert sink.heard == []
+
+
+@pytest.mark.parametrize("read_at_once", [0, 1, 2])
+async def test_what_a_client_does_not_read_is_written_when_it_does(read_at_once: int) -> None:
+    sink = Slow()
+    sink.writer.write([b"x"] * read_at_once)
+    sink.flows.clear()
+    sink.writer.write([b"a", b"b", b"c"], BYE)
+    await until_blocked()
+    assert sink.lags
+    assert sink.taken == [b"x"] * read_at_once
+    sink.flows.set()
+    await until_blocked()
+    assert not sink.lags
+    assert sink.taken == [*[b"x"] * read_at_once, b"a", b"b", b"c", BYE]
+    assert sink.heard == [None]
+
+
+async def test_a_close_may_have_to_wait_too() -> None:
+    sink = Slow()
+    sink.flows.clear()
+    sink.writer.write([], BYE)
+    assert sink.lags
+    sink.flows.set()
+    await until_blocked()
+    assert sink.taken == [BYE]
+    assert sink.heard == [None]
+
+
+async def test_an_error_is_raised_or_told_and_nothing_is_written_after_it() -> None:
+    sink = Slow()
+    sink.error = ConnectionError("gone")
+    with pytest.raises(ConnectionError, match="gone"):
+        sink.writer.write([b"a", b"b"])
+    sink.flows.clear()
+    sink.writer.write([b"a", b"b"], BYE)
+    sink.flows.set()
+    await until_blocked()
+    assert sink.taken == []
+    assert sink.heard == [sink.error]
+    assert sink.lags
+
+
+async def test_who_reads_nothing_is_given_up() -> None:
+    sink = Slow()
+    time = LoopTime()
+    sink.flows.clear()
+    sink.writer.write([b"a", b"b"])
+    await until_blocked()
+    time.forward(SEND_SECONDS_MAX + 1)
+    async with asyncio.timeout(SECONDS_MAX):
+        await sink.spoke.wait()
+    [error] = sink.heard
+    assert isinstance(error, NothingRead)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_what_is_stopped_writes_nothing_and_says_nothing(begun: bool) -> None:
+    sink = Slow()
+    sink.flows.clear()
+    sink.writer.write([b"a", b"b"])
+    if begun:
+        await until_blocked()
+    sink.writer.stop()
+    sink.flows.set()
+    await until_blocked()
+    assert sink.taken == []
+    assert sink.heard == []
