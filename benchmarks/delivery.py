@@ -195,6 +195,7 @@ async def memory() -> tuple[float, float]:
 
 
 async def measure() -> tuple[list[Figure], dict[str, float]]:
+    gc.set_threshold(50_000, 20, 100)  # as in the server
     shared, distinct = await fan_out(1), await fan_out(CONNECTIONS)
     connection, subscription = await memory()
     return [], {

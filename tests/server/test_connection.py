@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine import ask, change, interleaving
-from tests.server.peers import Bench, LoopTime, bench, ts, until_blocked
+from tests.server.peers import Bench, Client, LoopTime, bench, ts, until_blocked
 from yugen.runtime.runner import Overloaded
 from yugen.server import connection
 from yugen.server.subscriptions import QUERIES_AT_ONCE_MAX
@@ -133,6 +133,26 @@ async def test_one_write_is_one_execution_however_many_subscribe(notes: Bench) -
         assert await client.values() == {0: 1}
         assert client.unheard == 0
     assert notes.probe.runs["notes:count"] == 2
+
+
+async def test_what_all_subscribers_are_sent_is_one_text(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[bytes] = []
+    sending = Client.send
+
+    async def send(client: Client, text: bytes) -> None:
+        texts.append(text)
+        await sending(client, text)
+
+    monkeypatch.setattr(Client, "send", send)
+    clients = [notes.client(COUNT) for _ in range(100)]
+    for expected in range(2):  # after which all of them are at one timestamp
+        for client in clients:
+            assert await client.values() == {0: expected}
+        await change(notes.runtime, "notes:add", book="a", text="x")
+    for client in clients:
+        assert await client.values() == {0: 2}
+    assert len(texts) == 300
+    assert len({id(text) for text in texts[200:]}) == 1
 
 
 async def test_two_queries_change_in_one_transition(notes: Bench) -> None:
@@ -535,6 +555,21 @@ async def test_a_client_that_leaves_does_not_take_back_its_calls(notes: Bench, c
     notes.probe.gate.set()
     await notes.gone()
     assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_a_client_that_leaves_keeps_no_timestamp_from_being_forgotten(notes: Bench) -> None:
+    notes.probe.gate.clear()
+    client = notes.client(COUNT, (1, "notes:count", {"book": "b"}))
+    await until_blocked()
+    ts = notes.runtime.ts
+    client.leave()
+    await notes.gone()
+    notes.probe.gate.set()
+    await until_blocked()
+    for _ in range(2):
+        await change(notes.runtime, "notes:add", book="c", text="x")
+    with pytest.raises(LookupError):
+        notes.runtime.queries.hold(ts)
 
 
 async def test_a_client_that_comes_back_is_heard_on_its_new_connection_only(notes: Bench) -> None:
