@@ -16,6 +16,7 @@ demo: setup ## Run the chat example and say where to look (PORT=3210)
 
 test: setup check ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k name")
 	$(if $(SKIP_BROWSER),,@scripts/install-chromium)
+	@scripts/install-cc
 	npm test --silent
 	.venv/bin/pytest $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
 
@@ -25,11 +26,12 @@ check: .venv/.stamp ## Lint, formatting, types, import directions
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-bench: setup ## Measure the whole process (see benchmarks/)
+bench: setup ## Measure everything beside what the machine allows (see benchmarks/)
+	@scripts/install-cc
 	.venv/bin/python -m benchmarks
 
 clean: ## Remove what was built and installed; data in .yugen/ stays
-	rm -rf .venv node_modules client/browser/node_modules client/browser/dist dist $(BROWSER_CLIENT)
+	rm -rf .venv node_modules client/browser/node_modules client/browser/dist dist benchmarks/client/built $(BROWSER_CLIENT)
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -1,31 +1,64 @@
-"""`make bench` measures the server and the engine; `python -m benchmarks SECTION ...` what it is told to.
+"""`make bench` measures every goal; `python -m benchmarks [--quick] [SECTION ...]` what it is told to.
 
-Prints what it finds, and writes `results.json` and the tables in `README.md`.
+Prints what it finds, and writes `results.json`, the tables in `README.md` and the page `report.html`. A quick look
+measures less, and only prints.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
-import uvloop
+from benchmarks import (
+    backlog,
+    database,
+    delivery,
+    engine,
+    functions,
+    growth,
+    intervals,
+    mutations,
+    needless,
+    page,
+    queries,
+    resources,
+    subscriptions,
+)
+from benchmarks.figures import Section, noise, publish, table
+from benchmarks.workloads import effort
 
-from benchmarks import database, engine, needless, serving
-from benchmarks.figures import Figure, publish
-
-Measure = Callable[[], Awaitable[tuple[list[Figure], dict[str, float]]]]
-
-SECTIONS: Mapping[str, Measure] = {
-    "server": serving.measure,
+SECTIONS: Mapping[str, Callable[[], Section]] = {
+    "mutations": mutations.measure,
+    "subscriptions": subscriptions.measure,
+    "queries": queries.measure,
+    "resources": resources.measure,
+    "growth": growth.measure,
+    "backlog": backlog.measure,
     "engine": engine.measure,
+    "functions": functions.measure,
+    "delivery": delivery.measure,
+    "intervals": intervals.measure,
     "tracking": needless.measure,
     "database": database.measure,
+    "scale": growth.measure_large,
 }
 
+ASKED_FOR = ("intervals", "tracking", "database", "scale")
+"""Sections that take long or change only with the code: they are measured only by name."""
 
-async def run(sections: list[str]) -> None:
-    for section in sections:
-        print(f"\n{section}\n")
-        publish(section, *await SECTIONS[section]())
+
+def run(words: list[str]) -> None:
+    quick = "--quick" in words
+    if quick:
+        effort.be_quick()
+    for name in [word for word in words if word != "--quick"] or [each for each in SECTIONS if each not in ASKED_FOR]:
+        print(f"\n{name}\n", flush=True)
+        section = SECTIONS[name]()
+        measured = noise()
+        print(table(section, measured), flush=True)
+        if not quick:
+            publish(name, section, measured)
+    if not quick:
+        page.write(SECTIONS)
 
 
 if __name__ == "__main__":
-    uvloop.run(run(sys.argv[1:] or ["server", "engine"]))
+    run(sys.argv[1:])

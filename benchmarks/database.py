@@ -1,13 +1,11 @@
 """A million documents in a table: totals of them, inserts beside them, and an index built over them."""
 
-import asyncio
 import random
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ from unittest.mock import patch
 
 import apsw
 import orjson
+import uvloop
 
+from benchmarks import load
 from benchmarks.engine import started
-from benchmarks.figures import Figure
-from benchmarks.load import SyncClient
+from benchmarks.figures import Figure, Section, compared, in_turn
+from benchmarks.load import Report
 from benchmarks.servers import HERE, yugen_server
-from benchmarks.serving import CLIENTS, mutations
 from yugen import ids, keys, values
 from yugen.catalog import TableSpec
 from yugen.runtime.outcome import Answer
@@ -41,10 +40,11 @@ LOADED_AT_ONCE = 1000
 BUILT_AT_ONCE = 200
 """Documents in one commit of the raw loop, as in one of the product."""
 
+CLIENTS = 64
 WRITERS = 16
 
 
-async def load(folder: Path, tables: Sequence[str], count: int) -> dict[str, list[str]]:
+async def loaded(folder: Path, tables: Sequence[str], count: int) -> dict[str, list[str]]:
     """Makes a database with this many documents in each of some tables; gives some of their ids."""
     dice = random.Random(1)
     found: dict[str, list[str]] = {table: [] for table in tables}
@@ -59,7 +59,7 @@ async def load(folder: Path, tables: Sequence[str], count: int) -> dict[str, lis
             now = time.time() * 1000
             for first in range(0, count, LOADED_AT_ONCE):
                 times = [now + number / 100 for number in range(first, first + LOADED_AT_ONCE)]
-                changes = tuple(insertion(table, each, dice) for each in times)
+                changes = tuple(insertion(table, each, dice, score(dice)) for each in times)
                 for change in changes[::100]:
                     found[name].append(ids.encode_id(table.number, keys.internal_of(change.key)))
                 with patch.object(Writer, "tend_totals"):
@@ -96,14 +96,22 @@ def database_in(folder: Path) -> Path:
     return folder / "data" / "data.sqlite3"
 
 
-def insertion(table: TableSpec, now: float, dice: random.Random) -> Change:
+def score(dice: random.Random) -> dict[str, Any]:
+    """Fields of a document of `scores`."""
+    return {
+        "game": f"game {dice.randrange(GAMES)}",
+        "points": float(dice.randrange(POINTS_MAX)),
+        "body": "x" * 100,
+    }
+
+
+def insertion(table: TableSpec, now: float, dice: random.Random, fields: dict[str, Any]) -> Change:
+    """The change that adds a document which was made at some time."""
     internal = ids.new_internal(now, dice.randbytes(10))
     document = {
         "_id": ids.encode_id(table.number, internal),
         "_creationTime": now,
-        "game": f"game {dice.randrange(GAMES)}",
-        "points": float(dice.randrange(POINTS_MAX)),
-        "body": "x" * 100,
+        **fields,
     }
     key = keys.document_key(table.number, internal)
     return Change(key, None, values.dumps(document), (), table.entry_keys(document, internal))
@@ -158,7 +166,7 @@ def raw_reads(database: Path, table: TableSpec, times: int) -> tuple[float, floa
 
 
 async def measure_reads(folder: Path, few: Path) -> list[Figure]:
-    known, known_few = await load(folder, TABLES, DOCUMENTS), await load(few, TABLES, FEW)
+    known, known_few = await loaded(folder, TABLES, DOCUMENTS), await loaded(few, TABLES, FEW)
     async with started(few, APP) as (runtime, _):
         of_few = await reads(runtime, known_few, 40)
     async with started(folder, APP) as (runtime, _):
@@ -175,78 +183,51 @@ async def measure_reads(folder: Path, few: Path) -> list[Figure]:
         "ranks": "rank of a document",
         "wholes": "count of the table",
     }
-    figures = [Figure("point read, `ctx.db.get`", "µs", found["gets"], get, "SQLite's `SELECT`, parsed")]
-    figures += [Figure(name, "µs", found[kind], found["gets"], "point read") for kind, name in names.items()]
+    figures = [compared("point read, `ctx.db.get`", "µs", found["gets"], get, "SQLite's `SELECT`, parsed")]
+    figures += [compared(name, "µs", found[kind], found["gets"], "point read") for kind, name in names.items()]
     figures += [
-        Figure("count of the table, 14 inserts later", "µs", behind["wholes"], behind["gets"], "point read"),
-        Figure("count of a range, 14 inserts later", "µs", behind["counts"], behind["gets"], "point read"),
-        Figure("count of a range", "µs", found["counts"], of_few["counts"], f"among {FEW:,} documents"),
-        Figure("count of a range", "µs", found["counts"], count, "SQLite, one by one"),
+        compared("count of the table, 14 inserts later", "µs", behind["wholes"], behind["gets"], "point read"),
+        compared("count of a range, 14 inserts later", "µs", behind["counts"], behind["gets"], "point read"),
+        compared("count of a range", "µs", found["counts"], of_few["counts"], f"among {FEW:,} documents"),
+        compared("count of a range", "µs", found["counts"], count, "SQLite, one by one"),
     ]
     return figures
 
 
-async def measure_inserts(folder: Path, rounds: int) -> list[Figure]:
+def inserts(port: int, table: str, clients: int, seconds: float) -> Report:
+    """Inserts over the real protocol."""
+    args = {"table": table}
+    return load.run(port, clients=clients, mutation="scores:add", args=args, seconds=seconds)
+
+
+def measure_inserts(folder: Path, rounds: int) -> list[Figure]:
     """What it costs an insert that something is kept of it."""
-    rates: dict[str, list[float]] = {kind: [] for kind in (*TABLES, "watched")}
+
+    def rate(table: str) -> float:
+        return inserts(server.port, table, CLIENTS, 2).per_second
+
+    def rate_watched() -> float:
+        with load.held(server.port, listeners=1, query="scores:size"):
+            return rate("counted")
+
     with yugen_server(folder, APP) as server:
-        for turn in range(rounds + 1):
-            for kind, found in rates.items():
-                watcher = await SyncClient().open(server.port)
-                if kind == "watched":
-                    watcher.subscribe(("scores:size", {}))
-                    await watcher.transition()
-                table = "counted" if kind == "watched" else kind
-                _, rate = await mutations(server.port, CLIENTS, 30, "scores:add", {"table": table})
-                if turn:  # the first one only warms
-                    found.append(rate)
-                watcher.socket.close()
+        for table in TABLES:
+            rate(table)  # warms
+        measures: dict[str, Callable[[], float]] = {table: partial(rate, table) for table in TABLES}
+        rates = in_turn(rounds, {**measures, "watched": rate_watched})
     assert "indexes of" not in (folder / "log").read_text(), "nothing is built meanwhile"
-    medians = {kind: statistics.median(found) for kind, found in rates.items()}
     kept = {"indexed": "an `Index`", "summed": "a `Sum`", "counted": "a `Count`"}
     figures = [
-        Figure(f"inserts with {name}, {CLIENTS} clients", "1/s", medians[table], medians["plain"], "inserts without")
+        compared(f"inserts with {name}, {CLIENTS} clients", "1/s", rates[table], rates["plain"], "inserts without")
         for table, name in kept.items()
     ]
-    watched = "the same while somebody watches the count of the table"
-    return [*figures, Figure(watched, "1/s", medians["watched"], medians["counted"], "nobody watches")]
+    name = "the same while somebody watches the count of the table"
+    return [*figures, compared(name, "1/s", rates["watched"], rates["counted"], "nobody watches")]
 
 
-@dataclass(frozen=True)
-class Calls:
-    """What a load was answered: seconds of each call, and calls a second."""
-
-    waits: list[float]
-    rate: float
-
-    def percentile(self, number: int) -> float:
-        return statistics.quantiles(self.waits, n=100)[number - 1]
-
-
-async def until(done: Callable[[], bool]) -> None:
-    while not done():  # noqa: ASYNC110 -- the log of another process says so
-        await asyncio.sleep(0.05)
-
-
-async def calls(port: int, done: Callable[[], bool]) -> Calls:
-    """Inserts by many at once until something is done."""
-    waits: list[float] = []
-
-    async def one() -> None:
-        client = await SyncClient().open(port)
-        while not finished:
-            sent = time.perf_counter()
-            await client.mutate("scores:add", {"table": "plain"})
-            waits.append(time.perf_counter() - sent)
-        client.socket.close()
-
-    finished = False
-    began = time.perf_counter()
-    writers = [asyncio.create_task(one()) for _ in range(WRITERS)]
-    await until(done)
-    finished = True
-    await asyncio.gather(*writers)
-    return Calls(waits, len(waits) / (time.perf_counter() - began))
+def wait_until(done: Callable[[], bool]) -> None:
+    while not done():
+        time.sleep(0.05)
 
 
 def with_index(folder: Path) -> Path:
@@ -298,9 +279,9 @@ def raw_create_index(database: Path) -> float:
     return seconds
 
 
-async def measure_build(folder: Path) -> tuple[list[Figure], dict[str, float]]:
-    """An index over everything, by itself and while many write."""
-    await load(folder / "busy", ["plain"], DOCUMENTS)
+def measure_build(folder: Path) -> tuple[list[Figure], float]:
+    """An index over everything, by itself and while many write; and how much larger it makes the database."""
+    uvloop.run(loaded(folder / "busy", ["plain"], DOCUMENTS))
     copies = [folder / name for name in ("alone", "loop", "statement")]
     for copy in copies:
         shutil.copytree(folder / "busy", copy)
@@ -309,34 +290,37 @@ async def measure_build(folder: Path) -> tuple[list[Figure], dict[str, float]]:
     app = with_index(folder)
     with yugen_server(folder / "alone", app):
         began = time.perf_counter()
-        await until(partial(is_ready, folder / "alone" / "log"))
+        wait_until(partial(is_ready, folder / "alone" / "log"))
         by_itself = time.perf_counter() - began
     grown = alone.stat().st_size / loop.stat().st_size
     with yugen_server(folder / "busy", APP) as server:
-        await mutations(server.port, WRITERS, 50, "scores:add", {"table": "plain"})
-        began = time.perf_counter()
-        before = await calls(server.port, lambda: time.perf_counter() > began + 15)
+        inserts(server.port, "plain", WRITERS, 2)
+        before = inserts(server.port, "plain", WRITERS, 15)
+    writers = {"clients": WRITERS, "mutation": "scores:add", "args": {"table": "plain"}}
     with yugen_server(folder / "busy", app) as server:
         began = time.perf_counter()
-        during = await calls(server.port, partial(is_ready, folder / "busy" / "log"))
+        with load.held(server.port, **writers) as reports:
+            wait_until(partial(is_ready, folder / "busy" / "log"))
         beside = time.perf_counter() - began
+    (during,) = reports
     name = f"inserts while an index is built, {WRITERS} clients"
     figures = [
-        Figure("index built", "s", by_itself, raw, "loop that writes the same entries"),
-        Figure("index built", "s", by_itself, created, "`CREATE INDEX`, nobody else writing"),
-        Figure("index built while others write", "s", beside, by_itself, "nobody else writing"),
-        Figure(name, "1/s", during.rate, before.rate, "before"),
-        Figure(f"{name}, p50", "ms", during.percentile(50) * 1e3, before.percentile(50) * 1e3, "before"),
-        Figure(f"{name}, p99", "ms", during.percentile(99) * 1e3, before.percentile(99) * 1e3, "before"),
-        Figure(f"{name}, longest", "ms", max(during.waits) * 1e3, max(before.waits) * 1e3, "before"),
+        compared("index built", "s", by_itself, raw, "loop that writes the same entries"),
+        compared("index built", "s", by_itself, created, "`CREATE INDEX`, nobody else writing"),
+        compared("index built while others write", "s", beside, by_itself, "nobody else writing"),
+        compared(name, "1/s", during.per_second, before.per_second, "before"),
     ]
-    return figures, {"database after the index was built, in those after the loop": round(grown, 2)}
+    for part in ("p50", "p99", "max"):
+        now, then = during.latency[part] / 1e3, before.latency[part] / 1e3
+        figures.append(compared(f"{name}, {part}", "ms", now, then, "before"))
+    return figures, grown
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
+def measure() -> Section:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        built, others = await measure_build(folder)
-        figures = await measure_reads(folder / "many", folder / "few")
-        figures += await measure_inserts(folder / "many", 8)
-    return figures + built, others
+        built, grown = measure_build(folder)
+        figures = uvloop.run(measure_reads(folder / "many", folder / "few"))
+        figures += measure_inserts(folder / "many", 8)
+    larger = "database after the index was built, in those after the loop"
+    return Section(figures + built, (), {larger: round(grown, 2)})

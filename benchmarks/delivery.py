@@ -13,11 +13,12 @@ import tracemalloc
 from collections.abc import Callable
 from typing import cast
 
-from benchmarks.figures import Figure
+import uvloop
+
+from benchmarks.figures import Section
 from yugen.functions.names import canonical_path
 from yugen.identity import Identity
 from yugen.intervals import point
-from yugen.runtime.mutations import Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.runtime import Runtime
@@ -51,11 +52,15 @@ class Engine:
         self.ts += 1
         self.queries.publish(Written(Commit(self.ts, tuple(Change(key, None, b"{}") for key in keys))))
 
-    async def mutate(
-        self, path: str, args: bytes, identity: Identity | None, *, request: Request, answered: object, **_: object
-    ) -> None:
+    def call(
+        self, path: str, args: bytes, identity: Identity | None, answered: Callable[[MutationAnswer], None], **_: object
+    ) -> Callable[[MutationAnswer], None]:
+        return answered
+
+    def begin(self, call: Callable[[MutationAnswer], None]) -> None:
+        """Answers a mutation at once."""
         self.ts += 1
-        answered(MutationAnswer(Answer(b"null"), self.ts))  # type: ignore[operator]
+        call(MutationAnswer(Answer(b"null"), self.ts))
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
         if self._seconds:
@@ -194,14 +199,18 @@ async def memory() -> tuple[float, float]:
     return idle / CONNECTIONS / 1024, (subscribed - idle) / CONNECTIONS / more / 1024
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
+async def costs() -> dict[str, float]:
     gc.set_threshold(50_000, 20, 100)  # as in the server
     shared, distinct = await fan_out(1), await fan_out(CONNECTIONS)
     connection, subscription = await memory()
-    return [], {
+    return {
         f"each of {CONNECTIONS} subscribers of one query, processor time, µs": round(shared, 1),
         f"each of {CONNECTIONS} subscribers of queries of their own, processor time, µs": round(distinct, 1),
         "a mutation's frame, response and Transition, processor time, µs": round(await mutations(), 1),
         "an idle connection without its transport, KiB": round(connection, 2),
         "a further subscription of a cached query, KiB": round(subscription, 2),
     }
+
+
+def measure() -> Section:
+    return Section([], (), uvloop.run(costs()))

@@ -12,12 +12,14 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.figures import Figure
-from benchmarks.load import SyncClient
+import uvloop
+
+from benchmarks import load
+from benchmarks.figures import Section, compared, in_turn
 from benchmarks.servers import HERE, yugen_server
-from benchmarks.serving import CLIENTS, MESSAGE, mutations
+from benchmarks.workloads import Side, Workload, effort, per_second
 from yugen import values
-from yugen.functions.registry import load
+from yugen.functions import registry
 from yugen.runtime import queries
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
@@ -25,6 +27,10 @@ from yugen.storage.sqlite import SqliteStore
 
 SUBSCRIBERS = 1000
 TESTS = 1000
+MESSAGE = "x" * 100
+INSERTS = Workload(
+    "inserts", "1/s", per_second, {"clients": 64, "args": '{"topic":"a","body":"%x(100)"}', "seconds": 1}
+)
 
 EMPTY_TESTS = """
 import pytest
@@ -49,7 +55,7 @@ async def test(number):
 async def started(folder: Path, app: Path = HERE / "app") -> AsyncIterator[tuple[Runtime, SqliteStore]]:
     """The engine over a database in a folder, with functions on this event loop."""
     store = SqliteStore(folder / "data" / "data.sqlite3")
-    runtime = Runtime(store, InlineRunner(load(app), store, secret=bytes(32)))
+    runtime = Runtime(store, InlineRunner(registry.load(app), store, secret=bytes(32)))
     try:
         await runtime.start()
         yield runtime, store
@@ -138,47 +144,36 @@ def tests_a_minute(text: str) -> float:
         return TESTS * 60 / (time.perf_counter() - began)
 
 
-async def subscribe(port: int, function: str) -> list[SyncClient]:
-    """Subscriptions that a write to the topic "a" leaves as they are, a hundred to a connection."""
-    clients = []
-    for first in range(0, SUBSCRIBERS, 100):
-        client = await SyncClient().open(port)
-        client.subscribe(*((function, {"topic": f"other {number}"}) for number in range(first, first + 100)))
-        await client.transition()
-        clients.append(client)
-    return clients
-
-
-async def guards(rounds: int) -> dict[str, float]:
+def guards(rounds: int) -> dict[str, list[float]]:
     """Durable mutations a second that concern nobody: beside no subscribers, those of other ranges, and filters."""
     kinds = {"none": None, "ranges": "notes:newest", "filters": "notes:filtered"}
-    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
-        ports = {kind: servers.enter_context(yugen_server(Path(folder) / kind)).port for kind in kinds}
-        subscribers = []
-        for kind, function in kinds.items():
-            await mutations(ports[kind], 8, 50)  # warm
-            if function is not None:
-                subscribers += await subscribe(ports[kind], function)
-        for _ in range(rounds):
-            for kind, port in ports.items():
-                rates[kind].append((await mutations(port, CLIENTS, 20))[1])
-        assert all(client.transitions == 1 for client in subscribers)
-        for client in subscribers:
-            client.socket.close()
-    return {kind: statistics.median(found) for kind, found in rates.items()}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        sides = {kind: Side(running.enter_context(yugen_server(Path(folder) / kind))) for kind in kinds}
+        for side in sides.values():
+            INSERTS.run(side)
+        held = {"listeners": SUBSCRIBERS // 100, "queries": 100, "query_args": '{"topic":"other %subscription"}'}
+        reports = [
+            running.enter_context(load.held(sides[kind].server.port, query=query, **held))
+            for kind, query in kinds.items()
+            if query is not None
+        ]
+        measures = {kind: lambda side=side: per_second(INSERTS.run(side)) for kind, side in sides.items()}
+        rates = in_turn(rounds, measures)
+        running.pop_all().close()
+    assert not any(report.transitions for (report,) in reports)
+    return rates
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
+def measure() -> Section:
+    rates = guards(effort.rounds)
     figures = []
-    rates = await guards(10)
     for kind, of in (("ranges", "other ranges"), ("filters", "filters that reject it")):
         name = f"durable mutations beside {SUBSCRIBERS} subscribers of {of}"
-        figures.append(Figure(name, "1/s", rates[kind], rates["none"], "no subscribers"))
-    for readers, writes in ((1, 4000), (100, 400)):
-        noted, silent = await with_causes(readers, writes)
+        figures.append(compared(name, "1/s", rates[kind], rates["none"], "no subscribers"))
+    for readers, writes in ((1, 1300 * effort.rounds), (100, 130 * effort.rounds)):
+        noted, silent = uvloop.run(with_causes(readers, writes))
         name = f"a mutation that reruns {readers} {'query' if readers == 1 else 'queries'}"
-        figures.append(Figure(f"{name}, processor time", "µs", noted, silent, "the same, causes not noted"))
+        figures.append(compared(f"{name}, processor time", "µs", noted, silent, "the same, causes not noted"))
     small, empty = tests_a_minute(SMALL_TESTS), tests_a_minute(EMPTY_TESTS)
-    figures.append(Figure("small tests with `yugen.testing`", "1/min", small, empty, "empty tests"))
-    return figures, {}
+    figures.append(compared("small tests with `yugen.testing`", "1/min", small, empty, "empty tests"))
+    return Section(figures)

@@ -4,7 +4,6 @@ Reads are answered from memory at once, so that the store does not count; but fo
 which is held against SQLite's own time for it.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+import uvloop
 
 from benchmarks.engine import started
-from benchmarks.figures import Figure, table
+from benchmarks.figures import Figure, Section, compared
 from benchmarks.servers import HERE
-from benchmarks.serving import MESSAGE
 from yugen import keys, values
 from yugen.functions.info import Kind
 from yugen.functions.registry import load
@@ -37,6 +36,7 @@ T = TypeVar("T")
 
 APP = HERE / "calls"
 DOCUMENTS = 50
+BODY = "x" * 100
 TOPICS = 20
 NOW = 1_700_000_000_000.0
 
@@ -118,7 +118,7 @@ async def prepared(runtime: Runtime) -> list[str]:
     """Fills the database; gives the ids of two accounts."""
     for number in range(DOCUMENTS * TOPICS):
         await runtime.mutate(
-            "calls:add", values.canonical({"topic": f"topic {number % TOPICS}", "body": f"{MESSAGE} {number}"})
+            "calls:add", values.canonical({"topic": f"topic {number % TOPICS}", "body": f"{BODY} {number}"})
         )
     found = []
     for owner in ("ann", "bob"):
@@ -134,7 +134,7 @@ def of_functions(functions: Functions, ids: list[str], snapshot: Snapshot) -> di
     source, target = ids
     runs = {
         "a mutation that does nothing": a_run("mutation", "nothing", {}),
-        "an insert of a small document": a_run("mutation", "add", {"topic": "topic 1", "body": MESSAGE}),
+        "an insert of a small document": a_run("mutation", "add", {"topic": "topic 1", "body": BODY}),
         "a transfer: two gets, two patches": a_run(
             "mutation", "transfer", {"source": source, "target": target, "amount": 5.0}
         ),
@@ -142,7 +142,7 @@ def of_functions(functions: Functions, ids: list[str], snapshot: Snapshot) -> di
     return {name: partial(functions.run, run, snapshot) for name, run in runs.items()}
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
+async def costs() -> Section:
     figures: list[Figure] = []
     others: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ async def measure() -> tuple[list[Figure], dict[str, float]]:
                 assert once().answer.failure is None, once()
                 others[f"{name}, µs"] = round(microseconds(once), 1)
             figures.append(in_range(functions, runtime, database))
-    return figures, others
+    return Section(figures, (), others)
 
 
 def everything(database: Path) -> list[tuple[bytes, bytes]]:
@@ -187,7 +187,7 @@ def in_range(functions: Functions, runtime: Runtime, database: Path) -> Figure:
     found = values.loads(answer.value)
     assert isinstance(found, list)
     assert len(found) == alone() == DOCUMENTS
-    figure = Figure(
+    figure = compared(
         f"a query of {DOCUMENTS} documents through an index",
         "µs",
         microseconds(once, 500),
@@ -200,11 +200,5 @@ def in_range(functions: Functions, runtime: Runtime, database: Path) -> Figure:
     return figure
 
 
-async def main() -> None:
-    print(table(*await measure()))
-
-
-if __name__ == "__main__":
-    import asyncio
-
-    sys.exit(asyncio.run(main()))
+def measure() -> Section:
+    return uvloop.run(costs())

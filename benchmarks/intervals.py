@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Section, compared
 from yugen import keys
 from yugen.intervals import Interval
 from yugen.runtime.interval_index import IntervalIndex
@@ -103,18 +103,20 @@ def cost(shape: Shape, size: int) -> Costs:
     )
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
+def measure() -> Section:
     few, most = SIZES[0], SIZES[-1]
-    return [
-        Figure(
-            f"a write over {most:,} intervals, {shape.__name__}",
-            "µs",
-            cost(shape, most).write,
-            cost(shape, few).write,
-            f"over {few:,}",
-        )
-        for shape in SHAPES
-    ], {}
+    return Section(
+        [
+            compared(
+                f"a write over {most:,} intervals, {shape.__name__}",
+                "µs",
+                cost(shape, most).write,
+                cost(shape, few).write,
+                f"over {few:,}",
+            )
+            for shape in SHAPES
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,149 +1,158 @@
-"""A WebSocket client for load: frames by hand on asyncio protocols, so that the server is what is measured."""
+"""The load client of `client/`: compiled when it is first used, run with options by name, its report read."""
 
-import asyncio
-import base64
+import hashlib
 import json
 import os
-from collections.abc import Callable
-from typing import Any, cast
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-Handler = Callable[[bytes], None]
-
-_MASK = b"\x00\x00\x00\x00"  # a mask of zeros leaves the payload as it is, which RFC 6455 allows
-
-
-def upgrade(path: str) -> bytes:
-    """The request for a WebSocket."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: benchmark\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    ).encode()
+CLIENT = Path(__file__).parent / "client"
+SOURCES = sorted(CLIENT.glob("*.[ch]"))
+COMPILE = ("cc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers")
 
 
-def frame(text: bytes) -> bytes:
-    """A masked text frame."""
-    size = len(text)
-    if size < 126:
-        return bytes([0x81, 0x80 | size]) + _MASK + text
-    if size < 65536:
-        return bytes([0x81, 0x80 | 126]) + size.to_bytes(2, "big") + _MASK + text
-    return bytes([0x81, 0x80 | 127]) + size.to_bytes(8, "big") + _MASK + text
+@dataclass(frozen=True)
+class Slice:
+    """A tenth of a second. Latencies are in microseconds, of what was done in it."""
+
+    sent: int
+    done: int
+    failed: int
+    updates: int
+    p50: float
+    p99: float
 
 
-class LoadSocket(asyncio.Protocol):
-    """One connection; `on_text` gets each text message."""
+@dataclass(frozen=True)
+class Report:
+    """What a load was answered.
 
-    def __init__(self, path: str, on_text: Handler) -> None:
-        self.on_text = on_text
-        self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._path = path
-        self._buffer = b""
+    Attributes:
+        seconds: how long it was measured.
+        opening_seconds: how long it took until all connections were open and had their first results.
+        cpu_seconds: processor time of the load client itself.
+        sent: calls made.
+        done: calls that were answered and, as `until` says, seen.
+        failed: calls that were answered with a failure, lost with their connection, or not taken.
+        unanswered: calls still without an answer at the very end.
+        transitions: Transitions that came.
+        updates: those with something in them; texts of a raw server to listeners; answers over HTTP.
+        update_bytes: their sizes.
+        bytes: all that came.
+        failures: failed calls by kind.
+        closes: connections the server closed, by code and reason.
+        latency: microseconds of a call: `mean`, `p50`, `p90`, `p99`, `max`.
+        slices: tenths of a second, if they were asked for.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(upgrade(self._path))
+    seconds: float
+    opening_seconds: float
+    cpu_seconds: float
+    sent: int
+    done: int
+    failed: int
+    unanswered: int
+    transitions: int
+    updates: int
+    update_bytes: int
+    bytes: int
+    failures: dict[str, int]
+    closes: dict[str, int]
+    latency: dict[str, float]
+    slices: list[Slice] = field(default_factory=list)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if not self.open.done():
-            head, end, rest = self._buffer.partition(b"\r\n\r\n")
-            if not end:
-                return
-            if not head.startswith(b"HTTP/1.1 101"):
-                self.open.set_exception(ConnectionError(head.decode(errors="replace")))
-                return
-            self._buffer = rest
-            self.open.set_result(None)
-        self._read_frames()
+    @classmethod
+    def read(cls, text: str) -> "Report":
+        fields = json.loads(text)
+        fields["slices"] = [Slice(**each) for each in fields.get("slices", [])]
+        return cls(**fields)
 
-    def _read_frames(self) -> None:
-        place = 0
-        buffer = self._buffer
-        while len(buffer) - place >= 2:
-            size, start = buffer[place + 1] & 0x7F, place + 2
-            if size == 126:
-                size, start = int.from_bytes(buffer[start : start + 2], "big"), start + 2
-            elif size == 127:
-                size, start = int.from_bytes(buffer[start : start + 8], "big"), start + 8
-            if len(buffer) < start + size:
-                break
-            opcode, payload = buffer[place] & 0x0F, buffer[start : start + size]
-            place = start + size
-            if opcode == 1:
-                self.on_text(payload)
-            elif opcode == 9:
-                self.transport.write(bytes([0x8A, 0x80 | len(payload)]) + _MASK + payload)
-        self._buffer = buffer[place:]
+    @property
+    def per_second(self) -> float:
+        """Calls done a second."""
+        return self.done / self.seconds
 
-    def send(self, text: bytes) -> None:
-        """Sends a text message."""
-        self.transport.write(frame(text))
+    @property
+    def updates_per_second(self) -> float:
+        return self.updates / self.seconds
 
-    def close(self) -> None:
-        """Drops the connection."""
-        self.transport.abort()
-
-
-async def connect(port: int, path: str, on_text: Handler) -> LoadSocket:
-    """An open connection to a server on this machine."""
-    loop = asyncio.get_running_loop()
-    _, sock = await loop.create_connection(lambda: LoadSocket(path, on_text), "127.0.0.1", port)
-    await sock.open
-    return sock
+    @property
+    def p50(self) -> float:
+        """Median microseconds of a call."""
+        return self.latency["p50"]
 
 
-class SyncClient:
-    """Just enough of a sync client: calls in order, and one count of transitions."""
+class LoadFailed(Exception):
+    """The load client could not do what it was to do."""
 
-    def __init__(self) -> None:
-        self.transitions = 0
-        self.on_transition: Callable[[], None] = lambda: None
-        self._requests = 0
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
 
-    async def open(self, port: int) -> "SyncClient":
-        """Connects, with no queries."""
-        self.socket = await connect(port, "/api/sync", self._received)
-        session = base64.b16encode(os.urandom(16)).decode().lower()
-        uuid = f"{session[:8]}-{session[8:12]}-{session[12:16]}-{session[16:20]}-{session[20:]}"
-        self._send({"type": "Connect", "sessionId": uuid, "connectionCount": 0, "lastCloseReason": "InitialConnect"})
-        return self
+@cache
+def binary() -> Path:
+    """The load client, compiled if it is not there yet.
 
-    def subscribe(self, *queries: tuple[str, dict[str, Any]]) -> None:
-        """Adds queries, once."""
-        adds = [
-            {"type": "Add", "queryId": number, "udfPath": path, "args": [args]}
-            for number, (path, args) in enumerate(queries)
-        ]
-        self._send({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": adds})
+    Raises:
+        LoadFailed: it does not compile; without a compiler, what to do.
+    """
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:16]
+    path = CLIENT / "built" / f"load-{digest}"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        made = path.with_suffix(f".{os.getpid()}")  # several tests may come first at once
+        sources = [str(source) for source in SOURCES if source.suffix == ".c"]
+        try:
+            subprocess.run([*COMPILE, *sources, "-o", str(made), "-lm"], check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise LoadFailed("The load client is written in C, and there is no cc; run scripts/install-cc.") from None
+        except subprocess.CalledProcessError as error:
+            raise LoadFailed(error.stderr) from None
+        made.replace(path)
+    return path
 
-    async def transition(self) -> None:
-        """Waits for the next transition."""
-        arrived = asyncio.get_running_loop().create_future()
-        before, self.on_transition = self.on_transition, lambda: arrived.set_result(None)
-        await arrived
-        self.on_transition = before
 
-    async def mutate(self, path: str, args: dict[str, Any]) -> Any:
-        """Calls a mutation; gives its result when the response is here."""
-        number = self._requests
-        self._requests += 1
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._send({"type": "Mutation", "requestId": number, "udfPath": path, "args": [args]})
-        return await answer
+def command(port: int, options: dict[str, Any]) -> list[str]:
+    """The command line: `query_args={...}` becomes `--query-args '{...}'`, and True an option without a value."""
+    words = [str(binary()), "--port", str(port)]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(json.dumps(value) if isinstance(value, dict) else str(value))
+    return words
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self.socket.send(json.dumps(message).encode())
 
-    def _received(self, text: bytes) -> None:
-        if text.startswith(b'{"type":"Transition"'):
-            self.transitions += 1
-            self.on_transition()
-        elif text.startswith(b'{"type":"MutationResponse"'):
-            message = json.loads(text)
-            answer = self._waiting.pop(message["requestId"])
-            if message["success"]:
-                answer.set_result(message["result"])
-            else:
-                answer.set_exception(RuntimeError(message["result"]))
+def run(port: int, **options: Any) -> Report:
+    """Puts a load on a server; `load --help` lists the options, and `command` says how they are written here.
+
+    Raises:
+        LoadFailed: it did not come to an end.
+    """
+    done = subprocess.run(command(port, options), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoadFailed(done.stderr)
+    return Report.read(done.stdout)
+
+
+@contextmanager
+def held(port: int, **options: Any) -> Iterator[list[Report]]:
+    """A load that lasts as long as the block. It is there when all connections have their first results.
+
+    Gives a list, which has the report in it after the block.
+    """
+    words = command(port, {**options, "seconds": 0, "announce": True})
+    reports: list[Report] = []
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise LoadFailed(f"{' '.join(words)} ended")
+        try:
+            yield reports
+        finally:
+            out, _ = process.communicate()
+        if process.returncode:
+            raise LoadFailed(f"{' '.join(words)} ended with {process.returncode}")
+        reports.append(Report.read(out))

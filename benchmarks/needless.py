@@ -12,7 +12,9 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.figures import Figure
+import uvloop
+
+from benchmarks.figures import Section, compared
 from benchmarks.servers import HERE
 from yugen import values
 from yugen.functions.registry import load
@@ -179,10 +181,10 @@ async def settle(channels: Channels, held: Subscription, written: Written, count
         await channels.runtime.queries.at(held.key, None, channels.runtime.ts)
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
-    counts = await tally(1)
+def measure() -> Section:
+    counts = uvloop.run(tally(1))
     figures = [
-        Figure(
+        compared(
             f"runs again, queries with {kind}", "runs", found["run again"], found["in range"], "writes in their ranges"
         )
         for kind, found in counts.items()
@@ -193,5 +195,5 @@ async def measure() -> tuple[list[Figure], dict[str, float]]:
         ("in what was read", "writes in what they read of those"),
         ("changed", "answers that changed"),
     ):
-        figures.append(Figure("runs again, all of them", "runs", whole["run again"], whole[name], what))
-    return figures, {"subscriptions": len(CHANNELS) * sum(map(len, KINDS.values())), "writes": WRITES}
+        figures.append(compared("runs again, all of them", "runs", whole["run again"], whole[name], what))
+    return Section(figures, (), {"subscriptions": len(CHANNELS) * sum(map(len, KINDS.values())), "writes": WRITES})

@@ -34,6 +34,7 @@ def requirements() -> list[Requirement]:
     lines = [
         *root["project"]["dependencies"],
         *root["dependency-groups"]["dev"],
+        *root["dependency-groups"]["bench"],
         *client["project"]["dependencies"],
     ]
     return [Requirement(line) for line in lines]

@@ -21,6 +21,12 @@ async def newest(ctx: QueryCtx, topic: str, reader: int = 0) -> list[Note]:
     return await ctx.db.query(Note).with_index(Note.by_topic, topic=topic).order("desc").take(1)
 
 
+@query(name="topic")
+async def of_topic(ctx: QueryCtx, topic: str, count: int) -> list[Note]:
+    """The newest notes of a topic."""
+    return await ctx.db.query(Note).with_index(Note.by_topic, topic=topic).order("desc").take(count)
+
+
 @query
 async def filtered(ctx: QueryCtx, topic: str) -> list[Note]:
     """All notes of a topic, found by a filter over the whole table."""
