@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import apsw
+
 from yugen.storage.interface import Commit, RequestRecord, Row, Timestamp
 from yugen.storage.overlay import Overlay
-from yugen.storage.sqlite_errors import explained
+from yugen.storage.sqlite_errors import explain, explained
 from yugen.storage.sqlite_view import View
 from yugen.totals import Total
 
@@ -30,9 +32,11 @@ class SqliteReader:
 
     async def snapshot(self, ts: Timestamp) -> SqliteSnapshot:
         """As `Store.snapshot`. Neither this nor the methods of the snapshot suspend."""
-        with explained(self._path):
+        try:
             view = self._view_at(ts)
             undo = view.undo(ts)
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
         view.snapshots += 1
         return SqliteSnapshot(self, view, ts, undo)
 
@@ -87,6 +91,9 @@ class SqliteReader:
 
     def _view_at(self, ts: Timestamp) -> View:
         """A view that can show `ts`, the one with the least to undo."""
+        for view in self._views:
+            if view.is_open and view.newest == ts:
+                return view
         usable = [view for view in self._views if view.is_open and view.horizon <= ts <= view.newest]
         if usable:
             return min(usable, key=lambda view: view.newest)
@@ -127,7 +134,7 @@ class SqliteSnapshot:
 
     __slots__ = ("_reader", "_ts", "_undo", "_view")
 
-    def __init__(self, reader: SqliteReader, view: View, ts: Timestamp, undo: Overlay) -> None:
+    def __init__(self, reader: SqliteReader, view: View, ts: Timestamp, undo: Overlay | None) -> None:
         self._reader = reader
         self._view: View | None = view
         self._ts = ts
@@ -138,17 +145,26 @@ class SqliteSnapshot:
         return self._ts
 
     async def get(self, key: bytes) -> bytes | None:
-        laid = self._undo.get(key)
-        return self._open_view().get(key) if laid is None else laid.value
+        view = self._open_view()
+        if self._undo is not None:
+            laid = self._undo.get(key)
+            if laid is not None:
+                return laid.value
+        return view.get(key)
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
-        return await self._undo.scan(self._open_view(), start, end, reverse=reverse, limit=limit)
+        view = self._open_view()
+        if self._undo is None:
+            return await view.scan(start, end, reverse=reverse, limit=limit)
+        return await self._undo.scan(view, start, end, reverse=reverse, limit=limit)
 
     async def count(self, start: bytes, end: bytes) -> int:
-        return await self._undo.count(self._open_view(), start, end)
+        view = self._open_view()
+        return await (view.count(start, end) if self._undo is None else self._undo.count(view, start, end))
 
     async def total(self, start: bytes, end: bytes) -> Total:
-        return await self._undo.total(self._open_view(), start, end)
+        view = self._open_view()
+        return await (view.total(start, end) if self._undo is None else self._undo.total(view, start, end))
 
     def close(self) -> None:
         if self._view is not None:

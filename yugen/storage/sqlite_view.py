@@ -40,10 +40,10 @@ class View:
 
     def __init__(self, path: Path) -> None:
         self.snapshots = 0  # open ones that read from here
-        self.is_open = False
         self.newest: Timestamp = 0
         self.horizon: Timestamp = 0
         self._path = path
+        self._transaction: apsw.Cursor | None = None
         with explained(path):
             self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
             self._connection.set_busy_timeout(BUSY_MS)
@@ -55,19 +55,23 @@ class View:
         if version < len(MIGRATIONS):
             raise StorageError(f"the database {path} is of an older version: start the server once, which updates it.")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a read transaction."""
+        return self._transaction is not None
+
     def begin(self) -> None:
-        self.newest = -1  # it shows nothing until what it shows is known
-        self._connection.execute("BEGIN")
-        self.is_open = True
-        self.newest, self.horizon = self._connection.execute(STATE).get
+        # A statement of which a row was read, and not its end, holds a read transaction: one statement instead of three.
+        self._transaction = self._connection.execute(STATE)
+        self.newest, self.horizon = next(self._transaction)
 
     def end(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self._connection.execute("COMMIT")
+        if self._transaction is not None:
+            self._transaction.close()
+            self._transaction = None
 
     def close(self) -> None:
-        self.is_open = False
+        self._transaction = None
         self._connection.close(True)
 
     def check_log_reaches(self, ts: Timestamp) -> None:
@@ -77,9 +81,9 @@ class View:
     def get(self, key: bytes) -> bytes | None:
         try:
             value: bytes | None = self._connection.execute(_GET, (key,)).get
+            return value
         except apsw.Error as error:
             raise explain(self._path, error) from error
-        return value
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         try:
@@ -104,15 +108,16 @@ class View:
         except apsw.Error as error:
             raise explain(self._path, error) from error
 
-    def undo(self, ts: Timestamp) -> Overlay:
-        """The documents that changed after `ts`, as they were then."""
+    def undo(self, ts: Timestamp) -> Overlay | None:
+        """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is."""
+        if ts == self.newest:
+            return None
         overlay = Overlay()
-        if ts < self.newest:
-            for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
-                # The newest change of a document, which comes first, tells where it stands now.
-                laid = overlay.get(key)
-                hidden = unpack_keys(keys_after) if laid is None else laid.hidden
-                overlay.put(key, before, unpack_keys(keys_before), hidden)
+        for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
+            # The newest change of a document, which comes first, tells where it stands now.
+            laid = overlay.get(key)
+            hidden = unpack_keys(keys_after) if laid is None else laid.hidden
+            overlay.put(key, before, unpack_keys(keys_before), hidden)
         return overlay
 
     def changes(self, after: Timestamp, limit: int) -> list[Commit]:
