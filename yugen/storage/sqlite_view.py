@@ -61,7 +61,7 @@ class View:
         return self._transaction is not None
 
     def begin(self) -> None:
-        # A statement of which a row was read, and not its end, holds a read transaction: one statement instead of three.
+        # A statement that is not at its end holds a read transaction. So this takes one statement instead of three.
         self._transaction = self._connection.execute(STATE)
         self.newest, self.horizon = next(self._transaction)
 
