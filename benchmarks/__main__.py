@@ -20,6 +20,7 @@ from benchmarks import (
     page,
     queries,
     resources,
+    storage,
     subscriptions,
 )
 from benchmarks.figures import Section, noise, publish, table
@@ -37,11 +38,13 @@ SECTIONS: Mapping[str, Callable[[], Section]] = {
     "delivery": delivery.measure,
     "intervals": intervals.measure,
     "tracking": needless.measure,
+    "storage": storage.measure,
+    "store": storage.measure_growth,
     "database": database.measure,
     "scale": growth.measure_large,
 }
 
-ASKED_FOR = ("intervals", "tracking", "database", "scale")
+ASKED_FOR = ("intervals", "tracking", "storage", "store", "database", "scale")
 """Sections that take long or change only with the code: they are measured only by name."""
 
 

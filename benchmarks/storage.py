@@ -20,7 +20,7 @@ from typing import Any
 
 import apsw
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, Section, compared
 from yugen import ids, keys
 from yugen.storage import sqlite_batch, sqlite_requests
 from yugen.storage.interface import Change, Commit, RequestRecord
@@ -251,18 +251,18 @@ def cost(part: Part, folder: Path) -> dict[int, float]:
     return found
 
 
-async def measure() -> tuple[list[Figure], dict[str, float]]:
-    figures = []
+def measure() -> Section:
+    figures: list[Figure] = []
     for kept, (chosen, *others) in PARTS.items():
         with tempfile.TemporaryDirectory() as folder:
             own = cost(chosen, Path(folder))
             for other in others:
                 found = cost(other, Path(folder))
                 figures += [
-                    Figure(f"{kept}, {group} a commit, processor time", "µs", own[group], found[group], other.name)
+                    compared(f"{kept}, {group} a commit, processor time", "µs", own[group], found[group], other.name)
                     for group in GROUPS
                 ]
-    return figures, {}
+    return Section(figures)
 
 
 def build(path: Path, count: int) -> list[bytes]:
@@ -317,15 +317,18 @@ async def steps(path: Path, known: Sequence[bytes]) -> dict[str, float]:
     return found
 
 
-async def measure_growth() -> tuple[list[Figure], dict[str, float]]:
+def measure_growth() -> Section:
     with tempfile.TemporaryDirectory() as folder:
         found = []
         for count in (FEW, GROWN):
             path = Path(folder) / f"{count}.db"
-            found.append(await steps(path, await asyncio.to_thread(build, path, count)))
+            found.append(asyncio.run(steps(path, build(path, count))))
             path.unlink()
     few, many = found
-    return [
-        Figure(f"{name}, {GROWN:,} documents", "ms" if name == "start" else "µs", many[name], few[name], f"{FEW:,}")
-        for name in few
-    ], {}
+    grown = f"{GROWN:,} documents"
+    return Section(
+        [
+            compared(f"{name}, {grown}", "ms" if name == "start" else "µs", many[name], few[name], f"{FEW:,}")
+            for name in few
+        ]
+    )
