@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from yugen.cli import early
+
 app = typer.Typer(
     help="Yugen: a reactive backend whose functions are Python.",
     no_args_is_help=True,
@@ -45,6 +47,7 @@ def dev(
     limits: Limits = None,
 ) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
+    early.begin()
     from yugen.cli.serve import serve_forever
 
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
@@ -60,6 +63,7 @@ def serve(
     limits: Limits = None,
 ) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
+    early.begin()
     from yugen.cli.serve import serve_forever
 
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)

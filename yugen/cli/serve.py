@@ -73,6 +73,8 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) -> None:
     from yugen.server.listen import Server
 
+    gc.enable()
+
     def ready() -> None:
         # What is loaded by now stays. Collecting it again and again, as Python would for each few hundred messages to
         # clients, took a quarter of the time of a fan-out to 1,000 subscribers.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import sys
 from typing import Literal
 
 from yugen.errors import Refused
@@ -13,13 +12,12 @@ from yugen.functions.info import AppInfo
 from yugen.runtime.channel import BlockingChannel, Message
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.setup import Setup
+from yugen.runtime.spawn import spawn
 
 Role = Literal["transactions", "actions"]
 
 GOODBYE_SECONDS_MAX = 2.0
 """How long the nursery may take to end by itself; one that is loading an app does not listen."""
-
-_STDERR = 2
 
 
 class AppFailed(Refused):
@@ -29,24 +27,13 @@ class AppFailed(Refused):
 
 
 class Nursery:
-    """The process with the app loaded. It begins to load when this is made; the server may get ready meanwhile.
-
-    What it and its workers print goes to standard error, since standard output is the server's own.
-    """
+    """The process with the app loaded. It begins to load when this is made; the server may get ready meanwhile."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._turn = asyncio.Lock()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._control = BlockingChannel(ours)
-            self._process = subprocess.Popen(
-                # -P: a module of the app must not stand in for one of the standard library.
-                [sys.executable, "-P", "-m", "yugen.runtime.nursery", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=_STDERR,
-            )
+        self._process, ours = spawn()
+        self._control = BlockingChannel(ours)
         self._control.send(("load", setup.to_data()))
 
     async def load(self) -> AppInfo:
