@@ -4,32 +4,50 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
 from yugen import __version__
-from yugen.cli.main import app
+from yugen.cli.main import main
 
 HEAVY = ("apsw", "asyncio", "httpx2", "pydantic", "starlette", "uvicorn", "yugen_client")
 
 
-def test_version() -> None:
-    assert CliRunner().invoke(app, ["version"]).output == f"{__version__}\n"
+def output(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """What a command that ends at once prints."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == status
+    return "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("command", ["dev", "serve", "run"])
-def test_each_command_has_help(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage:" in result.output
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["version"])
+    assert capsys.readouterr().out == f"{__version__}\n"
 
 
-def test_help_lists_the_commands() -> None:
-    output = CliRunner().invoke(app, []).output
-    assert all(command in output for command in ("dev", "serve", "run", "version"))
+@pytest.mark.parametrize("command", ["dev", "serve", "run", "why"])
+def test_each_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert output(capsys, command, "--help").startswith("usage: yugen")
 
 
-def test_a_port_has_bounds() -> None:
-    assert CliRunner().invoke(app, ["serve", "--port", "65536"]).exit_code == 2
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, status=2)
+    assert all(command in text for command in ("dev", "serve", "run", "why", "version"))
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x"])
+def test_a_port_has_bounds(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    assert "--port" in output(capsys, "serve", "--port", port, status=2)
+
+
+def test_limits_are_options_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[object] = []
+    monkeypatch.setattr("yugen.cli.early.begin", lambda: None)
+    monkeypatch.setattr("yugen.cli.serve.serve_forever", lambda app, **options: got.append(options["limits"]))
+    main(["serve"])
+    monkeypatch.setenv("YUGEN_LIMITS", "requests=3 connections=4")
+    main(["serve"])
+    main(["serve", "--limit", "requests=5", "--limit", "connections=6"])
+    assert got == [[], ["requests=3", "connections=4"], ["requests=5", "connections=6"]]
 
 
 def imported(statement: str) -> set[str]:
@@ -46,7 +64,10 @@ def test_asking_for_help_imports_little() -> None:
 
 
 def test_a_server_imports_no_pydantic() -> None:
-    loaded = imported("import yugen.cli.serve, yugen.server.listen, yugen.server.asgi")
+    loaded = imported(
+        "from yugen.cli import early, main, serve; early.begin = serve.serve_forever = lambda *_, **__: None; "
+        "main.main(['serve']); import yugen.server.listen, yugen.server.asgi"
+    )
     assert "starlette" in loaded
     assert loaded.isdisjoint({"pydantic", "rich", "httpx2"})
 

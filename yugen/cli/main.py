@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from yugen.cli import early
 
-app = typer.Typer(
-    help="Yugen: a reactive backend whose functions are Python.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-App = Annotated[Path, typer.Argument(help="The folder of the app package.")]
-Host = Annotated[str, typer.Option(help="The address to listen on.")]
-Port = Annotated[int, typer.Option(help="The port of the API.", min=0, max=65535)]
-Data = Annotated[Path | None, typer.Option(help="The folder for data. Default: .yugen beside the app.")]
-Url = Annotated[str, typer.Option(envvar="YUGEN_URL", help="The server to talk to.")]
-Limits = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--limit", envvar="YUGEN_LIMITS", help="Another value for a limit, name=value; several times for several."
-    ),
-]
-AdminKey = Annotated[
-    str | None,
-    typer.Option("--admin-key", envvar="YUGEN_ADMIN_KEY", help="Default: the one in the folder for data."),
-]
-OwnUrl = Annotated[
-    str | None,
-    typer.Option("--url", envvar="YUGEN_URL", help="The address for clients. Default: where it listens."),
-]
+_LOCAL_URL = "http://127.0.0.1:3210"
 
 
-@app.command()
-def dev(
-    app: App = Path("app"),
-    host: Host = "127.0.0.1",
-    port: Port = 3210,
-    data: Data = None,
-    url: OwnUrl = None,
-    limits: Limits = None,
-) -> None:
+def dev(app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
     early.begin()
     from yugen.cli.serve import serve_forever
@@ -53,15 +20,7 @@ def dev(
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
 
 
-@app.command()
-def serve(
-    app: App = Path("app"),
-    host: Host = "0.0.0.0",
-    port: Port = 3210,
-    data: Data = None,
-    url: OwnUrl = None,
-    limits: Limits = None,
-) -> None:
+def serve(app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
     early.begin()
     from yugen.cli.serve import serve_forever
@@ -69,42 +28,108 @@ def serve(
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)
 
 
-@app.command()
-def run(
-    function: Annotated[str, typer.Argument(help="The function: module:name.")],
-    args: Annotated[str, typer.Argument(help="Its arguments, as a JSON object.")] = "{}",
-    watch: Annotated[bool, typer.Option("--watch", help="Keep a query live and print each new result.")] = False,
-    url: Url = "http://127.0.0.1:3210",
-) -> None:
+def run(function: str, args: str, watch: bool, url: str) -> None:
     """Call a function of a running app and print its result as JSON."""
     from yugen.cli.run import run_function
 
     run_function(function, args, watch=watch, url=url)
 
 
-@app.command()
-def why(
-    function: Annotated[str | None, typer.Argument(help="Only what happened to this function: module:name.")] = None,
-    limit: Annotated[int, typer.Option(help="How many occurrences, the newest.", min=1, max=1000)] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
-    url: Url = "http://127.0.0.1:3210",
-    key: AdminKey = None,
-    data: Annotated[Path, typer.Option(help="The folder for data of a server here.")] = Path(".yugen"),
-) -> None:
+def why(function: str | None, limit: int, as_json: bool, url: str, key: str | None, data: Path) -> None:
     """Explain what ran again, lost a race or took long of late."""
     from yugen.cli.why import explain
 
     explain(function, limit=limit, as_json=as_json, url=url, key=key, data=data)
 
 
-@app.command()
 def version() -> None:
     """Print the version."""
     from yugen import __version__
 
-    typer.echo(__version__)
+    print(__version__)
 
 
-def main() -> None:
-    """Runs the command line."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; without arguments it prints what there is."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    if "limits" in options and options["limits"] is None:
+        options["limits"] = os.environ.get("YUGEN_LIMITS", "").split()
+    command = options.pop("command", None)
+    if command is None:
+        parser.print_help()
+        parser.exit(2)
+    command(**options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Of the standard library: libraries for command lines take as long to import as the server does."""
+    parser = argparse.ArgumentParser(
+        "yugen", description="Yugen: a reactive backend whose functions are Python.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(command: Callable[..., None]) -> argparse.ArgumentParser:
+        text = command.__doc__
+        made = commands.add_parser(command.__name__, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(command=command)
+        return made
+
+    for command, host in ((dev, "127.0.0.1"), (serve, "0.0.0.0")):
+        _add_server_options(add(command), host)
+    one = add(run)
+    one.add_argument("function", help="The function: module:name.")
+    one.add_argument("args", nargs="?", default="{}", help="Its arguments, as a JSON object.")
+    one.add_argument("--watch", action="store_true", help="Keep a query live and print each new result.")
+    _add_url(one)
+    one = add(why)
+    one.add_argument("function", nargs="?", help="Only what happened to this function: module:name.")
+    one.add_argument("--limit", type=_whole(1, 1000), default=20, help="How many occurrences, the newest. Default: 20.")
+    one.add_argument("--json", dest="as_json", action="store_true", help="Print each as a line of JSON.")
+    _add_url(one)
+    one.add_argument(
+        "--admin-key",
+        dest="key",
+        default=os.environ.get("YUGEN_ADMIN_KEY"),
+        help="Default: $YUGEN_ADMIN_KEY, or the one in the folder for data.",
+    )
+    one.add_argument("--data", type=Path, default=Path(".yugen"), help="The folder for data of a server here.")
+    add(version)
+    return parser
+
+
+def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
+    to.add_argument("app", nargs="?", type=Path, default=Path("app"), help="The folder of the app package.")
+    to.add_argument("--host", default=host, help=f"The address to listen on. Default: {host}.")
+    to.add_argument("--port", type=_whole(0, 65535), default=3210, help="The port of the API. Default: 3210.")
+    to.add_argument("--data", type=Path, help="The folder for data. Default: .yugen beside the app.")
+    to.add_argument(
+        "--url",
+        default=os.environ.get("YUGEN_URL"),
+        help="The address for clients. Default: $YUGEN_URL, or where it listens.",
+    )
+    to.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        metavar="NAME=VALUE",
+        help="Another value for a limit; several times for several. Default: those in $YUGEN_LIMITS.",
+    )
+
+
+def _add_url(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--url",
+        default=os.environ.get("YUGEN_URL", _LOCAL_URL),
+        help=f"The server to talk to. Default: $YUGEN_URL, or {_LOCAL_URL}.",
+    )
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
+        return value
+
+    return number
