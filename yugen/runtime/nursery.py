@@ -52,6 +52,7 @@ def main(control: BlockingChannel) -> None:
     control.send(("loaded", describe(app).to_data()))
     gc.collect()
     gc.enable()
+    gc.set_threshold(10_000, 20, 100)  # a function makes hundreds of objects and hardly a cycle
     gc.freeze()  # so that a collection in a worker does not copy what it shares with the others
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker ended
     while messages := control.receive():

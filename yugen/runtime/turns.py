@@ -13,7 +13,7 @@ import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextvars import Context
+from contextvars import Context, copy_context
 from itertools import chain
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
@@ -44,7 +44,7 @@ class TransactionLoop:
 
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
-        self._ready: deque[events.Handle] = deque()
+        self._ready: deque[tuple[Context, Callable[..., Any], tuple[Any, ...]]] = deque()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of the coroutine, or its error raised. Tasks that nobody waits for have their turns too."""
@@ -55,7 +55,11 @@ class TransactionLoop:
             ready = self._ready
             while True:
                 while ready:
-                    ready.popleft()._run()
+                    context, callback, args = ready.popleft()
+                    try:
+                        context.run(callback, *args)
+                    except Exception as error:  # as of a task that a group has ended before
+                        self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
                 if main.done():
                     return main.result()
                 self._refuse_idle(main)
@@ -72,10 +76,9 @@ class TransactionLoop:
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> events.Handle:
-        handle = events.Handle(callback, args, self, context)  # type: ignore[arg-type]
-        self._ready.append(handle)
-        return handle
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> None:
+        # Tasks and futures, which alone call this, take no notice of a handle.
+        self._ready.append((context or copy_context(), callback, args))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         logger.error("%s", context.get("message"), exc_info=context.get("exception"))

@@ -47,8 +47,10 @@ class SqliteReader:
             ts: a timestamp that was published.
             over: lies over all that was committed by `ts`.
         """
-        with explained(self._path):
+        try:
             view = self._view_from(ts)
+        except apsw.Error as error:
+            raise explain(self._path, error) from error
         view.snapshots += 1
         return LaidOver(self, view, ts, over)
 
