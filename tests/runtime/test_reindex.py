@@ -43,6 +43,11 @@ APP = """
             await ctx.db.patch(id, rank=rank)
 
 
+    @mutation
+    async def rename(ctx: MutationCtx, id: str, book: str) -> None:
+        await ctx.db.patch(id, book=book)
+
+
     @query
     async def all(ctx: QueryCtx) -> list[Note]:
         return await ctx.db.query(Note).collect()
@@ -191,6 +196,22 @@ async def test_documents_that_are_always_being_written_do_not_hold_it_up(deploym
 
         await asyncio.gather(*map(write, ids[:20]))
         await deployment.check(runtime)
+
+
+async def test_a_write_to_another_field_has_its_document_entered_too(deployment: Deployment) -> None:
+    async with deployment.running() as runtime:
+        ids = await change(runtime, "f:add", book="a", ranks=list(range(100)))
+    async with deployment.running(BY_RANK) as runtime:
+
+        async def write(id: str) -> None:
+            for book in itertools.count():
+                if ready(runtime, "by_rank"):
+                    break
+                await change(runtime, "f:rename", id=id, book=f"b{book}")
+
+        await asyncio.gather(*map(write, ids[:20]))
+        await deployment.check(runtime)
+        assert len(await ask(runtime, "f:ranked")) == 100
 
 
 async def test_an_index_that_goes_takes_its_entries_with_it(deployment: Deployment) -> None:

@@ -305,8 +305,20 @@ class Transaction:
         for key, before in self._before.items():
             after = self.overlay.get(key)
             if after is not None and (after.value, after.entry_keys) != (before.value, before.entry_keys):
-                changes.append(Change(key, before.value, after.value, before.entry_keys, after.entry_keys))
+                keys_before = before.entry_keys
+                if keys_before == after.entry_keys:
+                    keys_before = self._entered(key, keys_before)
+                changes.append(Change(key, before.value, after.value, keys_before, after.entry_keys))
         return tuple(changes)
+
+    def _entered(self, key: bytes, entry_keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The entry keys of a document without those of indexes being built: for all one knows they are not there yet.
+
+        A store leaves entries alone that stay as they are.
+        """
+        table = self.catalog.numbered(keys.table_of(key))
+        building = [index.slot for index in table.indexes if index.since is None] if table else []
+        return tuple([each for each in entry_keys if keys.slot_of(each) not in building]) if building else entry_keys
 
 
 def _field(text: bytes, name: str) -> Any:
