@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from yugen import keys
 from yugen.values import ABSENT
@@ -49,6 +49,18 @@ class IndexSpec:
     total: str | None = None
 
 
+class _Place(NamedTuple):
+    """What the keys of one index are made of.
+
+    They begin with `prefix`. The field `total` has the number of an index with totals: "" if it only counts, None if it
+    has none.
+    """
+
+    prefix: bytes
+    fields: tuple[str, ...]
+    total: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class TableSpec:
     """A table of a deployment. `indexes` leaves `by_id` out, whose entries are the documents themselves."""
@@ -56,6 +68,17 @@ class TableSpec:
     name: str
     number: int
     indexes: tuple[IndexSpec, ...] = field(default=(IndexSpec(BY_CREATION_TIME, 1, ()),))
+    _places: tuple[_Place, ...] = field(init=False, repr=False, compare=False)
+    _new_places: tuple[_Place, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", tuple(map(self._place, self.indexes)))
+        kept = [index for index in self.indexes if not index.going]
+        object.__setattr__(self, "_new_places", tuple(map(self._place, kept)))
+
+    def _place(self, index: IndexSpec) -> _Place:
+        total = (index.total or "") if index.slot >= keys.FIRST_TOTAL_SLOT else None
+        return _Place(keys.index_prefix(self.number, index.slot), index.fields, total)
 
     def index(self, name: str, ts: int) -> IndexSpec | None:
         """The index of this name if it can be read at a timestamp."""
@@ -66,32 +89,26 @@ class TableSpec:
 
     def entry_keys(self, document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
         """The keys under which a document of this table may stand in the table's indexes."""
-        return self._entry_keys(self.indexes, document, internal)
+        return _entry_keys(self._places, document, internal)
 
     def new_entry_keys(self, document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
         """The keys under which a document that is written is to stand in the table's indexes."""
-        return self._entry_keys([index for index in self.indexes if not index.going], document, internal)
+        return _entry_keys(self._new_places, document, internal)
 
     def entry_key(self, index: IndexSpec, document: Mapping[str, Any], internal: bytes) -> bytes:
         """The key of a document of this table in one of the table's indexes."""
-        return self._entry_keys((index,), document, internal)[0]
+        return _entry_keys((self._place(index),), document, internal)[0]
 
-    def _entry_keys(
-        self, indexes: Iterable[IndexSpec], document: Mapping[str, Any], internal: bytes
-    ) -> tuple[bytes, ...]:
-        created = document[CREATION_TIME]
-        return tuple(
-            [
-                keys.entry_key(
-                    self.number,
-                    index.slot,
-                    [*[keys.lookup(document, path) for path in index.fields], created],
-                    internal,
-                    keys.lookup(document, index.total) if index.total else ABSENT,
-                )
-                for index in indexes
-            ]
-        )
+
+def _entry_keys(places: Iterable[_Place], document: Mapping[str, Any], internal: bytes) -> tuple[bytes, ...]:
+    created = keys.encode_value(document[CREATION_TIME])
+    found = []
+    for prefix, fields, total in places:  # as `keys.entry_key` does it for one, with the time encoded once for all
+        key = prefix + b"".join([keys.encode_value(keys.lookup(document, path)) for path in fields]) + created
+        if total is not None:
+            key += keys.encode_number(keys.lookup(document, total) if total else ABSENT)
+        found.append(key + internal)
+    return tuple(found)
 
 
 def _system(name: str, number: int, *indexes: IndexSpec) -> TableSpec:

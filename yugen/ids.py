@@ -27,7 +27,8 @@ _TEXT: Final = re.compile(f"[{_ALPHABET}]{{31,36}}")
 _DIGITS_MAX: Final = 64
 
 _RECENT_MAX: Final = 4096
-"""Ids whose parts are kept: one function decodes an id as an argument, to read, to write, and as a result."""
+_recent: Final[dict[str, tuple[int, bytes]]] = {}
+"""The parts of ids that were used: one function decodes an id as an argument, to read, to write, and as a result."""
 
 
 class InvalidId(Refused):
@@ -58,10 +59,20 @@ def decode_id(text: object) -> tuple[int, bytes]:
     """
     if not isinstance(text, str):
         raise InvalidId(f"An id is a string, not {type(text).__name__}; pass the id that insert returned.")
-    return _decode(text)
+    found = _recent.get(text)
+    if found is None:
+        found = _decode(text)
+        remember(text, *found)
+    return found
 
 
-@lru_cache(_RECENT_MAX)
+def remember(text: str, table: int, internal: bytes) -> None:
+    """Keeps the parts of an id for a while, since whoever has seen it is likely to use it."""
+    if len(_recent) == _RECENT_MAX:
+        _recent.clear()
+    _recent[text] = table, internal
+
+
 def _decode(text: str) -> tuple[int, bytes]:
     if _TEXT.fullmatch(text):
         bits = len(text) * 5

@@ -78,7 +78,7 @@ def entry_key(
     """Where an index keeps its entry for a document; `number` goes into the totals of an index that has them."""
     assert len(internal) == INTERNAL_SIZE
     key = index_prefix(table, slot) + encode_values(values)
-    return key + (_encode_number(number) if slot >= FIRST_TOTAL_SLOT else b"") + internal
+    return key + (encode_number(number) if slot >= FIRST_TOTAL_SLOT else b"") + internal
 
 
 def has_totals(key: bytes) -> bool:
@@ -161,9 +161,12 @@ def lookup(document: Mapping[str, Value], path: str) -> Value | Absent:
     return cast("Value", found)
 
 
-def encode_value(value: object) -> bytes:
+def encode_value(value: Any) -> bytes:
     """One index value, as by `encode_values`."""
-    if type(value) is float and value > 0.0:
+    kind = type(value)
+    if kind is str:
+        return _STRING + _terminated(value.encode())
+    if kind is float and value > 0.0:
         return _FLOAT64 + _pack_float(-value)  # which turns the same bit round
     match value:
         case str():
@@ -235,7 +238,7 @@ def _decode_terminated(encoded: bytes, place: int) -> tuple[bytes, int]:
     return encoded[place:end].replace(b"\x00\xff", b"\x00"), end + 2
 
 
-def _encode_number(value: Value | Absent) -> bytes:
+def encode_number(value: Value | Absent) -> bytes:
     """A number that totals take in; anything else is as good as none."""
     if type(value) is not float:
         return _NULL + bytes(_NUMBER_SIZE - 1)

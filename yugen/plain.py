@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from itertools import compress
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from pydantic_core import MISSING, CoreSchema, SchemaValidator, core_schema
 
 from yugen.values import EXACT_INT_MAX
 
+_fields_set = attrgetter("__pydantic_fields_set__")
 _CONFIG: Final = frozenset({"extra_fields_behavior", "title", "validate_by_alias", "validate_by_name"})
 _MODEL: Final = frozenset(
     {"type", "cls", "schema", "config", "custom_init", "root_model", "ref", "metadata", "serialization"}
@@ -66,10 +69,10 @@ class Plain:
             documents: list[Any] = self._validator.validate_json(joined)
         except ValidationError:
             return None
-        shown = self._shown
-        for document, text in zip(documents, texts, strict=True):
-            if shown <= document.__pydantic_fields_set__:
-                keep(document, text)
+        for document, text in compress(
+            zip(documents, texts, strict=True), map(self._shown.issubset, map(_fields_set, documents))
+        ):
+            keep(document, text)
         return documents
 
     @cached_property

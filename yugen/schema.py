@@ -384,13 +384,15 @@ def read_stored(cls: type[Document], texts: Sequence[bytes]) -> list[Any] | None
 def as_stored(value: object) -> bytes | None:
     """The JSON of a document that is as it was read, or of a list of such; None for anything else."""
     try:
-        if type(value) is not list:
+        if isinstance(value, Document):
             text: bytes | None = _kept_text(value)
             return text
+        if type(value) is not list or not 0 < len(value) <= ELEMENTS_MAX:
+            return None
         texts = [_kept_text(each) for each in value]
     except (AttributeError, TypeError):  # it was not read, or it is no document
         return None
-    return None if None in texts or len(texts) > ELEMENTS_MAX else b"[%b]" % b",".join(texts)
+    return None if None in texts else b"[%b]" % b",".join(texts)
 
 
 def stored_names(cls: type[Document]) -> dict[str, str]:

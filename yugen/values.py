@@ -11,6 +11,7 @@ import struct
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from math import copysign, isfinite
 from operator import index
 from typing import Any, Final, Literal, TypeAlias
@@ -527,23 +528,40 @@ def document_text(fields: dict[str, Value]) -> bytes:
     Raises:
         InvalidValue: it is too large, nested too deep, or a field of its own has a name it may not have.
     """
-    for name in fields:
-        if name[:1] == "_" and name not in SYSTEM_FIELDS:
-            raise InvalidValue(f"the field name {_shown(name)} begins with _, which is reserved in documents")
-        if len(name) > DOCUMENT_NAME_SIZE_MAX:
-            raise InvalidValue(f"the field name {_shown(name)} is longer than {DOCUMENT_NAME_SIZE_MAX} bytes")
-    text = dumps(fields)
-    # What nests and what is large shows in the text too, where it takes less time to see that there is little of it.
-    if text.count(b"{") + text.count(b"[") > DOCUMENT_NESTING_MAX or may_exceed(text, DOCUMENT_SIZE_MAX):
-        _check_extent(fields)
+    _check_document_names(tuple(fields))
+    text = _scalars_text(fields)
+    if text is None:
+        text = dumps(fields)
+        if (depth := nesting(fields)) > DOCUMENT_NESTING_MAX:
+            raise InvalidValue(f"this document is nested {depth} deep; at most {DOCUMENT_NESTING_MAX} are allowed")
+    if may_exceed(text, DOCUMENT_SIZE_MAX) and (length := size(fields)) > DOCUMENT_SIZE_MAX:
+        raise InvalidValue(f"this document is {length} bytes; at most {DOCUMENT_SIZE_MAX} are allowed")
     return text
 
 
-def _check_extent(fields: dict[str, Value]) -> None:
-    if (depth := nesting(fields)) > DOCUMENT_NESTING_MAX:
-        raise InvalidValue(f"this document is nested {depth} deep; at most {DOCUMENT_NESTING_MAX} are allowed")
-    if (length := size(fields)) > DOCUMENT_SIZE_MAX:
-        raise InvalidValue(f"this document is {length} bytes; at most {DOCUMENT_SIZE_MAX} are allowed")
+@lru_cache(4096)  # the documents of a table have few sets of names among them
+def _check_document_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if name.startswith("_") and name not in SYSTEM_FIELDS:
+            raise InvalidValue(f"the field name {_shown(name)} begins with _, which is reserved in documents")
+        if len(name) > DOCUMENT_NAME_SIZE_MAX:
+            raise InvalidValue(f"the field name {_shown(name)} is longer than {DOCUMENT_NAME_SIZE_MAX} bytes")
+    _check_names(dict.fromkeys(names))
+
+
+def _scalars_text(fields: dict[str, Value]) -> bytes | None:
+    """The text of fields that are their own structure, as those of most documents are; None for others."""
+    for value in fields.values():
+        kind = type(value)
+        if kind is float:
+            if value - value != 0.0 or (not value and copysign(1.0, value) < 0.0):  # type: ignore[arg-type, operator]
+                return None
+        elif not (kind is str or kind is bool or value is None):
+            return None
+    try:
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError:
+        return None  # half of a surrogate pair, which is for `dumps` to explain
 
 
 def compare_key(value: object) -> Any:

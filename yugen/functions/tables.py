@@ -17,7 +17,7 @@ from yugen.functions.predicates import DICT, Shape, shape_of
 from yugen.functions.references import Referrer, referrers
 from yugen.schema import UNSET, Document, as_wire, read_stored, stored_names
 from yugen.validation import NOT_EXPECTED, Validator, explain
-from yugen.values import SYSTEM_FIELDS, Int64
+from yugen.values import EXACT_INT_MAX, SYSTEM_FIELDS, Int64
 
 _SCALARS = frozenset({str, float, int, bool, type(None)})
 
@@ -168,7 +168,8 @@ class Tables:
             raise DocumentInvalid(
                 f"A document of {table} does not fit {self._class(table)}: `{place}` {fault}."
             ) from None
-        return _wire_fields(model.to_fields(), table)
+        fields = model.to_fields()
+        return fields if _are_scalars(fields) else _wire_fields(fields, table)
 
     def stored_name(self, table: str, field: str) -> str:
         """The name in storage of a field, which Python may know by another."""
@@ -258,6 +259,17 @@ def _unwrapped(value: Any) -> Any:
         case list() | tuple():
             return [_unwrapped(part) for part in value]
     return value
+
+
+def _are_scalars(fields: dict[str, Any]) -> bool:
+    """Whether all fields are wire values that hold no others; numbers are made what decoding makes them."""
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is int and -EXACT_INT_MAX <= value <= EXACT_INT_MAX:
+            fields[name] = float(value)
+        elif not (kind is str or kind is float or kind is bool or value is None):
+            return False
+    return True
 
 
 def _wire_fields(fields: dict[str, Any], table: str) -> dict[str, Any]:

@@ -117,6 +117,8 @@ class Executor:
         return registered
 
     def _arguments(self, text: bytes) -> dict[str, Any]:
+        if text == b"{}":
+            return {}
         args = values.loads(text)
         assert isinstance(args, dict)
         figure = self._limits.arguments_bytes

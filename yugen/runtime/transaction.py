@@ -232,12 +232,13 @@ class Transaction:
     @property
     def guarded(self) -> tuple[GuardedRead, ...]:
         """What was read under guards."""
-        return tuple((interval, guard) for guard, reads in self._guarded for interval in reads)
+        return tuple([(interval, guard) for guard, reads in self._guarded for interval in reads])
 
     async def insert(self, table: TableSpec, fields: dict[str, Any]) -> str:
         """Adds a document of checked wire values and returns its id."""
         internal = ids.new_internal(self._creation_time, self._random_bytes(10))
         new_id = ids.encode_id(table.number, internal)
+        ids.remember(new_id, table.number, internal)
         # Nobody else makes this id, so that its absence needs no reading.
         self._before[keys.document_key(table.number, internal)] = _NOTHING
         await self.write(table, internal, {"_id": new_id, CREATION_TIME: self._creation_time, **fields})
@@ -252,27 +253,28 @@ class Transaction:
             UniqueError: another document has its values in a unique index.
         """
         key = keys.document_key(table.number, internal)
-        if document is None:
-            after = _NOTHING
-        else:
+        text: bytes | None = None
+        entry_keys: tuple[bytes, ...] = ()
+        if document is not None:
             try:
                 # orjson leaves a text in a buffer of kilobytes, and what is written stays until the commit.
-                stored_text = memoryview(values.document_text(document)).tobytes()
+                text = memoryview(values.document_text(document)).tobytes()
             except values.InvalidValue as error:
                 raise DocumentInvalid(f"A document of {table.name} cannot be stored: {error}.") from None
-            after = Laid(stored_text, table.new_entry_keys(document, internal))
+            entry_keys = table.new_entry_keys(document, internal)
             for index in table.indexes:
                 if index.unique and not index.going:
                     await self._check_unique(table, index, document, internal)
-        self.budget.writes(len(after.value or b""), first=self.overlay.get(key) is None)
-        if key not in self._before:
+        self.budget.writes(0 if text is None else len(text), first=self.overlay.get(key) is None)
+        before = self._before.get(key)
+        if before is None:
             # The image from before goes into the commit, so it must still be true by then.
             self.reads.add(*point(key))
-            text = await self._stored(key)
-            self._before[key] = (
-                _NOTHING if text is None else Laid(text, table.entry_keys(self._document_of(text), internal))
+            stored = await self._stored(key)
+            before = self._before[key] = (
+                _NOTHING if stored is None else Laid(stored, table.entry_keys(self._document_of(stored), internal))
             )
-        self.overlay.put(key, after.value, after.entry_keys, self._before[key].entry_keys)
+        self.overlay.put(key, text, entry_keys, before.entry_keys)
 
     async def _check_unique(
         self, table: TableSpec, index: IndexSpec, document: dict[str, Any], internal: bytes
