@@ -86,6 +86,11 @@ class Process:
         """As Ctrl-C in a terminal does: the program and all it started are told."""
         os.killpg(self._process.pid, signal.SIGINT)
 
+    def children(self) -> list[int]:
+        """The process ids of those that the program itself has started, the oldest first."""
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     @property
     def running(self) -> bool:
         """Whether the program has not ended."""
@@ -123,9 +128,10 @@ class Server(Process):
     url: str
     port: int
 
-    def __init__(self, app: Path, data: Path, *, development: bool) -> None:
+    def __init__(self, app: Path, data: Path, *options: str, development: bool) -> None:
         command = "dev" if development else "serve"
-        super().__init__(YUGEN, command, app, "--host", "127.0.0.1", "--port", "0", "--data", data, cwd=app.parent)
+        place = ("--host", "127.0.0.1", "--port", "0", "--data", data)
+        super().__init__(YUGEN, command, app, *place, *options, cwd=app.parent)
 
     async def start(self) -> None:
         """Starts the server and waits until it is ready."""
@@ -152,7 +158,7 @@ class Server(Process):
 
 @asynccontextmanager
 async def serving(
-    app: Path, data: Path, *, development: bool = True, expected_errors: Sequence[str] = ()
+    app: Path, data: Path, *options: str, development: bool = True, expected_errors: Sequence[str] = ()
 ) -> AsyncIterator[Server]:
     """Runs a real server for an app, on a free port of 127.0.0.1.
 
@@ -168,10 +174,11 @@ async def serving(
     Args:
         app: the folder of the app package.
         data: the folder for its data.
+        options: more for the command line.
         development: `yugen dev`, not `yugen serve`.
         expected_errors: parts of error lines that this test provokes.
     """
-    async with Server(app, data, development=development) as server:
+    async with Server(app, data, *options, development=development) as server:
         yield server
         if server.running:
             await server.stop()

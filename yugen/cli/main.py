@@ -20,8 +20,14 @@ def dev(app: Path, host: str, port: int, data: Path | None, url: str | None, lim
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
 
 
-def serve(app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None) -> None:
+def serve(
+    app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None, workers: int
+) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
+    if workers > 1:
+        from yugen.cli.supervise import serve_in_nodes
+
+        serve_in_nodes(workers, app, host=host, port=port, data=data, url=url, limits=limits)
     early.begin()
     from yugen.cli.serve import serve_forever
 
@@ -75,8 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    for command, host in ((dev, "127.0.0.1"), (serve, "0.0.0.0")):
-        _add_server_options(add(command), host)
+    _add_server_options(add(dev), "127.0.0.1")
+    one = add(serve)
+    _add_server_options(one, "0.0.0.0")
+    one.add_argument(
+        "--workers",
+        type=_whole(1, 64),
+        default=os.environ.get("YUGEN_WORKERS", "1"),
+        help="Server processes that share the connections. Default: $YUGEN_WORKERS, or 1.",
+    )
     one = add(run)
     one.add_argument("function", help="The function: module:name.")
     one.add_argument("args", nargs="?", default="{}", help="Its arguments, as a JSON object.")

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,24 @@ def serve_forever(
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
-        listener = _listen(host, port)
+        listener = listen(host, port)
         yugen = Yugen(
-            app, database=data, development=development, url=url or _address(listener), limits=parse(limits or [])
+            app, database=data, development=development, url=url or address(listener), limits=parse(limits or [])
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        _run(_serve(yugen, listener, development=development))
+        run(serve(yugen, listener, lambda: say_ready(yugen, listener), development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens for clients.
+
+    Raises:
+        OSError: it cannot; the text says why.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -61,7 +66,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OSError(f"Cannot listen on {host}:{port} ({reason}); choose others with --host and --port.") from None
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a server on the fastest event loop there is."""
     try:
         import uvloop
     except ImportError:  # not on every platform
@@ -70,7 +76,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) -> None:
+async def serve(
+    yugen: Yugen, listener: socket.socket, say_ready: Callable[[], None], *, development: bool = False
+) -> None:
+    """Serves until it is told to stop by a signal."""
     from yugen.server.listen import Server
 
     gc.enable()
@@ -81,7 +90,7 @@ async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) ->
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        _say_ready(yugen, listener)
+        say_ready()
 
     server = Server(yugen, ready)
     main = asyncio.current_task()
@@ -103,15 +112,16 @@ async def _serve(yugen: Yugen, listener: socket.socket, *, development: bool) ->
         pass
 
 
-def _address(listener: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
     """Where the API is for those on this machine."""
     host, port, *_ = listener.getsockname()
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
 
-def _say_ready(yugen: Yugen, listener: socket.socket) -> None:
-    print(f"Yugen is ready at {_address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
+def say_ready(yugen: Yugen, listener: socket.socket) -> None:
+    """Tells whoever has started the server where it is."""
+    print(f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
 
 
 @asynccontextmanager

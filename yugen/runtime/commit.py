@@ -17,7 +17,16 @@ from yugen.intervals import Interval
 from yugen.runtime.causes import Cause
 from yugen.runtime.line import Line, Place
 from yugen.runtime.writes import Origin, RecentWrites, Written
-from yugen.storage.interface import Change, Commit, RequestRecord, Store, Timestamp
+from yugen.storage.interface import (
+    AlreadyCarriedOut,
+    Change,
+    Commit,
+    Peers,
+    RequestRecord,
+    StorageError,
+    Store,
+    Timestamp,
+)
 
 BATCH_MAX = 256
 """Proposals in one append; bounds how long the first of them waits for the others."""
@@ -85,6 +94,7 @@ class Committer:
         clock: nanoseconds since the epoch, called on any thread; timestamps follow it and do not go back when it does.
         published: called on the event loop with durable commits in order, just after their owners were told. It must
             not raise.
+        peers: the other nodes that append to the store, if there may be any.
     """
 
     def __init__(
@@ -94,10 +104,15 @@ class Committer:
         *,
         clock: Callable[[], int],
         published: Callable[[Sequence[Written]], None],
+        peers: Peers | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._published = published
+        self._peers = peers
+        self._newest = newest  # that was published
+        self._look = False  # whether the others may have committed something
+        self._behind: list[tuple[Timestamp, asyncio.Future[None]]] = []
         self._window = RecentWrites(newest)
         self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
@@ -153,6 +168,31 @@ class Committer:
         self.propose(proposal, settled)
         return await done
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing is committed any more, though nobody has closed this."""
+        return self._task.done() and not self._closing
+
+    def look(self) -> None:
+        """Has what other nodes have committed published before long."""
+        self._look = True
+        self._wake.set()
+
+    async def catch_up(self, ts: Timestamp) -> None:
+        """Waits until everything up to `ts`, which is durable, is published.
+
+        Raises:
+            StorageError: the store could not be read.
+        """
+        if ts <= self._newest:
+            return
+        if self._closing or self._task.done():
+            raise RuntimeError("the committer is closed: catch up before close().")
+        reached = asyncio.get_running_loop().create_future()
+        self._behind.append((ts, reached))
+        self._wake.set()
+        await reached
+
     async def close(self) -> None:
         """Finishes what is queued and stops."""
         self._closing = True
@@ -164,15 +204,21 @@ class Committer:
             while self._queue or not self._closing:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._queue:
-                    batch = self._queue[:BATCH_MAX]
-                    await self._append(batch)
-                    del self._queue[: len(batch)]
+                while self._queue or self._look or (self._behind and self._peers is not None):
+                    self._look = False  # what is appended now comes after all that is to be looked for
+                    if self._queue:
+                        batch = self._queue[:BATCH_MAX]
+                        await self._append(batch)
+                        del self._queue[: len(batch)]
+                    else:
+                        await self._take_in()
+                    self._let_go()
         except Exception:
             logger.exception("committing has failed for good: restart the server")
         finally:
             for waiting in self._queue:
                 waiting.settle(RuntimeError("committing has stopped."))
+            self._let_go(RuntimeError("committing has stopped."))
 
     async def _append(self, batch: list[_Waiting]) -> None:
         arrived: list[Written] = []
@@ -185,7 +231,14 @@ class Committer:
 
         try:
             await self._store.append(decide)
+        except AlreadyCarriedOut as error:
+            self._publish(arrived)
+            rest = _without(batch, error)
+            if rest:
+                await self._append(rest)
+            return
         except Exception as error:
+            self._publish(arrived)
             for waiting in batch:
                 _revoke(waiting.proposal)
                 waiting.settle(error)
@@ -199,13 +252,42 @@ class Committer:
                 if isinstance(outcome, Conflict):
                     _revoke(waiting.proposal)
                 waiting.settle(outcome)
-        for written in published:
+        self._publish(published, [waiting.proposal.place for waiting in batch if waiting.proposal.place is not None])
+
+    def _publish(self, commits: Sequence[Written], settled: Sequence[Place] = ()) -> None:
+        """Has everybody see some commits, with which these places in line are settled."""
+        if not commits:
+            return
+        for written in commits:
             self._window.add(written)
-        if published:
-            for waiting in batch:
-                if waiting.proposal.place is not None:
-                    waiting.proposal.place.line.settle(waiting.proposal.place, published[-1].ts)
-            self._published(published)
+        self._newest = commits[-1].ts
+        for place in settled:
+            place.line.settle(place, self._newest)
+        self._published(commits)
+
+    async def _take_in(self) -> None:
+        """Publishes what other nodes have committed."""
+        if self._peers is None:
+            return
+        try:
+            self._publish([*map(Written, await self._peers.news())])
+        except StorageError as error:
+            self._let_go(error)
+
+    def _let_go(self, error: Exception | None = None) -> None:
+        """Lets those go on who waited for what is published now; all of them, if it cannot be."""
+        if not self._behind:
+            return
+        behind, self._behind = self._behind, []
+        for ts, reached in behind:
+            if reached.done():
+                continue
+            if error is not None:
+                reached.set_exception(error)
+            elif ts <= self._newest:
+                reached.set_result(None)
+            else:
+                self._behind.append((ts, reached))
 
     def _decide(self, proposals: Sequence[Proposal], arrived: Sequence[Written], newest: Timestamp) -> list[_Decision]:
         """What becomes of each proposal. Runs on the store's thread and changes nothing."""
@@ -272,6 +354,22 @@ class _Before:
         if place is not None:
             unseen = unseen + place.line.revoked_before(place) + self._refused.get(place.line, [])
         return unseen
+
+
+def _without(batch: Sequence[_Waiting], error: AlreadyCarriedOut) -> list[_Waiting]:
+    """The proposals that can be appended; the others run again and find what another node has recorded."""
+    rest = []
+    for waiting in batch:
+        request = waiting.proposal.request
+        if request is not None and (request.session, request.request) in error.requests:
+            _revoke(waiting.proposal)
+            waiting.settle(Conflict())
+        elif error.requests:
+            rest.append(waiting)
+        else:
+            _revoke(waiting.proposal)
+            waiting.settle(error)
+    return rest
 
 
 def _revoke(proposal: Proposal) -> None:

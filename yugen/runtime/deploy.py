@@ -105,6 +105,18 @@ async def deploy(
     return await _Deployment(store, newest, catalog, clock, random_bytes).run(info, functions)
 
 
+def unfinished(catalog: Catalog) -> list[Reindexing]:
+    """What a deployment has left to do, and whoever was to do it has not finished."""
+    work = []
+    for table in catalog:
+        moving = [index for index in table.indexes if index.since is None]
+        if moving:
+            kept = replace(table, indexes=tuple(index for index in table.indexes if index.since is not None))
+            going, coming = [index for index in moving if index.going], [index for index in moving if not index.going]
+            work.append(Reindexing(_with(kept, going), _with(kept, coming)))
+    return work
+
+
 async def check(store: Store, newest: Timestamp, info: AppInfo, functions: Functions) -> None:
     """Checks whether an app could be deployed, and writes nothing. An app with migrations to do is not checked.
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -25,7 +26,7 @@ from yugen.runtime.pressure import Pressure
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.writes import request_key
-from yugen.storage.interface import RequestRecord, Store, Timestamp
+from yugen.storage.interface import Peers, RequestRecord, Store, Timestamp
 
 ATTEMPTS_MAX: Final = 16
 """How often a mutation runs before its conflicts are reported."""
@@ -121,10 +122,10 @@ class Mutations:
         runner: runs them.
         committer: commits them.
         causes: is told of those that lose.
-        newest: the newest published timestamp.
         pressure: tells when there are too many.
         prepare: makes the next run of a call, or the answer of one that nothing can be run for.
         ended: told of each run that has ended, and how many seconds after it was asked for; gives what its caller gets.
+        peers: the other nodes over the same store, if there may be any.
     """
 
     def __init__(
@@ -134,20 +135,20 @@ class Mutations:
         committer: Committer,
         causes: Causes,
         *,
-        newest: Callable[[], Timestamp],
         pressure: Pressure,
         prepare: Callable[[Call], Run | Answer],
         ended: Callable[[Run, Outcome, float], Answer],
+        peers: Peers | None = None,
     ) -> None:
         self._store = store
         self._runner = runner
         self._committer = committer
         self._causes = causes
-        self._newest = newest
         self._pressure = pressure
         self._count = 0  # of those that have begun
         self._prepare = prepare
         self._ended = ended
+        self._peers = peers
         # Mutations that have lost a race take turns, so that each of them loses at most to newcomers; and one that
         # loses to many of these keeps them out while it runs.
         self._contended = asyncio.Lock()
@@ -156,6 +157,8 @@ class Mutations:
         # Requests that run, and the same ones sent again meanwhile: of two runs at once one might fail, its caller be
         # told so, and the other commit after that.
         self._under_way: dict[Request, deque[Call]] = {}
+        # Those who wait until none of a session runs.
+        self._settling: dict[str, list[asyncio.Future[None]]] = {}
         # The last requests that were begun, by session; what comes after has not been carried out before.
         self._last: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -208,11 +211,13 @@ class Mutations:
 
     async def _again(self, call: Call) -> None:
         """Runs a mutation that has lost until it does not lose any more."""
-        async with self._contended:
+        async with self._contended, AsyncExitStack() as alone:
             try:
                 while call.losses < ATTEMPTS_MAX:
-                    if call.losses >= LOSSES_MAX:
+                    if call.losses == LOSSES_MAX:
                         self._newcomers.clear()
+                        if self._peers is not None:
+                            await alone.enter_async_context(self._peers.alone())
                     if await self._last_attempt(call):
                         return
             finally:
@@ -257,6 +262,13 @@ class Mutations:
         call.running = asyncio.ensure_future(self._runner.transact(run))
         call.running.add_done_callback(ran)
 
+    async def settled(self, session: str) -> None:
+        """Waits until no mutation runs that a client has sent under this session."""
+        while any(request.session == session for request in self._under_way):
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.setdefault(session, []).append(done)
+            await done
+
     def abandon(self, call: Call) -> None:
         """Takes back a mutation that nobody waits for any more, unless it has run and is being committed."""
         if call.running is not None:
@@ -284,7 +296,7 @@ class Mutations:
             else:
                 self._finish(call, MutationAnswer(answer, None if failed else result))
 
-        if outcome.place is None and record is None and not outcome.changes:
+        if outcome.place is None and record is None and not outcome.changes and self._peers is None:
             settled(run.ts)
         else:
             self._committer.propose(proposal, settled)
@@ -309,6 +321,9 @@ class Mutations:
         finally:
             if call.request is not None:
                 same = self._under_way.pop(call.request)
+                for waiting in self._settling.pop(call.request.session, ()):
+                    if not waiting.done():
+                        waiting.set_result(None)
                 if same:
                     following = same.popleft()
                     self._under_way[call.request] = same
@@ -328,9 +343,7 @@ class Mutations:
                 "new call."
             )
             return MutationAnswer(refused(error, call.request_id), None)
-        if committed_ts > self._newest():
-            # Durable and not yet published. What is proposed after it is settled after it.
-            await self._committer.commit(Proposal(self._newest(), (), ()))
+        await self._committer.catch_up(committed_ts)  # it is durable, and may not be published yet
         return MutationAnswer(Answer(record.value, log_lines=record.log_lines), committed_ts)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

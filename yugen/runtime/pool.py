@@ -33,13 +33,14 @@ class WorkerPool:
         nursery: where workers come from; the pool closes it.
         info: what the nursery's app holds.
         limits: how long and how much functions may run.
+        cores: how many cores of the machine are for this server; by default all.
     """
 
-    def __init__(self, nursery: Nursery, info: AppInfo, *, limits: RunLimits) -> None:
+    def __init__(self, nursery: Nursery, info: AppInfo, *, limits: RunLimits, cores: int | None = None) -> None:
         self.info = info
         self._nursery = nursery
         self._forking = asyncio.Lock()
-        self._transactions = TransactionWorkers(self._fork, limits)
+        self._transactions = TransactionWorkers(self._fork, limits, cores)
         self._actions = ActionWorkers(self._fork, limits)
 
     @classmethod

@@ -21,7 +21,7 @@ from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.identity import Identity
 from yugen.keys import table_of
 from yugen.runtime.commit import Committer
-from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog
+from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog, unfinished
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
@@ -31,7 +31,7 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import Runner
 from yugen.runtime.times import Times
 from yugen.runtime.writes import Written
-from yugen.storage.interface import Change, StorageError, Store, Timestamp
+from yugen.storage.interface import Change, Peers, StorageError, Store, Timestamp
 
 PAST_SECONDS = 30
 """How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
@@ -64,6 +64,7 @@ class Runtime:
         random_bytes: gives that many random bytes; runs and ids are made from them.
         ended: told of each run of a function that has ended, its answer, and how many seconds after it was asked for;
             gives what its caller gets to see of the answer.
+        peers: the other nodes over the same store, if there may be any.
 
     Attributes:
         ts: the newest timestamp at which everything can be answered.
@@ -81,7 +82,9 @@ class Runtime:
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
         ended: Callable[[Run, Answer, float], Answer] = lambda run, answer, seconds: answer,
+        peers: Peers | None = None,
     ) -> None:
+        self._peers = peers
         self._ended = ended
         self.ts: Timestamp = 0
         self.catalog = Catalog()
@@ -94,8 +97,12 @@ class Runtime:
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
 
-    async def start(self) -> None:
+    async def start(self, *, deployed: bool = False, reindexes: bool = True) -> None:
         """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
+
+        Args:
+            deployed: another node has brought the store to what the app declares, and perhaps serves it.
+            reindexes: whether this is the node that finishes the indexes of large tables.
 
         Raises:
             Refused: the app and the stored documents do not go together.
@@ -105,30 +112,37 @@ class Runtime:
         self.catalog = await stored_catalog(self._store, newest)
         await self._runner.start(self.catalog)
         self._times = Times(self._clock, newest + _MILLISECOND_NS)
-        self.ts, reindexing = await deploy(
-            self._store,
-            newest,
-            self._runner.info,
-            self.catalog,
-            _OwnFunctions(self._runner, self._times, self._random_bytes),
-            clock=self._clock,
-            random_bytes=self._random_bytes,
-        )
+        if deployed:
+            self.ts, reindexing = newest, unfinished(self.catalog)
+        else:
+            self.ts, reindexing = await deploy(
+                self._store,
+                newest,
+                self._runner.info,
+                self.catalog,
+                _OwnFunctions(self._runner, self._times, self._random_bytes),
+                clock=self._clock,
+                random_bytes=self._random_bytes,
+            )
         self._past.append((self._clock(), self.ts))
         self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
         self.queries = Queries(self._execute, self.ts)
-        self._committer = Committer(self._store, self.ts, clock=self._clock, published=self._published)
+        self._committer = Committer(
+            self._store, self.ts, clock=self._clock, published=self._published, peers=self._peers
+        )
         self._mutations = Mutations(
             self._store,
             self._runner,
             self._committer,
             self.queries.causes,
-            newest=lambda: self.ts,
             pressure=Pressure(self._clock),
             prepare=self._run_of,
             ended=self._ran,
+            peers=self._peers,
         )
-        if reindexing:
+        if self._peers is not None:
+            self._peers.listen(self._committer.look)
+        if reindexing and reindexes:
             self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
 
     async def try_out(self, runner: Runner) -> None:
@@ -156,6 +170,32 @@ class Runtime:
         await self._runner.close()
         await self._store.close()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether `ts` is not before any timestamp that a node over the same store has acknowledged by now."""
+        return self._peers is None or self._peers.newest <= self.ts
+
+    async def latest(self) -> Timestamp:
+        """The newest timestamp, not before any that a node over the same store has acknowledged by now.
+
+        Raises:
+            StorageError: the store could not be read.
+        """
+        if self._peers is not None:
+            assert self._committer is not None, "start() before latest()"
+            await self._committer.catch_up(self._peers.newest)
+        return self.ts
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this node cannot commit any more, while others over the same store may."""
+        stopped = self._peers is not None and self._peers.stopped
+        return stopped or (self._committer is not None and self._committer.has_failed)
+
+    async def settled(self, session: str) -> None:
+        """Waits until no mutation runs that a client has sent under this session."""
+        await self._mutations.settled(session)
+
     def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
         """What a query is cached and subscribed to under. `args` is canonical JSON in the encoded form."""
         try:
@@ -171,7 +211,8 @@ class Runtime:
             Overloaded: too much is waiting already.
             StorageError: the store could not be read.
         """
-        return await self.queries.at(self.query_key(path, args, public=public), identity, self.ts)
+        ts = await self.latest()
+        return await self.queries.at(self.query_key(path, args, public=public), identity, ts)
 
     async def query_at(
         self,
@@ -199,6 +240,8 @@ class Runtime:
             Overloaded: too much is waiting already.
             StorageError: the store could not be read.
         """
+        if ts > self.ts:
+            await self.latest()
         if ts == self.ts:
             return await self.query(path, args, identity, public=public)
         self._forget_past()
@@ -424,6 +467,8 @@ class Runtime:
             self.catalog.add(table)
         self._remember_past()
         self.ts = commits[-1].ts
+        if self._peers is not None:
+            self._times.reach(self.ts)  # the documents of others have their times too
         for written in commits:
             self.queries.publish(written)
 

@@ -23,6 +23,10 @@ class Times:
         self._last = max(math.nextafter(self._last, math.inf), self._clock() / 1_000_000)
         return self._last
 
+    def reach(self, ts: int) -> None:
+        """Takes note that there are documents of this time, in nanoseconds."""
+        self._last = max(self._last, ts / 1_000_000)
+
     def used(self, now: float, documents: int) -> None:
         """Takes note of documents that a run has inserted: their times follow its own, a step each."""
         self._last = max(self._last, now + documents * 2 * math.ulp(now))

@@ -168,13 +168,13 @@ class TransactionWorkers(Workers[_Worker]):
 
     role: Role = "transactions"
 
-    def __init__(self, fork: Fork, limits: RunLimits) -> None:
+    def __init__(self, fork: Fork, limits: RunLimits, cores: int | None = None) -> None:
         super().__init__(fork, limits)
         self.waiting: OrderedDict[int, _Job] = OrderedDict()
         self.waiting_in_line: OrderedDict[int, _Job] = OrderedDict()
         self._last_number = 0
         # One core is the server's; more workers than the others have nothing to run on.
-        self._wanted = max(1, (os.cpu_count() or 1) - 1)
+        self._wanted = max(1, (cores or os.cpu_count() or 1) - 1)
 
     def run(self, run: Run) -> asyncio.Future[Outcome]:
         """As `Runner.transact`."""

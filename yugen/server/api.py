@@ -113,8 +113,8 @@ class HttpApi:
     async def _query(self, request: Request, backend: Backend) -> Response:
         caller = await caller_of(request, backend.callers)
         call = _from_url(request) if request.method == "GET" else _from_text(await read_json_text(request))
-        if not caller.admin:
-            runtime = backend.runtime
+        runtime = backend.runtime
+        if not caller.admin and runtime.is_current:
             answer = runtime.queries.kept(call.key, caller.identity, runtime.ts)
             if answer is not None:
                 return _response(answer, call)
@@ -145,7 +145,8 @@ class HttpApi:
         return _response(await _answer(backend.runtime, kind, call, caller, request), call)
 
     async def _query_ts(self, request: Request, backend: Backend) -> Response:
-        return _json({"ts": b64encode(backend.runtime.ts.to_bytes(8, "little")).decode()})
+        ts = await backend.runtime.latest()
+        return _json({"ts": b64encode(ts.to_bytes(8, "little")).decode()})
 
     async def _query_at_ts(self, request: Request, backend: Backend) -> Response:
         caller = await caller_of(request, backend.callers)
@@ -171,7 +172,7 @@ class HttpApi:
             )
         calls = [_from_json(query) for query in queries]
         runtime, slots = backend.runtime, asyncio.Semaphore(QUERIES_AT_ONCE_MAX)
-        ts = runtime.ts
+        ts = await runtime.latest()
 
         async def one(call: _Call) -> bytes:
             async with slots:

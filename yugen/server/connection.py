@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, assert_never
 
 from yugen import values
@@ -96,10 +96,13 @@ class Connection:
     __slots__ = (
         "_answered",
         "_callers",
+        "_catching_up",
         "_closing",
+        "_current",
         "_due",
         "_ended",
         "_held_back",
+        "_hung_up",
         "_loop",
         "_may_read",
         "_mutation",
@@ -109,6 +112,7 @@ class Connection:
         "_runtime",
         "_session",
         "_sessions",
+        "_settling",
         "_socket",
         "_subscriptions",
         "_timer",
@@ -137,6 +141,13 @@ class Connection:
         self._session = ServerSession(now=self._loop.time(), caller=ANYONE, client=client, limits=limits)
         self._subscriptions = Subscriptions(runtime, self._stale, self._has_answers, self._fail)
         self._writer = Writer(socket, self._turn, self._fail)
+
+        # What other nodes still do for this client, and whether it has been left to them.
+        self._settling: Awaitable[None] | None = None
+        self._hung_up = False
+        # Whether this node is catching up with the others for this connection, and has.
+        self._catching_up = False
+        self._current = False
 
         # Whether a round is to serve this connection; what it will find to be answered; whether it has closed.
         self._due = False
@@ -192,6 +203,7 @@ class Connection:
 
     def hang_up(self) -> None:
         """Ends the connection without a word to its client, but lets what runs for it come to its end."""
+        self._hung_up = True
         self._session.close(1001, "ClientGone")
         self._end()
         if self._reading is not None:
@@ -234,7 +246,7 @@ class Connection:
 
     def _connected(self, connect: Connect) -> None:
         if self._sessions is not None:
-            self._sessions.enter(connect.session_id, connect.connection_count, self)
+            self._settling = self._sessions.enter(connect.session_id, connect.connection_count, self)
         if self._session.returning:
             self._held_back = True
             self._loop.call_later(RESEND_SECONDS, self._give_results)
@@ -270,13 +282,28 @@ class Connection:
             update, answers = self._answered
             self._answered = None
             self._session.finish_update(update, answers, wall_ns=round.wall_ns, texts=round.texts)
-        if self._writer.lags or self._held_back:
+        if self._writer.lags or self._held_back or self._catching_up:
             return
+        if not (self._current or self._runtime.is_current):
+            if self._session.is_update_due:
+                self._catching_up = True
+                self._start(self._catch_up())
+            return
+        self._current = False
         due = self._session.begin_update(self._runtime.ts)
         if due is not None:
             at_hand = self._subscriptions.answer(due)
             if at_hand is not None:
                 self._session.finish_update(due, at_hand, wall_ns=round.wall_ns, texts=round.texts)
+
+    async def _catch_up(self) -> None:
+        """Has the next update show whatever another node has acknowledged by now."""
+        try:
+            await self._runtime.latest()
+        finally:
+            self._catching_up = False
+        self._current = True
+        self._turn()
 
     def _write(self, round: Round) -> None:
         """Writes what there is to say, and starts what is due then: a client that lags gets nothing more done."""
@@ -304,15 +331,26 @@ class Connection:
     def _begin(self, work: Work) -> None:
         match work:
             case RunMutation():
-                self._mutate(work)
+                if self._settling is None:
+                    self._mutate(work)
+                else:
+                    self._start(self._mutate_when_settled(work, self._settling))
             case RunAction():
                 self._start(self._act(work))
             case CheckToken():
                 self._start(self._check_token(work))
             case CheckTimestamp():
-                self._check_timestamp(work.ts)
+                if work.ts > self._runtime.ts:
+                    self._start(self._check_timestamp(work.ts))
             case _:
                 assert_never(work)
+
+    async def _mutate_when_settled(self, work: RunMutation, settling: Awaitable[None]) -> None:
+        """Begins a mutation when other nodes have finished what they run for this client."""
+        await asyncio.shield(settling)
+        self._settling = None
+        if not self._hung_up:  # or else the client sends it again where it is now
+            self._mutate(work)
 
     def _mutate(self, work: RunMutation) -> None:
         def answered(answer: MutationAnswer | Exception) -> None:
@@ -375,18 +413,19 @@ class Connection:
         self._arm()
         self._turn()
 
-    def _check_timestamp(self, ts: Timestamp) -> None:
+    async def _check_timestamp(self, ts: Timestamp) -> None:
         """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.
 
         What is longer ago will not come any more: the data is not what it was, and the client begins anew with it.
         """
-        if ts <= self._runtime.ts:
+        if ts <= await self._runtime.latest():
             return
         if ts > time.time_ns() - CATCH_UP_SECONDS_MAX * 1_000_000_000:
             logger.warning(
                 "a client has seen commit %d and this node is at %d; it is to come again", ts, self._runtime.ts
             )
             self._session.close(1011, "InternalServerError")
+            self._turn()
         else:
             logger.error("a client has seen commit %d, which is lost: the newest is %d", ts, self._runtime.ts)
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from yugen.runtime.runner import Overloaded
 from yugen.server.calls import change
+from yugen.server.everywhere import Everywhere
 from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_body, read_json
 from yugen.server.runs import Runs
 from yugen.server.yugen import Backend, NotServing
@@ -37,7 +38,7 @@ class DeploymentApi:
         runs: the last runs of functions.
     """
 
-    def __init__(self, endpoints: Endpoints, runs: Runs) -> None:
+    def __init__(self, endpoints: Endpoints, runs: Runs | Everywhere) -> None:
         self._endpoints = endpoints
         self._runs = runs
         self._polls = 0
@@ -74,9 +75,10 @@ class DeploymentApi:
         if self._runs.closed:
             raise NotServing("This deployment is shutting down; try again in a moment.")
         structured = request.headers.get("convex-client", "").startswith(("npm-cli-", "dashboard-"))
-        entries = [ran.to_json(structured=structured) for ran in self._runs.after(cursor)]
+        runs, newest = await self._runs.read(cursor)
+        entries = [ran.to_json(structured=structured) for ran in runs]
         # Not orjson, for a function may log half of a surrogate pair.
-        return Response(json.dumps({"entries": entries, "newCursor": self._runs.newest}), media_type="application/json")
+        return Response(json.dumps({"entries": entries, "newCursor": newest}), media_type="application/json")
 
 
 async def _update_environment(request: Request, backend: Backend) -> Response:
@@ -94,6 +96,8 @@ async def _why(request: Request, backend: Backend) -> Response:
         raise HttpError(400, "BadLimit", f"`limit` is a number from 1 to {OCCURRENCES_MAX}, not {limit[:100]!r}.")
     runtime = backend.runtime
     occurrences = runtime.queries.causes.to_json(runtime.catalog, function=function, limit=int(limit))
+    if backend.everywhere is not None:
+        occurrences = await backend.everywhere.why(occurrences, function=function, limit=int(limit))
     return _json({"occurrences": occurrences})
 
 

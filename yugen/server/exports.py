@@ -49,7 +49,7 @@ class Exports:
             raise CallRefused("ExportInProgress", "An export is being made already; wait for it.")
         self._busy = True
         try:
-            ts = self._runtime.ts
+            ts = await self._runtime.latest()
             form = {"format": "zip", "include_storage": include_storage}
             await change(self._runtime, "_system/exports:request", start_ts=Int64(ts), form=form)
         except BaseException:

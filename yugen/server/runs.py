@@ -101,6 +101,7 @@ class Runs:
         self._kept: deque[Ran] = deque()
         self._characters = 0
         self._news = asyncio.Event()
+        self._bound = 0.0  # later than this is what comes
         self.newest = clock() * 1000
         self.closed = False
 
@@ -108,7 +109,7 @@ class Runs:
         """Takes in a run that has ended after so many seconds."""
         if run.path.startswith(SYSTEM_PREFIX):
             return
-        self.newest = max(self._clock() * 1000, math.nextafter(self.newest, math.inf))
+        self.newest = max(self._clock() * 1000, math.nextafter(max(self.newest, self._bound), math.inf))
         failure, value, lines = answer.failure, answer.value, answer.log_lines
         error = None if failure is None else f"Uncaught {failure.detail}"
         returned = None if value is None else len(value)
@@ -122,6 +123,15 @@ class Runs:
         while len(self._kept) > RUNS_MAX or self._characters > CHARACTERS_MAX:
             self._characters -= self._kept.popleft().characters
         self._wake()
+
+    async def read(self, cursor: float) -> tuple[list[Ran], float]:
+        """The runs after a cursor, and the cursor after which those are that come next."""
+        return self.after(cursor), self.newest
+
+    def bound(self) -> float:
+        """A cursor that no run has yet, and those that come have later ones."""
+        self._bound = max(self._clock() * 1000, self.newest, self._bound)
+        return self._bound
 
     def after(self, cursor: float) -> list[Ran]:
         """The runs after a cursor that are still kept, the oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 
@@ -26,8 +27,12 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._newest)
 
-    def enter(self, session_id: str, connection_count: int, connection: HangsUp) -> None:
-        """Takes in a connection, and hangs up the one of the same client that it comes after or before."""
+    def enter(self, session_id: str, connection_count: int, connection: HangsUp) -> Awaitable[None] | None:
+        """Takes in a connection, and hangs up the one of the same client that it comes after or before.
+
+        Returns:
+            What the mutations of the connection have to wait for, if anything.
+        """
         count, other = self._newest.get(session_id, (-1, None))
         if connection_count >= count:
             self._newest[session_id] = connection_count, connection
@@ -35,6 +40,7 @@ class Sessions:
             other.hang_up()
         elif connection_count < count:
             connection.hang_up()
+        return None
 
     def leave(self, session_id: str, connection: HangsUp) -> None:
         """Forgets a connection that has ended."""

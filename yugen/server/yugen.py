@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING
 from yugen.errors import Refused
 from yugen.functions.providers import Provider
 from yugen.runtime.pool import Nursery, WorkerPool
-from yugen.runtime.runner import Overloaded
+from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
+from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
+from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
 from yugen.server.logs import RunLog
+from yugen.server.nodes import Node, NodeSessions
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
+from yugen.storage.sqlite_nodes import NodeStore
 from yugen.sync.client import ClientInfo
 from yugen.system.deployment import Deployment
 
@@ -51,12 +55,14 @@ class Backend:
         callers: checks who a client says it is.
         exports: makes archives of the data.
         imports: brings in documents from files.
+        everywhere: what other nodes remember, if there are any.
     """
 
     runtime: Runtime
     callers: Callers
     exports: Exports
     imports: Imports
+    everywhere: Everywhere | None = None
 
     async def close(self) -> None:
         """Gives up what is under way and lets go of the data."""
@@ -77,10 +83,12 @@ class Yugen:
         development: show clients the text and place of errors, and what functions log.
         url: the address of the API, as clients should write it.
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
+        node: which of several server processes over the same data this one is.
 
     Attributes:
         limits: all limits.
         runs: the last runs of functions.
+        everywhere: what other nodes remember too, if there are any.
 
     Raises:
         BadLimit: there is no such limit.
@@ -94,6 +102,7 @@ class Yugen:
         development: bool = False,
         url: str = LOCAL_URL,
         limits: Mapping[str, float] | None = None,
+        node: Node | None = None,
     ) -> None:
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
@@ -107,14 +116,21 @@ class Yugen:
         self._obstacle: str | None = None
         self._changing = asyncio.Lock()
         self._connections: set[Connection] = set()
-        self._sessions = Sessions()
+        self._node = node
+        self._sessions = Sessions() if node is None else NodeSessions(node, self._settled)
+        self._exchange = None if node is None else Exchange(node.folder, node.number)
+        self.everywhere = (
+            None
+            if node is None or self._exchange is None
+            else Everywhere(self._exchange, node.mail.others(node.number), self.runs)
+        )
         self._rounds = Rounds()
 
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
-            setup = Setup(self.app, self._database, secret, self._development, self.limits.run, self._url)
+            setup = Setup(self.app, self.database, secret, self._development, self.limits.run, self._url)
             self._nursery = Nursery(setup)
 
     async def start(self) -> None:
@@ -126,7 +142,7 @@ class Yugen:
         """
         async with self._changing:
             if self._backend is None:
-                await self._open(await self._load())
+                await self._join(await self._open(await self._load()))
 
     async def reload(self) -> None:
         """Takes up the code of the app as it is now. Clients connect again by themselves.
@@ -153,6 +169,7 @@ class Yugen:
         async with self._changing:
             self._obstacle = "This deployment is shutting down; try again in a moment."
             await self._stop("ServerShuttingDown")
+            await self._part()
 
     async def backend(self) -> Backend:
         """What serves now. It is started where nobody has done so.
@@ -167,6 +184,11 @@ class Yugen:
         if self._backend is None:
             raise NotServing(self._obstacle)
         return self._backend
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether only a new process can do what this one is to do."""
+        return self._backend is not None and self._backend.runtime.has_failed
 
     async def serve_socket(self, socket: Socket, client: ClientInfo | None = None) -> None:
         """Serves one sync connection to its end.
@@ -231,26 +253,67 @@ class Yugen:
         nursery, self._nursery = self._nursery, None
         assert nursery is not None
         try:
-            return WorkerPool(nursery, await nursery.load(), limits=self.limits.run)
+            info = await nursery.load()
+            cores = None
+            if self._node is not None:
+                self._node.check_code(info)
+                cores = self._node.cores
+            return WorkerPool(nursery, info, limits=self.limits.run, cores=cores)
         except BaseException:
             await nursery.close()
             raise
 
-    async def _open(self, pool: WorkerPool) -> None:
-        log = RunLog(lines_to_callers=self._development, runs=self.runs)
-        runtime = Runtime(SqliteStore(self._database), pool, ended=log.ended)
+    async def _open(self, pool: WorkerPool) -> Backend:
+        runtime, node = self._runtime(pool), self._node
         try:
-            await runtime.start()
+            await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
             deployment = Deployment(self._url, self.data)
-            exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
+            if self._exchange is None or (node is not None and node.first):
+                exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
+            else:
+                exports = ExportsElsewhere(runtime, deployment, self._exchange)
+                imports = ImportsElsewhere(runtime, deployment, self._exchange)
             await exports.start()
             await imports.start()
-            self._backend = Backend(runtime, self._callers(pool.info.providers), exports, imports)
+            callers = self._callers(pool.info.providers)
+            self._backend = Backend(runtime, callers, exports, imports, self.everywhere)
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
             raise
         self._obstacle = None
+        return self._backend
+
+    def _runtime(self, runner: Runner) -> Runtime:
+        ended = RunLog(lines_to_callers=self._development, runs=self.runs).ended
+        node = self._node
+        if node is None:
+            return Runtime(SqliteStore(self.database), runner, ended=ended)
+        store = NodeStore(self.database, node.board, node.number, tends=node.first)
+        return Runtime(store, runner, ended=ended, peers=store)
+
+    async def _join(self, backend: Backend) -> None:
+        """Hears other nodes from now on, and answers them."""
+        if isinstance(self._sessions, NodeSessions):
+            self._sessions.listen()
+        if self._exchange is not None and self.everywhere is not None:
+            assert self._node is not None
+            answers = self.everywhere.handlers(backend.runtime)
+            if self._node.first:
+                answers |= first_handlers(backend.exports, backend.imports)
+            await self._exchange.open(answers)
+
+    async def _part(self) -> None:
+        """Hears other nodes no more."""
+        if isinstance(self._sessions, NodeSessions):
+            await self._sessions.close()
+        if self._exchange is not None:
+            await self._exchange.close()
+
+    async def _settled(self, session: str) -> None:
+        """Waits until no mutation runs that a client has sent under this session."""
+        if self._backend is not None:
+            await self._backend.runtime.settled(session)
 
     def _callers(self, providers: Sequence[Provider]) -> Callers:
         admin_key = AdminKey(self.data / "admin_key")
@@ -270,5 +333,6 @@ class Yugen:
         self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
 
     @property
-    def _database(self) -> Path:
+    def database(self) -> Path:
+        """The file of the data."""
         return self.data / "data.sqlite3"

@@ -15,7 +15,8 @@ ever suspending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from yugen.totals import Total
@@ -73,6 +74,18 @@ Decide = Callable[[Sequence[Commit], Timestamp], Sequence[Commit]]
 
 class SnapshotTooOld(Exception):
     """The log no longer reaches back to the timestamp that was asked for."""
+
+
+class AlreadyCarriedOut(ValueError):
+    """Requests among those to be recorded have a record, of another node, that nobody knew of.
+
+    Attributes:
+        requests: which they are: their sessions and numbers.
+    """
+
+    def __init__(self, requests: Iterable[tuple[str, int]]) -> None:
+        super().__init__("a request among these commits has already been carried out.")
+        self.requests = frozenset(requests)
 
 
 class StorageError(Exception):
@@ -148,7 +161,8 @@ class Store(Protocol):
         none of them took place. Do not cancel it: whether it took place is then unknown.
 
         Raises:
-            ValueError: timestamps do not rise, or a request has already been carried out.
+            AlreadyCarriedOut: a request has been.
+            ValueError: timestamps do not rise.
             StorageError: nothing could be written.
         """
 
@@ -166,3 +180,35 @@ class Store(Protocol):
         """The greatest number of a request of a session that has a record; -1 if none has."""
 
     async def close(self) -> None: ...
+
+
+class Peers(Protocol):
+    """What one node knows of the others that append to the same store."""
+
+    @property
+    def newest(self) -> Timestamp:
+        """The newest timestamp that any node has acknowledged or shown. It is asked for with every call of a client."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this node appends nothing any more until its process starts again; others may."""
+
+    async def news(self) -> Sequence[Commit]:
+        """Commits that others appended and that neither this nor `Store.append` has told of yet, oldest first.
+
+        They are durable. All are among them that `newest` spoke of before the call, unless they are many; then call
+        again. Not to be called while `append` runs.
+
+        Raises:
+            StorageError: the store could not be read.
+        """
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """Has `told` called on the event loop when there may be news."""
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Keeps every other node from appending while it is entered. Not for longer than one function runs.
+
+        Raises:
+            StorageError: the store could not be written.
+        """

@@ -12,6 +12,7 @@ from operator import attrgetter, itemgetter
 
 from yugen.keys import number_of
 from yugen.storage.interface import (
+    AlreadyCarriedOut,
     Commit,
     Decide,
     RequestRecord,
@@ -62,7 +63,7 @@ class MemoryStore:
         requests = [(commit.request, commit.ts) for commit in commits if commit.request is not None]
         records = {(request.session, request.request): (request, ts) for request, ts in requests}
         if len(records) < len(requests) or not records.keys().isdisjoint(self._requests):
-            raise ValueError("a request among these commits has already been carried out.")
+            raise AlreadyCarriedOut(records.keys() & self._requests.keys())
         self._requests |= records
         for commit in commits:
             self._apply(commit)

@@ -39,7 +39,7 @@ class SqliteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).resolve()
-        self._writer = Writer(self._path)
+        self._writer = self._make_writer()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="yugen-writer")
         self._reader: SqliteReader | None = None
         self._closed = False
@@ -89,6 +89,9 @@ class SqliteStore:
             self._reader.close()
         await self._on_thread(self._writer.close)
         self._thread.shutdown()
+
+    def _make_writer(self) -> Writer:
+        return Writer(self._path)
 
     def _open_reader(self) -> SqliteReader:
         if self._reader is None or self._closed:

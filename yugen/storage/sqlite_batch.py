@@ -16,8 +16,8 @@ from typing import Final
 import apsw
 
 from yugen.keys import has_totals
-from yugen.storage import sqlite_totals
-from yugen.storage.interface import Commit
+from yugen.storage import sqlite_requests, sqlite_totals
+from yugen.storage.interface import AlreadyCarriedOut, Commit
 from yugen.storage.sqlite_schema import pack_keys
 
 _ROWS_MIN: Final = 4
@@ -81,11 +81,12 @@ class Batch:
         dirty: how many keys totals will not know of.
     """
 
-    __slots__ = ("_values", "dirty", "requests")
+    __slots__ = ("_commits", "_values", "dirty", "requests")
 
     def __init__(self, commits: Sequence[Commit]) -> None:
         self.requests = 0
         self.dirty = 0
+        self._commits = commits
         self._values: list[object] = []
         for commit in commits:
             self._add(commit)
@@ -94,7 +95,7 @@ class Batch:
         """Writes them. Call it in a transaction.
 
         Raises:
-            ValueError: a request among them has been carried out before.
+            AlreadyCarriedOut: a request among them has been.
         """
         values = self._values
         try:
@@ -104,7 +105,8 @@ class Batch:
                 some += [None] * (rows * _WIDTH - len(some))  # rows of no kind, which go nowhere
                 connection.execute(_statement(rows), some)
         except apsw.ConstraintError as error:
-            raise ValueError("a request among these commits has already been carried out.") from error
+            asked = [(commit.request.session, commit.request.request) for commit in self._commits if commit.request]
+            raise AlreadyCarriedOut(each for each in asked if sqlite_requests.find(connection, *each)) from error
 
     def _add(self, commit: Commit) -> None:
         ts, values = commit.ts, self._values

@@ -39,7 +39,7 @@ _DIRTY_MAX: Final = 16
 
 
 class Writer:
-    """The only connection that writes. All of it runs on the store's thread."""
+    """The only connection that writes, of its process at least. All of it runs on the store's thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -65,7 +65,7 @@ class Writer:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_file(self._path)
+        self._lock = self._take_lock()
         self._connection = apsw.Connection(str(self._path))
         self._connection.set_busy_timeout(BUSY_MS)
         version = check_version(self._connection, self._path)
@@ -83,6 +83,10 @@ class Writer:
         sqlite_batch.prepare(self._connection)
         self._newest, _ = self._connection.execute(STATE).get
         self._recent_requests = sqlite_requests.count_recent(self._connection)
+
+    def _take_lock(self) -> int | None:
+        """Keeps other processes out; the file descriptor that does, if it is ours to close."""
+        return lock_file(self._path)
 
     def append(self, decide: Decide) -> Sequence[Commit]:
         self._check_not_stopped()
@@ -157,15 +161,24 @@ class Writer:
             if frames < _TRUNCATE_FRAMES:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 return
-            connection.set_busy_timeout(_TRUNCATE_BUSY_MS)
-            try:
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            finally:
-                connection.set_busy_timeout(BUSY_MS)
+            self._truncate_wal(connection)
         except apsw.BusyError:
             logger.debug("a reader still needs the WAL of %s, now of %d pages", self._path, self._tended_frames)
         except apsw.Error as error:
             logger.warning("checkpoint failed: %s", self._failure(error))
+
+    def _truncate_wal(self, connection: apsw.Connection) -> None:
+        """Moves all of the WAL's pages, which nobody may write or read meanwhile."""
+        connection.set_busy_timeout(_TRUNCATE_BUSY_MS)
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            connection.set_busy_timeout(BUSY_MS)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is appended any more until the process starts again."""
+        return self._stopped is not None
 
     def close(self) -> None:
         if self._connection is not None:
@@ -205,7 +218,11 @@ class Writer:
 
 
 def lock_file(path: Path) -> int:
-    """Locks the database against other processes, until the file descriptor is closed or the process ends."""
+    """Locks the database against other processes, until the file descriptor is closed or the process ends.
+
+    Raises:
+        StorageError: another process has it.
+    """
     lock_path = Path(f"{path}.lock")
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

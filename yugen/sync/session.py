@@ -491,6 +491,17 @@ class ServerSession:
         if query_id in self._queries:
             self._stale[query_id] = None
 
+    @property
+    def is_update_due(self) -> bool:
+        """Whether there may be something to tell the client by a Transition."""
+        sent = self._sent
+        return (
+            bool(self._stale)
+            or self._response_ts is not None
+            or self._query_set != sent.query_set
+            or self._identity != sent.identity
+        )
+
     def begin_update(self, ts: Timestamp) -> Update | None:
         """Decides what the client is due, as of `ts`; None if that is nothing, or an update is running already.
 
@@ -500,13 +511,7 @@ class ServerSession:
         assert ts >= self._ts_min
         if self._update is not None or self._close is not None:
             return None
-        sent = self._sent
-        if not (
-            self._stale
-            or self._response_ts is not None
-            or self._query_set != sent.query_set
-            or self._identity != sent.identity
-        ):
+        if not self.is_update_due:
             return None
         if self._resent is None:
             self._resent = len(self._mutations)
