@@ -55,7 +55,7 @@ def serve_in_nodes(
 
     It exits with status 1, and says why, when it cannot begin.
     """
-    logs.configure(readable=False)
+    logs.configure(readable=False, at_once=True)
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
@@ -191,6 +191,7 @@ class _Supervisor:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             die_with_parent(supervisor)
+            logs.configure(readable=False)
             listener = _bind(self._place.family, *self._place.getsockname()[:2])
             yugen = self._make(node)
             yugen.load_early()
@@ -201,6 +202,7 @@ class _Supervisor:
         except BaseException:
             logger.exception("node %d has failed", node.number)
         finally:
+            logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

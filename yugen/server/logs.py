@@ -103,15 +103,18 @@ class StandardError(logging.Handler):
         return self._form.line(time.time(), "WARNING", own.name, text, {})
 
 
-def configure(*, readable: bool, level: int = logging.INFO) -> None:
+def configure(*, readable: bool, at_once: bool = False, level: int = logging.INFO) -> None:
     """Sets up logging to standard error for a process that is a server.
 
     Args:
         readable: text for a person, not a line of JSON for each event.
+        at_once: write each line as it comes, without a thread, for a process that forks.
         level: the least that Yugen itself logs; libraries log warnings.
     """
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    handler = StandardError(Readable(coloured=coloured) if readable else Json())
+    form = Readable(coloured=coloured) if readable else Json()
+    handler = logging.StreamHandler(sys.stderr) if at_once else StandardError(form)
+    handler.setFormatter(form)
     handler.addFilter(_not_the_clients_fault)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     own.setLevel(level)
