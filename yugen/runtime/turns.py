@@ -78,7 +78,7 @@ class TransactionLoop:
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> None:
         # Tasks and futures, which alone call this, take no notice of a handle.
-        self._ready.append((context or copy_context(), callback, args))
+        self._ready.append((copy_context() if context is None else context, callback, args))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         logger.error("%s", context.get("message"), exc_info=context.get("exception"))
