@@ -18,7 +18,7 @@ test: setup check ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k
 	$(if $(SKIP_BROWSER),,@scripts/install-chromium)
 	@scripts/install-cc
 	npm test --silent
-	.venv/bin/pytest $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
+	.venv/bin/pytest -n 2 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
 
 check: .venv/.stamp ## Lint, formatting, types, import directions
 	.venv/bin/ruff check

@@ -33,6 +33,7 @@ from yugen.values import (
     loads,
     nesting,
     parse_json,
+    reloads,
     size,
     to_clean,
 )
@@ -426,3 +427,10 @@ def test_a_yugen_error_shows_its_data() -> None:
     assert str(YugenError({"code": "empty", "at": [1, None]})) == '{"code": "empty", "at": [1, null]}'
     assert "abc" in str(YugenError({"blob": b"abc"}))
     assert pickle.loads(pickle.dumps(YugenError({"a": 1}))).data == {"a": 1}
+
+
+@given(values)
+def test_own_texts_are_read_without_a_check(value: Any) -> None:
+    text = dumps(value)
+    assert canonical(reloads(text)) == canonical(value)
+    assert repr(reloads(text)) == repr(loads(text))

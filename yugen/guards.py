@@ -73,7 +73,7 @@ class Image:
         """Its fields; there is one."""
         if self._document is None:
             assert self.text is not None
-            document = values.loads(self.text)
+            document = values.reloads(self.text)
             assert isinstance(document, dict)
             self._document = document
         return self._document

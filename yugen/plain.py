@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 from pydantic_core import MISSING, CoreSchema, SchemaValidator, core_schema
 
-from yugen.values import EXACT_INT_MAX
+from yugen.values import EXACT_INT_MAX, may_hold_tags
 
 _fields_set = attrgetter("__pydantic_fields_set__")
 _CONFIG: Final = frozenset({"extra_fields_behavior", "title", "validate_by_alias", "validate_by_name"})
@@ -63,8 +63,8 @@ class Plain:
             keep: called with each document that looks on the wire as it does in storage, and its text.
         """
         joined = b"[%b]" % b",".join(texts)
-        if b'"$' in joined:
-            return None  # perhaps a value that JSON has no form for
+        if may_hold_tags(joined):
+            return None
         try:
             documents: list[Any] = self._validator.validate_json(joined)
         except ValidationError:

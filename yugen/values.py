@@ -310,6 +310,19 @@ def loads(text: str | bytes) -> Value:
     return value
 
 
+def reloads(text: bytes) -> Value:
+    """The value of a text that `dumps` has made, and that needs no checking therefore."""
+    if may_hold_tags(text):
+        return loads(text)
+    value: Value = orjson.loads(text)
+    return value
+
+
+def may_hold_tags(text: bytes) -> bool:
+    """Whether there may be a value in a text that JSON has no form for."""
+    return b"$" in text and b'"$' in text  # one byte is looked for many times as fast as two
+
+
 def _decode(structure: Any, room: int) -> Any:
     kind = type(structure)
     if kind is str:

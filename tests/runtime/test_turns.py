@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextvars import Context, ContextVar
 from types import FrameType
 from typing import Any
 
@@ -183,3 +184,16 @@ def test_tasks_that_nobody_waits_for_run_too(caplog: pytest.LogCaptureFixture) -
     run(forgets())
     assert log == ["late begins", "late ends"]
     assert "Task exception was never retrieved" in caplog.text
+
+
+def test_each_turn_of_a_task_is_in_the_same_context() -> None:
+    variable: ContextVar[int] = ContextVar("variable")
+
+    async def sets() -> int:
+        token = variable.set(1)
+        await turn([], "a")
+        found = variable.get()
+        variable.reset(token)
+        return found
+
+    assert Context().run(run, sets()) == 1  # also where nothing was set before

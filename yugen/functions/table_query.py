@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from yugen import bounds, ids, keys
@@ -40,18 +40,26 @@ class Source(NamedTuple):
     pages: Pages
 
 
-@dataclass(frozen=True)
 class TableQuery(Generic[D]):
     """A question to one table. Each step gives a new query; nothing is read before the last one."""
 
-    _source: Source
-    _table: str
+    def __init__(self, source: Source, table: str) -> None:
+        self._source = source
+        self._table = table
+
     _index: Index | str | None = None
-    _bounds: Mapping[str, Any] = field(default_factory=dict)
+    _bounds: Mapping[str, Any] = MappingProxyType({})
     _order: Order = "asc"
     _filters: tuple[Callable[[Any], object], ...] = ()
     _part: Part | None = None
     _counts: bool = False
+
+    def _with(self, **changed: Any) -> TableQuery[Any]:
+        """The same query but for what has changed."""
+        query: TableQuery[Any] = TableQuery(self._source, self._table)
+        query.__dict__.update(self.__dict__)
+        query.__dict__.update(changed)
+        return query
 
     def with_index(self, index: Index | str, /, **bounds: Any) -> TableQuery[D]:
         """Reads a range of an index, in its order.
@@ -61,13 +69,13 @@ class TableQuery(Generic[D]):
         """
         if self._index is not None:
             raise InvalidRange(f"A query of {self._table} reads one index; call with_index once.")
-        return replace(self, _index=index, _bounds=bounds)
+        return self._with(_index=index, _bounds=bounds)
 
     def order(self, order: Order, /) -> TableQuery[D]:
         """`"asc"` (as it is without this) or `"desc"`."""
         if order not in ("asc", "desc"):
             raise InvalidRange(f'The order of a query is "asc" or "desc", not {order!r}.')
-        return replace(self, _order=order)
+        return self._with(_order=order)
 
     def filter(self, predicate: Callable[[D], object], /) -> TableQuery[D]:
         """Keeps the documents for which `predicate(document)` is true. An index reads less; prefer one.
@@ -75,7 +83,7 @@ class TableQuery(Generic[D]):
         The predicate is given whole documents, also after `select`. If it is one expression over plain fields, such as
         `lambda m: m.stars > 3 and m.author == me`, a write to documents that it rejects before and after runs nothing.
         """
-        return replace(self, _filters=(*self._filters, predicate))
+        return self._with(_filters=(*self._filters, predicate))
 
     @overload
     def select(self, shape: type[AnyDocument], /) -> TableQuery[AnyDocument]: ...
@@ -91,7 +99,7 @@ class TableQuery(Generic[D]):
             DocumentInvalid: the table has no such field.
         """
         wanted = fields[0] if len(fields) == 1 and isinstance(fields[0], type) else fields
-        return replace(self, _part=self._source.tables.part(self._table, wanted))
+        return self._with(_part=self._source.tables.part(self._table, wanted))
 
     async def collect(self) -> list[D]:
         """All documents of the range."""
@@ -172,7 +180,7 @@ class TableQuery(Generic[D]):
         if table is not None and not self._filters and (spec := self._spec(table)).total is not None:
             return await self._source.transaction.count(*self._interval(table, spec))
         count = 0
-        async for page in replace(self, _part=Part(self._table, (), None), _counts=True)._pages(PAGE):
+        async for page in self._with(_part=Part(self._table, (), None), _counts=True)._pages(PAGE):
             count += len(self._kept(page)) if self._filters else len(page)
         return count
 

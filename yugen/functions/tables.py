@@ -195,6 +195,8 @@ class Tables:
         """
         if value is UNSET:
             return values.ABSENT
+        if type(value) is float or (type(value) is str and value.isascii()):
+            return value
         if type(value) is int and stored in self._int64s.get(table, ()):
             return Int64(value)
         try:
@@ -298,6 +300,6 @@ def table_name(table: type[Document] | str) -> str:
 
 def decoded(text: bytes) -> dict[str, Any]:
     """The fields of a document from its stored JSON."""
-    document = values.loads(text)
+    document = values.reloads(text)
     assert isinstance(document, dict)
     return document

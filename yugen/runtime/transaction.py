@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Final
 
 from yugen import bounds, ids, keys, values
@@ -31,6 +32,8 @@ _AHEAD_MAX: Final = 64
 
 _PRESENCE: Final = Guard(None, (), places=False)
 """That documents are there, wherever they are."""
+
+_value = attrgetter("value")
 
 _NOTHING = Laid(None, ())
 """The image of a document that does not exist."""
@@ -71,7 +74,7 @@ class Rows:
         else:
             self._start = self._end = end
         self._reads.add(start, end)
-        self._transaction.budget.has_read(len(rows), sum([len(row.value) for row in rows]))
+        self._transaction.budget.has_read(len(rows), sum(map(len, map(_value, rows))))
         return rows
 
     async def _next(self, count: int) -> list[Row]:
@@ -181,7 +184,8 @@ class Transaction:
 
     async def get(self, key: bytes) -> bytes | None:
         """The stored JSON of the document at a document key, or None."""
-        self.reads.add(*point(key))
+        if key not in self._seen:
+            self.reads.add(*point(key))
         self.budget.reads_range()
         laid = self.overlay.get(key)
         text = await self._stored(key) if laid is None else laid.value
@@ -269,7 +273,8 @@ class Transaction:
         before = self._before.get(key)
         if before is None:
             # The image from before goes into the commit, so it must still be true by then.
-            self.reads.add(*point(key))
+            if key not in self._seen:
+                self.reads.add(*point(key))
             stored = await self._stored(key)
             before = self._before[key] = (
                 _NOTHING if stored is None else Laid(stored, table.entry_keys(self._document_of(stored), internal))
@@ -328,6 +333,6 @@ def _field(text: bytes, name: str) -> Any:
 
 
 def _decoded(text: bytes) -> dict[str, Any]:
-    document = values.loads(text)
+    document = values.reloads(text)
     assert isinstance(document, dict)
     return document
