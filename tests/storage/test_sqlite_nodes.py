@@ -202,3 +202,20 @@ async def test_putting_in_order_what_is_no_database_only_warns(
     path.write_bytes(b"no database" * 1000)
     finish(path)
     assert "not put in order" in caplog.text
+
+
+async def test_what_was_read_ahead_of_an_append_that_fails_is_told_of_by_the_next(pair: Pair, tmp_path: Path) -> None:
+    one, other = pair
+    first = History().commit(10_000_000_000, {1: A})
+    await append(one, first)  # far later than what the other knows
+    connection = other._node_writer._connection
+    assert connection is not None
+    connection.set_busy_timeout(10)
+    outsider = apsw.Connection(str(tmp_path / "app.db"))
+    outsider.set_busy_timeout(3000)  # while they tend what they have written
+    outsider.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError):
+        await told(other)
+    outsider.execute("ROLLBACK")
+    outsider.close()
+    assert await told(other) == [first]

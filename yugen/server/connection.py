@@ -315,8 +315,11 @@ class Connection:
             return
         if self._closing:
             self._end()
-        for work in self._session.take_work():
-            self._begin(work)
+        while (
+            begun := self._session.take_work()
+        ):  # again, for a mutation that is refused makes way for the next at once
+            for work in begun:
+                self._begin(work)
 
     def _stale(self, query_id: QueryId) -> None:
         self._session.invalidate(query_id)

@@ -150,21 +150,26 @@ class NodeWriter(Writer):
     def append(self, decide: Decide) -> Sequence[Commit]:
         self._check_not_stopped()
         news = []
-        while self._board.newest > self._newest + _FAR_BEHIND_NS and (some := self.news()):
-            news += some  # such as after a pause: the others need not wait for that
-        with self._turn:
-            with self._transaction() as connection:
-                news += self._take_news(connection, _EVER)
-                commits = decide(news, self._newest)
-                check_rising(self._newest, commits)
-                batch = Batch(commits)
+        known = self._newest
+        try:
+            while self._board.newest > self._newest + _FAR_BEHIND_NS and (some := self.news()):
+                news += some  # such as after a pause: the others need not wait for that
+            with self._turn:
+                with self._transaction() as connection:
+                    news += self._take_news(connection, _EVER)
+                    known = self._newest  # `decide` tells of the news, whatever becomes of what it decides
+                    commits = decide(news, known)
+                    check_rising(known, commits)
+                    batch = Batch(commits)
+                    if commits:
+                        batch.write(connection)
                 if commits:
-                    batch.write(connection)
-            if commits:
-                self._dirty += batch.dirty
-                self._recent_requests += batch.requests
-                self._newest = commits[-1].ts
-                self._board.raise_to(self._newest)
+                    known = commits[-1].ts
+                    self._dirty += batch.dirty
+                    self._recent_requests += batch.requests
+                    self._board.raise_to(known)
+        finally:
+            self._newest = known  # what nobody was told of is read again
         if commits:
             self._board.ring(but=self._node)
         return commits
