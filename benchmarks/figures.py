@@ -63,7 +63,7 @@ class Figure:
         yugen: what the product took or reached.
         raw: what stands beside it: a raw limit, a peer, or the product without something.
         raw_is: what that is.
-        goal: from `limits.md`, if it has one.
+        goal: what it is to reach, if that has been set.
     """
 
     name: str
