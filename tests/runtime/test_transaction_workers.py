@@ -12,10 +12,11 @@ import pytest
 from tests.runtime.scripted import Forks, Peer, query
 from yugen.runtime.channel import outcome_to_data
 from yugen.runtime.limits import RunLimits
-from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.transaction_workers import TransactionWorkers
-from yugen.storage.interface import StorageError
+from yugen.storage.interface import Change, StorageError
 
 PATIENT = RunLimits(slow_seconds=60, transaction_seconds=60)
 QUICK = RunLimits(slow_seconds=0.005, transaction_seconds=60)
@@ -167,6 +168,65 @@ async def test_a_process_that_leaves_is_replaced_and_blames_nobody() -> None:
             peer = await forks.next()
         assert await serve(peer, 2) == ["c", "d"]
         assert await asyncio.gather(*tasks) == [done(path) for path in "abcd"]
+
+
+def mutation(path: str) -> Run:
+    return query(path)._replace(kind="mutation")
+
+
+async def places(peer: Peer, count: int) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Of the mutations that come next: their numbers, those in line, and which of the line they are told to forget."""
+    found: list[tuple[int, int, tuple[int, ...]]] = []
+    while len(found) < count:
+        match await peer.receive():
+            case ("mutate", number, _, place, _, _, revoked):
+                found.append((number, place, revoked))
+            case ("run", *_):
+                raise AssertionError("not in line")
+    return found
+
+
+CHANGES = (Change(b"key", None, b"{}"),)
+
+
+async def test_mutations_run_in_line_in_one_worker_and_others_where_there_is_room() -> None:
+    async with workers(replace(PATIENT, depth=2)) as (pool, _, peer):
+        outcomes = [pool.run(mutation(path)) for path in "abc"]
+        found = await places(peer, 2)
+        assert [place for _, place, _ in found] == [1, 2]
+        assert len(pool.waiting_in_line) == 1  # it waits for its lead, though another process would be made for it
+        for number, _, _ in found:
+            answer(peer, number, "x")
+        answer(peer, (await places(peer, 1))[0][0], "x")
+        got = [(await outcome).place for outcome in outcomes]
+        assert [place and place.number for place in got] == [1, 2, 3]
+        assert len({place and id(place.line) for place in got}) == 1
+
+
+async def test_what_nobody_waits_for_any_more_is_taken_back_in_its_line() -> None:
+    async with workers(PATIENT) as (pool, _, peer):
+        given_up, kept = pool.run(mutation("a")), pool.run(mutation("b"))
+        (first, place, _), (second, _, _) = await places(peer, 2)
+        given_up.cancel()
+        peer.send("outcome", first, outcome_to_data(done("a")._replace(changes=CHANGES)))
+        answer(peer, second, "b")
+        await kept
+        following = pool.run(mutation("c"))
+        [(number, _, revoked)] = await places(peer, 1)
+        assert revoked == (place,)
+        answer(peer, number, "c")
+        await following
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_mutation_whose_process_leaves_is_judged_by_what_it_saw_unless_it_was_cut_off(fails: bool) -> None:
+    async with workers(PATIENT) as (pool, _, peer):
+        running = pool.run(mutation("a"))
+        [(number, _, _)] = await places(peer, 1)
+        answered = Answer(failure=Failure("too long")) if fails else Answer(b"null")
+        peer.send("leaving")
+        peer.send("outcome", number, outcome_to_data(Outcome(answered, (), () if fails else CHANGES)))
+        assert ((await running).place is None) == fails
 
 
 async def test_one_that_holds_out_is_stopped_and_those_behind_run_elsewhere() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine import ask, change, interleaving
 from tests.server.peers import Bench, Client, LoopTime, bench, ts, until_blocked
+from yugen.runtime.pressure import Pressure
 from yugen.runtime.runner import Overloaded
 from yugen.server import connection
 from yugen.server.subscriptions import QUERIES_AT_ONCE_MAX
@@ -182,6 +183,30 @@ async def test_an_action_is_answered(notes: Bench) -> None:
     response = await client.response("Action")
     assert response["success"]
     assert response["result"] == 1
+
+
+async def test_mutations_that_are_refused_fail_by_name_make_way_and_are_not_run(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = notes.client(COUNT)
+    await client.values()
+
+    async def response() -> dict[str, Any]:
+        while (heard := await client.hear("MutationResponse", "Transition"))["type"] == "Transition":
+            pass
+        return heard
+
+    with monkeypatch.context() as overload:
+        overload.setattr(Pressure, "refuses", lambda pressure, received_ns, under_way: received_ns is not None)
+        for _ in range(5):
+            client.mutate("notes:add", book="a", text="x")
+        for request_id in range(5):
+            answer = await response()
+            assert (answer["requestId"], answer["success"]) == (request_id, False)
+            assert "Overloaded: the server has more to do than it can" in answer["result"]
+    client.mutate("notes:add", book="a", text="x")
+    assert (await response())["success"]
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
 
 
 async def test_trap_17_a_mutation_sent_again_is_answered_as_before(notes: Bench) -> None:

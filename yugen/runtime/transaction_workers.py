@@ -101,8 +101,10 @@ class _Worker(Worker):
             case ("outcome", number, data):
                 place = self._places.get(number)
                 job = self._answered(number)
-                # One that leaves does not come to what its last run wrote, and runs no other in line.
-                outcome = outcome_from_data(data, None if self.leaving else place)
+                outcome = outcome_from_data(data, place)
+                if self.leaving and outcome.answer.failure is not None:
+                    # It was cut off: that is so whatever it has seen, and to find out may take as long again.
+                    outcome = outcome._replace(place=None)
                 self.pace += _PACE_WEIGHT * (outcome.used.seconds - self.pace)
                 if not job.done.done():
                     job.done.set_result(outcome)
