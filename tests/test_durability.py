@@ -10,37 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import write_app
+from tests.apps import ENTRIES, write_app
 from tests.serving import Server, serving
 from yugen_client import AsyncClient
-
-APP = """
-    from yugen import Document, Index, MutationCtx, QueryCtx, mutation, query
-
-
-    class Entry(Document, table="entries"):
-        client: str
-        number: int
-
-        by_client = Index("client", "number")
-
-
-    @query
-    async def numbers(ctx: QueryCtx, client: str) -> list[int]:
-        entries = ctx.db.query(Entry).with_index(Entry.by_client, client=client)
-        return [entry.number async for entry in entries]
-
-
-    @query
-    async def total(ctx: QueryCtx) -> int:
-        return len(await ctx.db.query(Entry).collect())
-
-
-    @mutation
-    async def append(ctx: MutationCtx, client: str, number: int) -> int:
-        await ctx.db.insert(Entry(client=client, number=number))
-        return number
-"""
 
 CLIENTS = 4
 KILLS = 4
@@ -58,7 +30,7 @@ async def test_acknowledged_mutations_survive_kills_exactly_once(
     stopping = False
     shown = 0  # to a client that has been there from the beginning
 
-    async with serving(write_app(tmp_path, f=APP), tmp_path / "data", development=False) as server:
+    async with serving(write_app(tmp_path, f=ENTRIES), tmp_path / "data", development=False) as server:
 
         async def write(name: str) -> None:
             async with AsyncClient(server.url) as client:

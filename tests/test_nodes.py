@@ -19,7 +19,7 @@ import pytest
 import websockets
 
 from tests.anomalies import anomalies
-from tests.apps import write_app
+from tests.apps import ENTRIES, write_app
 from tests.runtime.test_serializability import LISTS, Lists, Step
 from tests.serving import YUGEN, Process, Server, serving
 from yugen import values
@@ -27,33 +27,6 @@ from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.runtime.runtime import Runtime
 from yugen_client import AsyncClient, FunctionError
 
-APP = """
-    from yugen import Document, Index, MutationCtx, QueryCtx, mutation, query
-
-
-    class Entry(Document, table="entries"):
-        client: str
-        number: int
-
-        by_client = Index("client", "number")
-
-
-    @query
-    async def numbers(ctx: QueryCtx, client: str) -> list[int]:
-        entries = ctx.db.query(Entry).with_index(Entry.by_client, client=client)
-        return [entry.number async for entry in entries]
-
-
-    @query
-    async def total(ctx: QueryCtx) -> int:
-        return len(await ctx.db.query(Entry).collect())
-
-
-    @mutation
-    async def append(ctx: MutationCtx, client: str, number: int) -> int:
-        await ctx.db.insert(Entry(client=client, number=number))
-        return number
-"""
 NODES = 2
 SECONDS_MAX = 20.0
 DEATH = "another one takes its place"
@@ -65,7 +38,7 @@ LISTENING = 16
 
 @asynccontextmanager
 async def two_nodes(tmp_path: Path, **modules: str) -> AsyncIterator[Server]:
-    app = write_app(tmp_path, **(modules or {"f": APP}))
+    app = write_app(tmp_path, **(modules or {"f": ENTRIES}))
     options = ("--workers", str(NODES))
     async with serving(app, tmp_path / "data", *options, development=False, expected_errors=[DEATH]) as server:
         yield server
@@ -248,7 +221,7 @@ async def refused(*arguments: str | Path) -> str:
 
 
 async def test_what_cannot_start_says_why(tmp_path: Path) -> None:
-    app = write_app(tmp_path / "good", f=APP)
+    app = write_app(tmp_path / "good", f=ENTRIES)
     broken = write_app(tmp_path / "broken", f="import nothing_of_that_name\n")
     assert "nothing_of_that_name" in await refused(broken, "--port", "0", "--data", tmp_path / "broken-data")
     assert "There is no folder" in await refused(tmp_path / "none", "--port", "0")
@@ -260,7 +233,7 @@ async def test_what_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 async def test_a_node_that_is_not_heard_of_is_replaced(tmp_path: Path) -> None:
-    app = write_app(tmp_path, f=APP)
+    app = write_app(tmp_path, f=ENTRIES)
     program = f"""if True:
         from pathlib import Path
         from yugen.cli import supervise
@@ -351,7 +324,7 @@ async def test_administrators_see_one_deployment(tmp_path: Path) -> None:
 
 
 async def test_a_node_that_cannot_commit_any_more_is_replaced(tmp_path: Path) -> None:
-    app = write_app(tmp_path, f=APP)
+    app = write_app(tmp_path, f=ENTRIES)
     program = f"""if True:
         from pathlib import Path
         from yugen.cli import supervise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as _quoted
@@ -19,9 +20,10 @@ _dumps = JSONEncoder(default=str).encode
 _COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
 
 
-class Format(logging.Formatter):
+class Format(logging.Formatter, ABC):
     """A format for events of which there needs not be a record, for making one takes longer than formatting it."""
 
+    @abstractmethod
     def line(
         self, created: float, level: str, logger: str, message: str, fields: Mapping[str, Any], traceback: str = ""
     ) -> str:
@@ -35,7 +37,6 @@ class Format(logging.Formatter):
             fields: what belongs to it, by name, of the kinds that JSON has; in `lines` and `error` is what people see.
             traceback: of the exception, if there was one.
         """
-        raise NotImplementedError
 
     def ran(
         self,

@@ -179,32 +179,19 @@ class SqliteSnapshot:
         return self._view
 
 
-class LaidOver:
-    """A `Snapshot` of what is newest, with documents laid over it; its methods never suspend.
+class LaidOver(SqliteSnapshot):
+    """A `Snapshot` of what is newest, with documents laid over it.
 
     A document that is laid over hides the stored one, whichever of its versions that is. For totals it has to be known
     which one that is: they are those of `ts`.
     """
 
-    __slots__ = ("_exact", "_over", "_reader", "_ts", "_view")
+    __slots__ = ("_exact", "_over")
 
     def __init__(self, reader: SqliteReader, view: View, ts: Timestamp, over: Overlay) -> None:
-        self._reader = reader
-        self._view: View | None = view
-        self._ts = ts
+        super().__init__(reader, view, ts, over)
         self._over = over
         self._exact: SqliteSnapshot | None = None
-
-    @property
-    def ts(self) -> Timestamp:
-        return self._ts
-
-    async def get(self, key: bytes) -> bytes | None:
-        laid = self._over.get(key)
-        return self._open_view().get(key) if laid is None else laid.value
-
-    async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
-        return await self._over.scan(self._open_view(), start, end, reverse=reverse, limit=limit)
 
     async def count(self, start: bytes, end: bytes) -> int:
         return await self._over.count(await self._at_ts(), start, end)
@@ -215,14 +202,7 @@ class LaidOver:
     def close(self) -> None:
         if self._exact is not None:
             self._exact.close()
-        if self._view is not None:
-            self._reader._leave(self._view)
-            self._view = None
-
-    def _open_view(self) -> View:
-        if self._view is None:
-            raise RuntimeError("this snapshot is closed: read before closing it.")
-        return self._view
+        super().close()
 
     async def _at_ts(self) -> SqliteSnapshot:
         self._open_view()
