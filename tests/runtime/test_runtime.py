@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from tests.apps import write_app
 from tests.engine import act, ask, change, encoded, engine, interleaving, new_store, value_of
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.functions.registry import load
 from yugen.identity import Identity
 from yugen.runtime.commit import Proposal
 from yugen.runtime.deploy import DeployError
+from yugen.runtime.inline import InlineRunner
 from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
 from yugen.runtime.pressure import AT_ONCE
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Overloaded, Runner
-from yugen.runtime.runtime import ACTION_DEPTH_MAX
+from yugen.runtime.runtime import ACTION_DEPTH_MAX, Runtime
 from yugen.storage.interface import Change, Commit, Decide, StorageError
 from yugen.storage.memory import MemoryStore
 
@@ -338,6 +341,44 @@ async def test_a_mutation_that_keeps_losing_gives_up(counters: Path) -> None:
         assert [run.path for run in spy.runs].count("counters:add") == ATTEMPTS_MAX
         spy.after = None
         assert await change(runtime, "counters:add", name="a") == 1
+
+
+async def test_a_mutation_that_loses_where_other_nodes_cannot_be_kept_out_fails(counters: Path) -> None:
+    class Peers:
+        newest, stopped = 0, False
+
+        @asynccontextmanager
+        async def alone(self) -> AsyncIterator[None]:
+            if not self.stopped:
+                raise StorageError("the disk is gone")
+            yield
+
+        async def news(self) -> list[Commit]:
+            return []
+
+        def listen(self, told: Callable[[], None]) -> None:
+            pass
+
+    spies = Spies()
+    store = MemoryStore()
+    runner = spies(InlineRunner(load(counters), store, secret=bytes(32)))
+    runtime = Runtime(store, runner, peers=Peers())
+    await runtime.start()
+
+    async def rival(run: Run, outcome: Outcome) -> None:
+        assert runtime._committer is not None
+        start, _ = outcome.reads[0]
+        await runtime._committer.commit(Proposal(runtime.ts, (), (Change(start, None, None),)))
+
+    spies[0].after = rival
+    request = Request("s", 0)
+    for _ in range(2):  # and again, since it is not under way any more
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await runtime.mutate("counters:add", encoded(name="a"), request=request)
+    spies[0].after = None
+    answer = await runtime.mutate("counters:add", encoded(name="a"), request=request)
+    assert value_of(answer.answer) == 1
+    await runtime.close()
 
 
 async def test_a_mutation_that_loses_to_newcomers_keeps_them_out_for_a_moment(counters: Path) -> None:

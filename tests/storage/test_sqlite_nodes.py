@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -135,6 +137,26 @@ async def test_one_that_gives_up_waiting_to_be_alone_holds_up_nobody(pair: Pair)
         await asyncio.sleep(0)
         impatient.cancel()
         await asyncio.wait([impatient])
+    await append(one, Commit(10, ()))
+    await append(other, Commit(20, ()))
+
+
+async def test_one_that_cannot_be_alone_says_so_and_takes_its_turns_later(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", flock)
+        with pytest.raises(StorageError, match="No locks available"):
+            async with one.alone():
+                raise AssertionError
+    for store in pair:
+        async with store.alone():
+            pass
     await append(one, Commit(10, ()))
     await append(other, Commit(20, ()))
 

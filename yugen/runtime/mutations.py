@@ -26,7 +26,7 @@ from yugen.runtime.pressure import Pressure
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.writes import request_key
-from yugen.storage.interface import Peers, RequestRecord, Store, Timestamp
+from yugen.storage.interface import Peers, RequestRecord, StorageError, Store, Timestamp
 
 ATTEMPTS_MAX: Final = 16
 """How often a mutation runs before its conflicts are reported."""
@@ -220,11 +220,12 @@ class Mutations:
                             await alone.enter_async_context(self._peers.alone())
                     if await self._last_attempt(call):
                         return
+                text = f"{call.path[:1024]} kept conflicting with other mutations; try again in a moment."
+                self._finish(call, Overloaded(text))
+            except StorageError as error:
+                self._finish(call, error)  # other nodes cannot be kept from appending, nor could this one append
             finally:
                 self._newcomers.set()
-        self._finish(
-            call, Overloaded(f"{call.path[:1024]} kept conflicting with other mutations; try again in a moment.")
-        )
 
     async def _last_attempt(self, call: Call) -> bool:
         """An attempt; whether it was the last, and the caller is told."""

@@ -315,9 +315,8 @@ class Connection:
             return
         if self._closing:
             self._end()
-        while (
-            begun := self._session.take_work()
-        ):  # again, for a mutation that is refused makes way for the next at once
+        # Again and again, for a mutation that is refused makes way for the next one at once.
+        while begun := self._session.take_work():
             for work in begun:
                 self._begin(work)
 

@@ -105,14 +105,19 @@ class NodeStore(SqliteStore):
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """As `Peers.alone`."""
-        # Whoever is cancelled meanwhile has begun it all the same, or will have.
-        beginning = asyncio.wrap_future(self._thread.submit(self._node_writer.begin_turn))
+        beginning = self._thread.submit(self._node_writer.begin_turn)
+
+        def end() -> None:
+            # On the thread, after it: whoever is cancelled meanwhile has begun it all the same.
+            if beginning.exception() is None:
+                self._node_writer.end_turn()
+
         try:
-            await asyncio.shield(beginning)
+            await asyncio.shield(asyncio.wrap_future(beginning))
             yield
         finally:
             if not self._closed:
-                self._thread.submit(self._node_writer.end_turn)
+                self._thread.submit(end)
 
     async def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._board.bell(self._node))
@@ -176,7 +181,10 @@ class NodeWriter(Writer):
 
     def begin_turn(self) -> None:
         """Lets no other node append until `end_turn`."""
-        self._turn.__enter__()
+        try:
+            self._turn.__enter__()
+        except OSError as error:
+            raise self._failure(error) from error
 
     def end_turn(self) -> None:
         """Lets the others append again."""
