@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -57,9 +57,13 @@ class AnyClient:
     def __init__(self, clients: list[AsyncClient], seed: int) -> None:
         self._clients = clients
         self._dice = random.Random(seed)
+        self._asking: defaultdict[tuple[AsyncClient, bytes], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def query(self, path: str, args: bytes) -> Answer:
-        return Answer(values.canonical(await self._dice.choice(self._clients).query(path, json.loads(args))))
+        client = self._dice.choice(self._clients)
+        # Who asks what the same client is asking already is given the same answer, to a question from before.
+        async with self._asking[client, args]:
+            return Answer(values.canonical(await client.query(path, json.loads(args))))
 
     async def mutate(self, path: str, args: bytes) -> MutationAnswer:
         try:
