@@ -5,20 +5,24 @@ import base64
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.apps import write_app
 from tests.engine import ask, change, interleaving
-from tests.server.peers import Bench, Client, LoopTime, bench, ts, until_blocked
+from tests.runtime.test_nodes import APP, nodes
+from tests.server.peers import SECONDS_MAX, Bench, Client, LoopTime, bench, ts, until_blocked
 from yugen.runtime.pressure import Pressure
 from yugen.runtime.runner import Overloaded
 from yugen.server import connection
+from yugen.server.caller import AdminKey, Callers
+from yugen.server.connection import Connection
 from yugen.server.subscriptions import QUERIES_AT_ONCE_MAX
 from yugen.server.writer import SEND_SECONDS_MAX
-from yugen.storage.interface import StorageError
+from yugen.storage.interface import Commit, StorageError
 from yugen.sync.session import PING_SECONDS, ServerSession, SessionLimits
 
 COUNT = (0, "notes:count", {"book": "a"})
@@ -799,3 +803,43 @@ async def test_subscriptions_that_take_too_much_end_the_connection(notes: Bench)
     client = notes.client(limits=SessionLimits(subscription_bytes=1000))
     client.subscribe((0, "notes:count", {"book": "x" * 1000}))
     assert await client.is_closed() == (1013, "QuerySetTooLarge")
+
+
+# Other nodes
+
+
+async def test_results_are_not_older_than_what_was_acknowledged_when_they_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when they are asked for while this node takes in what others had acknowledged before."""
+    async with nodes(write_app(tmp_path, f=APP)) as (one, other):
+        may_go_on, has_read = asyncio.Event(), asyncio.Event()
+        news = other.store.news
+
+        async def slow_news() -> Sequence[Commit]:
+            commits = await news()
+            has_read.set()
+            await may_go_on.wait()
+            return commits
+
+        asyncio.get_running_loop().remove_reader(other.store._board.bell(1))  # it hears only what it looks for
+        monkeypatch.setattr(other.store, "news", slow_news)
+        await change(one.runtime, "f:append", client="a")
+        client = Client()
+        connection = Connection(client, other.runtime, Callers(AdminKey(tmp_path / "admin_key")))
+        serving = asyncio.create_task(connection.serve())
+        client.connect()
+        client.subscribe((0, "f:numbers", {"client": "a"}))
+        async with asyncio.timeout(SECONDS_MAX):
+            await has_read.wait()
+        await change(one.runtime, "f:append", client="a")
+        client.subscribe((1, "f:numbers", {"client": "a"}), base=1)
+        await until_blocked()
+        assert client.unread == 0
+        may_go_on.set()
+        shown: dict[int, Any] = {}
+        while 1 not in shown:
+            shown |= await client.values()
+        assert shown[1] == [0, 1]
+        connection.abort()
+        await asyncio.gather(serving, return_exceptions=True)

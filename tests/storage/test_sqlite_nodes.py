@@ -69,6 +69,24 @@ async def test_each_is_told_once_of_what_the_other_appended(pair: Pair) -> None:
     snapshot.close()
 
 
+@pytest.mark.parametrize("told_by", ["news", "append"])
+async def test_who_sees_what_another_died_before_saying_says_it(told_by: str, tmp_path: Path) -> None:
+    history = History()
+    boards = Board(2), Board(2)  # what the first one says nobody hears
+    async with AsyncExitStack() as opened:
+        for board in boards:
+            opened.callback(board.close)
+        one, other = (NodeStore(tmp_path / "app.db", board, n, tends=False) for n, board in enumerate(boards))
+        for store in (one, other):
+            opened.push_async_callback(store.close)
+            await store.open()
+        commit = history.commit(10, {1: A})
+        await append(one, commit)
+        assert other.newest == 0
+        assert await (other.news() if told_by == "news" else told(other)) == [commit]
+        assert other.newest == 10
+
+
 async def test_an_append_knows_the_newest_timestamp_of_all(pair: Pair) -> None:
     one, other = pair
     history = History()

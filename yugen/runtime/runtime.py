@@ -171,9 +171,9 @@ class Runtime:
         await self._store.close()
 
     @property
-    def is_current(self) -> bool:
-        """Whether `ts` is not before any timestamp that a node over the same store has acknowledged by now."""
-        return self._peers is None or self._peers.newest <= self.ts
+    def acknowledged(self) -> Timestamp:
+        """The newest timestamp that a node over the same store has acknowledged by now; it may be later than `ts`."""
+        return self.ts if self._peers is None else self._peers.newest
 
     async def latest(self) -> Timestamp:
         """The newest timestamp, not before any that a node over the same store has acknowledged by now.
@@ -183,7 +183,7 @@ class Runtime:
         """
         if self._peers is not None:
             assert self._committer is not None, "start() before latest()"
-            await self._committer.catch_up(self._peers.newest)
+            await self._committer.catch_up(self.acknowledged)
         return self.ts
 
     @property

@@ -94,11 +94,11 @@ class Connection:
 
     # There are thousands of connections, nearly all of them idle: what they are made of is small.
     __slots__ = (
+        "_acknowledged",
         "_answered",
         "_callers",
         "_catching_up",
         "_closing",
-        "_current",
         "_due",
         "_ended",
         "_held_back",
@@ -147,7 +147,7 @@ class Connection:
         self._hung_up = False
         # Whether this node is catching up with the others for this connection, and has.
         self._catching_up = False
-        self._current = False
+        self._acknowledged: Timestamp = 0  # by any node, before what the client said last
 
         # Whether a round is to serve this connection; what it will find to be answered; whether it has closed.
         self._due = False
@@ -231,6 +231,7 @@ class Connection:
         while True:
             connected = self._session.connect is not None
             self._session.receive(await self._socket.receive(), wall_ns=time.time_ns())
+            self._acknowledged = self._runtime.acknowledged
             if not connected and self._session.connect is not None:
                 self._connected(self._session.connect)
             self._turn()
@@ -284,12 +285,11 @@ class Connection:
             self._session.finish_update(update, answers, wall_ns=round.wall_ns, texts=round.texts)
         if self._writer.lags or self._held_back or self._catching_up:
             return
-        if not (self._current or self._runtime.is_current):
+        if self._acknowledged > self._runtime.ts:
             if self._session.is_update_due:
                 self._catching_up = True
                 self._start(self._catch_up())
             return
-        self._current = False
         due = self._session.begin_update(self._runtime.ts)
         if due is not None:
             at_hand = self._subscriptions.answer(due)
@@ -297,12 +297,11 @@ class Connection:
                 self._session.finish_update(due, at_hand, wall_ns=round.wall_ns, texts=round.texts)
 
     async def _catch_up(self) -> None:
-        """Has the next update show whatever another node has acknowledged by now."""
+        """Has the next update show whatever another node had acknowledged when the client asked for it."""
         try:
             await self._runtime.latest()
         finally:
             self._catching_up = False
-        self._current = True
         self._turn()
 
     def _write(self, round: Round) -> None:

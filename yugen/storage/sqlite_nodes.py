@@ -148,9 +148,13 @@ class NodeWriter(Writer):
         """Some of the commits that others appended and that this has not told of."""
         assert self._connection is not None, "the store is open"
         try:
-            return self._take_news(self._connection, NEWS_MAX)
-        except apsw.Error as error:
+            commits = self._take_news(self._connection, NEWS_MAX)
+            if self._newest > self._board.newest:
+                with self._turn:  # who has committed has not come to say so yet, or has died before
+                    self._board.raise_to(self._newest)
+        except (apsw.Error, OSError) as error:
             raise self._failure(error) from error
+        return commits
 
     def append(self, decide: Decide) -> Sequence[Commit]:
         self._check_not_stopped()
@@ -163,6 +167,7 @@ class NodeWriter(Writer):
                 with self._transaction() as connection:
                     news += self._take_news(connection, _EVER)
                     known = self._newest  # `decide` tells of the news, whatever becomes of what it decides
+                    self._board.raise_to(known)  # for those who have died before they did
                     commits = decide(news, known)
                     check_rising(known, commits)
                     batch = Batch(commits)
