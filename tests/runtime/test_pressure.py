@@ -33,9 +33,20 @@ def test_a_node_that_keeps_up_refuses_nothing(clock: Clock) -> None:
 def test_one_that_has_not_kept_up_for_a_while_refuses_what_has_waited_for_long(clock: Clock) -> None:
     pressure = Pressure(clock)
     clock.now += SECOND * 11 // 10
-    assert pressure.refuses(clock.ago(1.05), AT_ONCE)
     assert not pressure.refuses(clock.ago(0.95), AT_ONCE)
+    assert pressure.refuses(clock.ago(1.05), AT_ONCE)
     assert not pressure.refuses(None, AT_ONCE)
+
+
+def test_once_it_refuses_it_runs_what_has_come_of_late_until_it_keeps_up(clock: Clock) -> None:
+    pressure = Pressure(clock)
+    clock.now += SECOND * 11 // 10
+    assert pressure.refuses(clock.ago(1.05), AT_ONCE)
+    assert pressure.refuses(clock.ago(0.3), AT_ONCE)
+    assert not pressure.refuses(clock.ago(0.2), AT_ONCE)
+    assert not pressure.refuses(clock.ago(0.3), AT_ONCE - 1)
+    clock.now += SECOND * 11 // 10
+    assert not pressure.refuses(clock.ago(0.3), AT_ONCE)
 
 
 def test_it_recovers_at_once(clock: Clock) -> None:

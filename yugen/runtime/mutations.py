@@ -87,7 +87,6 @@ class Call:
         request: what the client calls it, if a client does.
         request_id: what stands before the text of an error.
         answered: told of the answer.
-        received_ns: when it was received, in nanoseconds since the epoch, if it had to wait for its turn.
         repeated: whether it may have been carried out before.
         losses: how often it has run in vain.
         attempt: gets whether the attempt under way was the last, where a task waits for that.
@@ -101,7 +100,6 @@ class Call:
     request: Request | None
     request_id: str
     answered: Answered
-    received_ns: int | None = None
     repeated: bool = False
     losses: int = 0
     attempt: asyncio.Future[bool] | None = None
@@ -163,11 +161,20 @@ class Mutations:
         self._last: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
+        """The answer of a mutation that has waited for its turn, if that is better not run any more.
+
+        Args:
+            path: the function.
+            request_id: what stands in errors.
+            received_ns: when the mutation was received, on the clock of `Pressure`; None if that was now.
+        """
+        if not self._pressure.refuses(received_ns, self._count):
+            return None
+        return MutationAnswer(refused(Busy(path), request_id), None)
+
     def begin(self, call: Call) -> None:
         """Runs a mutation until it commits or fails by itself, and then has its caller told, perhaps at once."""
-        if self._pressure.refuses(call.received_ns, self._count):
-            call.answered(MutationAnswer(refused(Busy(call.path), call.request_id), None))
-            return
         self._count += 1
         request = call.request
         if request is None:

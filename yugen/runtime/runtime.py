@@ -318,15 +318,20 @@ class Runtime:
         public: bool = True,
         request: Request | None = None,
         request_id: str | None = None,
-        received_ns: int | None = None,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
-        `answered` will be called once, with the answer or the exception, perhaps before `begin` returns. `received_ns`
-        is when it was received, in nanoseconds since the epoch, if it has waited for its turn.
+        `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered, received_ns)
+        return Call(path, args, identity, public, request, request_id, answered)
+
+    def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
+        """The answer of a mutation that was received then, in nanoseconds since the epoch, if it comes too late to run.
+
+        Asking costs much less than beginning it: with too much to do, there are many to ask about.
+        """
+        return self._mutations.refusal(path, request_id, received_ns)
 
     def begin(self, call: Call) -> None:
         """Runs a mutation until it commits or fails by itself."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from yugen.server.stepping import Done, step
 from yugen.sync.session import Close
 
 SEND_SECONDS_MAX: Final = 60.0
@@ -56,20 +56,14 @@ class Writer:
         """
         assert not self.lags
         for place, text in enumerate(texts):
-            sending = self._sink.send(text)
-            try:
-                waits_for = sending.send(None)
-            except StopIteration:
-                continue
-            self._finish(_rest(sending, waits_for), texts[place + 1 :], close)
-            return
-        if close is not None:
-            closing = self._sink.close(close.code, close.reason)
-            try:
-                waits_for = closing.send(None)
-            except StopIteration:
+            sending = step(self._sink.send(text))
+            if not isinstance(sending, Done):
+                self._finish(sending, texts[place + 1 :], close)
                 return
-            self._finish(_rest(closing, waits_for), (), None)
+        if close is not None:
+            closing = step(self._sink.close(close.code, close.reason))
+            if not isinstance(closing, Done):
+                self._finish(closing, (), None)
 
     def stop(self) -> None:
         """Gives up what is yet to be written."""
@@ -106,18 +100,3 @@ async def _in_time(writing: Awaitable[None]) -> None:
             await writing
     except TimeoutError:
         raise NothingRead from None
-
-
-@types.coroutine
-def _rest(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine that was begun by hand and waits for something."""
-    try:
-        while True:
-            try:
-                result = yield waits_for
-            except BaseException as error:
-                waits_for = begun.throw(error)
-            else:
-                waits_for = begun.send(result)
-    except StopIteration:
-        return
