@@ -165,7 +165,8 @@ class Laying(RuleBasedStateMachine):
         numbers = [number for number, _ in self.members]
         revoked = data.draw(st.sets(st.sampled_from([*numbers, 0]), max_size=2))
         settled = data.draw(st.sampled_from(numbers)) if settles else 0
-        self.unsettled.settle(settled, tuple(revoked))
+        self.unsettled.revoke(tuple(revoked))
+        self.unsettled.settle(settled)
         self.members = [each for each in self.members if each[0] > settled and each[0] not in revoked]
 
     @invariant()

@@ -46,6 +46,11 @@ APP = """
     async def add(ctx: MutationCtx) -> None:
         await ctx.db.insert("notes", {"text": "hi"})
 
+    @mutation
+    async def add_and_count(ctx: MutationCtx) -> int:
+        await ctx.db.insert("notes", {"text": "hi"})
+        return await ctx.db.query("notes").count()
+
     @query
     async def memory(ctx: QueryCtx, size: int = 0) -> bool:
         kept.append(bytearray(size))
@@ -170,6 +175,23 @@ async def test_what_a_mutation_wants_to_write_comes_with_its_answer(start: Start
     # A table that it is told of it neither looks for nor creates.
     worker.tell(("table", table_to_data(TableSpec("notes", 10_001))), ("run", 2, a_run("f:add", "mutation")))
     assert len(worker.outcome(2).changes) == 1
+
+
+async def test_it_hears_of_what_was_revoked_also_by_a_mutation_that_it_skips(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("table", table_to_data(TableSpec("notes", 10_001))))
+
+    def mutate(number: int, *revoked: int) -> Message:
+        run = Run("mutation", "f:add_and_count", encoded(), True, 0, 0.0, bytes([number]), "0" * 16)
+        return ("mutate", number, run_to_data(run), number, 0, 0, revoked)
+
+    worker.tell(mutate(1), mutate(2))
+    assert [value_of(worker.outcome(number).answer) for number in (1, 2)] == [1, 2]
+    worker.tell(mutate(3, 1), ("skip", (3,)), mutate(4))
+    assert worker.says() == ("skipped", (3,))
+    assert value_of(worker.outcome(4).answer) == 2
+    worker.tell(mutate(5, 2, 4))
+    assert value_of(worker.outcome(5).answer) == 1
 
 
 async def test_one_that_is_interrupted_is_named_and_the_process_ends(start: Start) -> None:

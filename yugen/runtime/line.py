@@ -13,7 +13,7 @@ again, and the worker is told to forget it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from yugen.runtime.writes import Written
@@ -105,12 +105,15 @@ class Unsettled:
             changes_of.append((number, change))
             self._lay(change.key, changes_of)
 
-    def settle(self, number: int, revoked: Iterable[int] = ()) -> None:
-        """Forgets what was revoked, and those up to a number."""
-        if revoked:
-            for one in [member for member in self._members if member[0] in revoked]:
+    def revoke(self, numbers: Collection[int]) -> None:
+        """Forgets those of these numbers."""
+        if numbers:
+            for one in [member for member in self._members if member[0] in numbers]:
                 self._members.remove(one)
                 self._forget(*one)
+
+    def settle(self, number: int) -> None:
+        """Forgets those up to a number."""
         while self._members and self._members[0][0] <= number:
             self._forget(*self._members.popleft())
 

@@ -134,7 +134,9 @@ class _Transactions:
         match message:
             case ("run", number, data):
                 self._waiting.append((number, run_from_data(data), None))
-            case ("mutate", number, data, *place):
+            case ("mutate", number, data, *place, revoked):
+                # At once, for it is said only here, and what waits may be skipped.
+                self._unsettled.revoke(revoked)
                 self._waiting.append((number, run_from_data(data), _InLine._make(place)))
             case ("skip", numbers):
                 skipped = tuple(number for number, *_ in self._waiting if number in numbers)
@@ -162,7 +164,7 @@ class _Transactions:
     def _snapshot(self, run: Run, in_line: _InLine | None) -> Snapshot:
         if in_line is None:
             return _finish(self._reader.snapshot(run.ts))
-        self._unsettled.settle(in_line.settled, in_line.revoked)
+        self._unsettled.settle(in_line.settled)
         return self._reader.newest(in_line.ts, self._unsettled.overlay)
 
     def _outcome(self, run: Run, snapshot: _Watched) -> Outcome:
@@ -206,7 +208,6 @@ class _InLine(NamedTuple):
     number: int
     ts: Timestamp
     settled: int
-    revoked: tuple[int, ...]
 
 
 class _Watched:
