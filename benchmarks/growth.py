@@ -125,5 +125,5 @@ def measure() -> Section:
 
 
 def measure_large() -> Section:
-    """The same over ten million documents: an hour, and 20 GB of disk."""
+    """The same over ten million documents: half an hour, and 20 GB of disk."""
     return measure_sizes(LARGE_SIZES)
