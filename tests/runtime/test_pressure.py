@@ -55,3 +55,13 @@ def test_it_recovers_at_once(clock: Clock) -> None:
     assert pressure.refuses(clock.ago(2), AT_ONCE + 100)
     assert not pressure.refuses(clock.ago(2), 3)
     assert not pressure.refuses(clock.ago(2), AT_ONCE + 100)
+
+
+def test_it_tells_whether_it_refuses(clock: Clock) -> None:
+    pressure = Pressure(clock)
+    clock.now += 5 * SECOND
+    told = []
+    for under_way in (AT_ONCE, AT_ONCE - 1):
+        pressure.refuses(clock.ago(2), under_way)
+        told.append(pressure.refusing)
+    assert told == [True, False]

@@ -434,6 +434,27 @@ async def test_who_does_not_read_is_not_listened_to(notes: Bench) -> None:
     assert await ask(notes.runtime, "notes:count", book="a") == 900
 
 
+async def test_where_mutations_are_refused_nothing_is_read_while_some_wait(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(notes.runtime), "refusing", True)
+    notes.probe.gate.clear()
+    client = notes.client()
+    for _ in range(3):
+        client.mutate("notes:add", book="a", text="x")
+    await until_blocked()
+    assert client.unread == 0
+    for _ in range(3):
+        client.mutate("notes:add", book="a", text="x")
+    await until_blocked()
+    assert client.unread == 3
+    notes.probe.gate.set()
+    for number in range(6):
+        while await client.next_kind() == "Transition":
+            await client.hear("Transition")
+        assert (await client.response())["requestId"] == number
+
+
 async def test_who_never_reads_is_cut_off(notes: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     time = LoopTime()

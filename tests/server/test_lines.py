@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -108,5 +109,6 @@ def test_nothing_is_lost_when_a_process_ends(end: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", ENDS.format(end=end)], env=os.environ, stderr=subprocess.PIPE, text=True, check=False
     )
-    assert [line for line in ended.stderr.splitlines() if "event" in line][-1].endswith('"event 999"}')
-    assert ended.stderr.count("event") == 1000
+    messages = [json.loads(line)["message"] for line in ended.stderr.splitlines()]
+    assert messages[:1000] == [f"event {number}" for number in range(1000)]
+    assert messages[1000:] == (["the process ends with an error"] if "KeyError" in end else [])

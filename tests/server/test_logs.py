@@ -38,8 +38,9 @@ class Stream:
 
 
 @pytest.fixture
-def stream(capsys: pytest.CaptureFixture[str]) -> Iterator[Stream]:
+def stream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
     """Standard error. What logging was set up to be is so again afterwards."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     root, own = logging.getLogger(), logging.getLogger("yugen")
     handlers, level, own_level = root.handlers[:], root.level, own.level
     yield Stream(capsys)

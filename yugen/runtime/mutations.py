@@ -161,6 +161,11 @@ class Mutations:
         self._last: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def refusing(self) -> bool:
+        """As `Pressure.refusing`."""
+        return self._pressure.refusing
+
     def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
         """The answer of a mutation that has waited for its turn, if that is better not run any more.
 

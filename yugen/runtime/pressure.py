@@ -31,12 +31,15 @@ class Pressure:
 
     Args:
         clock: nanoseconds since the epoch.
+
+    Attributes:
+        refusing: whether it does not, so that some are refused.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._kept_up_at = clock()
-        self._refuses = False
+        self.refusing = False
 
     def refuses(self, received_ns: int | None, under_way: int) -> bool:
         """Whether a mutation whose turn has come is to be refused.
@@ -48,9 +51,9 @@ class Pressure:
         now = self._clock()
         if under_way < AT_ONCE:
             self._kept_up_at = now
-            self._refuses = False
+            self.refusing = False
             return False
         waited = 0 if received_ns is None else now - received_ns
         if waited > PATIENCE_SECONDS * _SECOND_NS and now - self._kept_up_at > GRACE_SECONDS * _SECOND_NS:
-            self._refuses = True
-        return self._refuses and waited > IMPATIENCE_SECONDS * _SECOND_NS
+            self.refusing = True
+        return self.refusing and waited > IMPATIENCE_SECONDS * _SECOND_NS

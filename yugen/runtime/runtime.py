@@ -326,6 +326,11 @@ class Runtime:
         request_id = request_id or (request.id if request else secrets.token_hex(8))
         return Call(path, args, identity, public, request, request_id, answered)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether mutations that have waited are refused, since there is more to do than can be done."""
+        return self._mutations.refusing
+
     def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
         """The answer of a mutation that was received then, in nanoseconds since the epoch, if it comes too late to run.
 

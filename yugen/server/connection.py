@@ -43,7 +43,7 @@ from yugen.sync.session import (
 CATCH_UP_SECONDS_MAX = 10.0
 """How far this node may be behind what a client has seen elsewhere and still be expected to get there."""
 
-FRAMES_AT_ONCE = 32
+FRAMES_AT_ONCE = 128
 """How many messages of one client are taken before they are answered."""
 
 RESEND_SECONDS = 0.05
@@ -261,8 +261,17 @@ class Connection:
 
     @property
     def _listens(self) -> bool:
-        """Whether the client has read everything, and what it has said is not too much."""
-        return not (self._due or self._writer.lags or self._session.is_full)
+        """Whether the client has read everything, and what it has said is not too much.
+
+        Where mutations are refused, what a client says while some of its own wait is read later in one go: to read it
+        piece by piece would cost more than to refuse it.
+        """
+        return not (
+            self._due
+            or self._writer.lags
+            or self._session.is_full
+            or (self._runtime.refusing and self._session.mutations_waiting)
+        )
 
     def _connected(self, connect: Connect) -> None:
         if self._sessions is not None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from yugen.functions.names import SYSTEM_PREFIX
@@ -110,6 +111,8 @@ def configure(*, readable: bool, at_once: bool = False, level: int = logging.INF
         readable: text for a person, not a line of JSON for each event.
         at_once: write each line as it comes, without a thread, for a process that forks.
         level: the least that Yugen itself logs; libraries log warnings.
+
+    What ends the process is logged too.
     """
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     form = Readable(coloured=coloured) if readable else Json()
@@ -118,6 +121,13 @@ def configure(*, readable: bool, at_once: bool = False, level: int = logging.INF
     handler.addFilter(_not_the_clients_fault)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     own.setLevel(level)
+    # Python's own would come in the middle of a line that another thread writes.
+    sys.excepthook = _uncaught
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Logs what ends the process."""
+    own.critical("the process ends with an error", exc_info=(kind, error, traceback))
 
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:

@@ -422,6 +422,11 @@ class ServerSession:
         return self.connect is not None and self.connect.connection_count > 0
 
     @property
+    def mutations_waiting(self) -> int:
+        """How many have not been handed out."""
+        return len(self._mutations) - self._mutation_running
+
+    @property
     def is_full(self) -> bool:
         """Whether so much waits for its response that nothing more should be received for now."""
         return self._request_bytes + self._inbox_bytes > self._limits.request_bytes
