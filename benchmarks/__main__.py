@@ -21,6 +21,7 @@ from benchmarks import (
     page,
     queries,
     resources,
+    settings,
     storage,
     subscriptions,
 )
@@ -41,12 +42,13 @@ SECTIONS: Mapping[str, Callable[[], Section]] = {
     "intervals": intervals.measure,
     "tracking": needless.measure,
     "storage": storage.measure,
+    "settings": settings.measure,
     "store": storage.measure_growth,
     "database": database.measure,
     "scale": growth.measure_large,
 }
 
-ASKED_FOR = ("intervals", "tracking", "storage", "store", "database", "scale")
+ASKED_FOR = ("intervals", "tracking", "storage", "settings", "store", "database", "scale")
 """Sections that take long or change only with the code: they are measured only by name."""
 
 
