@@ -450,14 +450,16 @@ async def test_clients_of_worker_processes_see_no_anomaly(
     async with worker_engine(tmp_path, write_app(tmp_path, **LISTS), limits) as (runtime, pool):
         monkeypatch.setattr(pool._transactions, "_wanted", lines)
         lists = Lists(runtime)
-        clients = 24
+        clients, kills = 24, 0
 
         async def kill() -> None:
+            nonlocal kills
             dice = random.Random(lines)
             while True:
                 for _ in range(50):
                     await lists.look("killer", dice)
                 dice.choice(pool._transactions.all).kill()
+                kills += 1
 
         killing = asyncio.create_task(kill())
         async with asyncio.TaskGroup() as tasks:
@@ -468,5 +470,6 @@ async def test_clients_of_worker_processes_see_no_anomaly(
         losses = sum(isinstance(each, Loss) for each in runtime.queries.causes)
     outcomes = Counter(transaction.outcome for transaction in lists.history)
     assert outcomes["committed"] > len(lists.history) / 2
-    assert losses < 100 if lines == 1 else losses > 100
+    # What runs in a new line does not see what of the old one is not published yet.
+    assert losses < clients * (kills + 1) if lines == 1 else losses > 100
     assert list(map(str, anomalies(lists.history)))[:10] == []
