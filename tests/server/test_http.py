@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 from tests.issuer import Issuer, issuing
 from tests.server.peers import Bench, bench
 from yugen.server.api import HttpApi
+from yugen.server.backend import Backend
 from yugen.server.http import Endpoints
 from yugen.server.tokens import TokenVerifier
-from yugen.server.yugen import Backend
 
 
 @pytest.fixture

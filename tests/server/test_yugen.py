@@ -14,7 +14,8 @@ from tests.apps import write_app
 from tests.engine import ask, change
 from tests.server.peers import NOTES, SECONDS_MAX, Client
 from yugen.errors import Refused
-from yugen.server.yugen import NotServing, Yugen
+from yugen.server.backend import NotServing
+from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
 BROKEN = "def"

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from yugen import values
 from yugen.runtime.runner import Overloaded
+from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.server.calls import CallRefused
-from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
 BODY_SIZE_MAX = 16 * 1024 * 1024 + 64 * 1024
