@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -140,13 +141,17 @@ async def test_clients_of_python(outer: Outer, prefix: str) -> None:
         assert await anext(numbers) == [2]
 
 
-async def test_the_official_socket_of_python_finds_it_at_the_root(outer: Outer) -> None:
-    def over_a_socket() -> object:
-        client = ConvexClient(outer.url)
-        client.mutation("entries:append", {"client": "rust", "number": 7})
+async def test_the_official_socket_of_python_drops_the_prefix(outer: Outer) -> None:
+    """It opens `/api/sync` whatever the path of the address, so it finds what is mounted at the root."""
+
+    def over_a_socket(prefix: str) -> object:
+        client = ConvexClient(f"{outer.url}{prefix}")
         return client.query("entries:numbers", {"client": "rust"})
 
-    assert await asyncio.to_thread(over_a_socket) == [7]
+    async with AsyncClient(outer.url) as client:
+        await client.mutation("entries:append", {"client": "rust", "number": 7})
+    assert await asyncio.to_thread(over_a_socket, "") == [7]
+    assert await asyncio.to_thread(over_a_socket, "/one") == [7]
 
 
 @PREFIXES
@@ -226,3 +231,30 @@ async def test_without_a_lifespan_it_starts_and_stops_by_itself(tmp_path: Path, 
             assert await client.query("entries:total") == count
         if server != "granian":  # which does not shut its event loop down
             assert not (tmp_path / "one/.yugen/data.sqlite3-wal").exists()
+
+
+async def test_an_app_that_does_not_load_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    write_app(tmp_path / "one", entries="def")
+    (tmp_path / "main.py").write_text(
+        "from starlette.applications import Starlette\nfrom yugen import Yugen\n\n"
+        'app = Starlette(lifespan=Yugen("one/app").lifespan)\n'
+    )
+    async with Process(sys.executable, "-m", "uvicorn", "main:app", "--port", "0", cwd=tmp_path) as server:
+        await server.printed(r"entries\.py:1: ")
+        assert await server.ended() != 0
+
+
+async def test_below_the_prefix_of_a_proxy(tmp_path: Path) -> None:
+    """The proxy takes its prefix away, and the server is told of it."""
+    for name in ("one", "two", "last"):
+        write_app(tmp_path / name, entries=ENTRIES)
+    (tmp_path / "main.py").write_text(MAIN)
+    async with (
+        outside(tmp_path, "main:app", "--root-path", "/proxied") as server,
+        asyncio.timeout(SECONDS_MAX),
+        AsyncClient(f"{server.url}/one") as client,
+        httpx.AsyncClient(base_url=server.url) as http,
+    ):
+        await client.mutation("entries:append", {"client": "a", "number": 1})
+        called = await http.post("/one/api/query", json={"path": "entries:total", "args": {}})
+        assert called.json()["value"] == 1
