@@ -72,7 +72,8 @@ async def outside(
 
 def example(name: str, folder: Path) -> Path:
     """A copy of an example, so that its data is nobody else's."""
-    return shutil.copytree(ROOT / "examples" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    made_by_running_it = shutil.ignore_patterns("__pycache__", ".*", "*.sqlite3", "*.pem", "convex.js")
+    return shutil.copytree(ROOT / "examples" / name, folder / name, ignore=made_by_running_it)
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 """Tokens that tell Yugen who is signed in to this site. The site signs them; Yugen has the public half of the key."""
 
 import base64
+import contextlib
 import json
 import os
 import time
@@ -23,7 +24,9 @@ def signing_key() -> ECKey:
         new = KEY_FILE.with_suffix(f".{os.getpid()}")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             file.write(ECKey.generate_key("P-256").as_pem(private=True))
-        new.rename(KEY_FILE)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            KEY_FILE.hardlink_to(new)
+        new.unlink()
     return ECKey.import_key(KEY_FILE.read_bytes(), {"kid": KEY_ID})
 
 
