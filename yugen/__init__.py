@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
-    from yugen.errors import DocumentInvalid, YugenError
+    from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
     from yugen.functions.faults import (
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.identity import Identity
+    from yugen.runtime.runner import Overloaded
     from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
+    from yugen.server.backend import NotServing
     from yugen.server.yugen import Yugen
     from yugen.values import Int64
 
 _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
-    "yugen.errors": ("DocumentInvalid", "YugenError"),
+    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "yugen.functions.declare": (
         "action",
@@ -44,7 +46,9 @@ _HOMES = {
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.identity": ("Identity",),
+    "yugen.runtime.runner": ("Overloaded",),
     "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
+    "yugen.server.backend": ("NotServing",),
     "yugen.server.yugen": ("Yugen",),
     "yugen.values": ("Int64",),
 }
@@ -87,6 +91,9 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "NotUnique",
     "UniqueError",
     "Yugen",
+    "FunctionFailed",
+    "NotServing",
+    "Overloaded",
 ]
 
 __version__ = "0.1.0"

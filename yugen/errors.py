@@ -2,6 +2,7 @@
 
     Exception
     ├── YugenError             raised by an app on purpose; its data reaches the client
+    ├── FunctionFailed         what calls from Python raise when a function fails in any other way
     └── Refused                the caller's or the app author's fault; its text is safe and helpful
         ├── values.InvalidValue
         └── ids.InvalidId
@@ -30,6 +31,14 @@ class YugenError(Exception):
         if isinstance(self.data, str):
             return self.data
         return json.dumps(self.data, ensure_ascii=False, default=repr)
+
+
+class FunctionFailed(Exception):
+    """A function failed with an error other than a `YugenError`; the text says which, and where it was raised.
+
+    Calls from Python raise it: those of a test, and those of the process that serves the app. Clients of a deployment
+    in production are told less.
+    """
 
 
 class Refused(Exception):

@@ -28,7 +28,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
 from yugen import values
 from yugen.catalog import Catalog
-from yugen.errors import YugenError
+from yugen.errors import FunctionFailed
 from yugen.functions.arguments import ArgumentValidationError, Signature
 from yugen.functions.context import MutationCtx, by_name
 from yugen.functions.declare import Action, Function, Mutation, Query
@@ -55,10 +55,6 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 _PAUSES_MAX: Final = 4
 _RUN = "testing:run"
-
-
-class FunctionFailed(Exception):
-    """A function failed with an error other than a `YugenError`; the text is what a developer's client would see."""
 
 
 class Caller:
@@ -414,11 +410,8 @@ def _load(folder: Path) -> App:
 
 
 def _raise(answer: Answer) -> None:
-    if answer.failure is None:
-        return
-    if answer.failure.data is not None:
-        raise YugenError(values.loads(answer.failure.data))
-    raise FunctionFailed(answer.failure.message.partition("\n")[2] or answer.failure.message)
+    if answer.failure is not None:
+        raise answer.failure.error()
 
 
 def _reason(because: Mapping[str, Any]) -> str:

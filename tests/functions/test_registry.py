@@ -83,6 +83,25 @@ def test_finds_functions_and_documents_where_they_are_defined(tmp_path: Path) ->
     assert (clear.kind, clear.path, clear.signature.path) == ("mutation", "messages:clear", "messages:clear")
 
 
+def test_annotations_may_add_to_their_module(tmp_path: Path) -> None:
+    # pydantic puts `PaginationResult[Note]` into the module whose annotation says so, while it is looked through.
+    pages = """
+        from __future__ import annotations
+
+        from yugen import Document, PaginationOptions, PaginationResult, QueryCtx, query
+
+        class Note(Document, table="notes"):
+            text: str
+
+        @query
+        async def page(ctx: QueryCtx, options: PaginationOptions) -> PaginationResult[Note]: ...
+
+        @query
+        async def after_it(ctx: QueryCtx) -> int: ...
+    """
+    assert sorted(load(write_app(tmp_path, pages=pages)).functions) == ["pages:after_it", "pages:page"]
+
+
 def test_describes_an_app_as_plain_data(tmp_path: Path) -> None:
     info = describe(load(write_app(tmp_path, schema=SCHEMA, messages=MESSAGES)))
     assert info.functions == {

@@ -22,13 +22,13 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL
+from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
-from yugen.server.yugen import Backend
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
 from yugen.system.deployment import Deployment

@@ -20,8 +20,8 @@ from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server import http
 from yugen.server.api import BATCH_MAX, HttpApi
+from yugen.server.backend import Backend, NotServing
 from yugen.server.http import Endpoints
-from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
 

@@ -17,10 +17,10 @@ from tests.server.peers import Bench, bench, until_blocked
 from yugen.runtime.outcome import Answer
 from yugen.runtime.run import Run
 from yugen.server import deployment
+from yugen.server.backend import Backend
 from yugen.server.deployment import DeploymentApi
 from yugen.server.http import Endpoints
 from yugen.server.runs import Runs
-from yugen.server.yugen import Backend
 
 RUN = Run("query", "notes:count", b"{}", True, 1, 0.0, b"", "0123456789abcdef")
 ANSWER = Answer(b"1.0", log_lines=("[LOG] 'half \ud800'",))

@@ -15,12 +15,12 @@ from starlette.applications import Starlette
 
 from tests.engine import change, encoded, value_of
 from tests.server.peers import SECONDS_MAX, Bench, bench, until_blocked
+from yugen.server.backend import Backend
 from yugen.server.calls import CallRefused
 from yugen.server.deployment import DeploymentApi
 from yugen.server.exports import Exports
 from yugen.server.http import Endpoints
 from yugen.server.runs import Runs
-from yugen.server.yugen import Backend
 
 
 @pytest.fixture

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.types import Message
 
 from tests.issuer import Issuer, issuing
 from tests.server.peers import Bench, bench
 from yugen.server.api import HttpApi
-from yugen.server.http import Endpoints
+from yugen.server.backend import Backend
+from yugen.server.http import Endpoints, read_body
 from yugen.server.tokens import TokenVerifier
-from yugen.server.yugen import Backend
 
 
 @pytest.fixture
@@ -125,3 +129,17 @@ async def test_case_43_a_key_in_the_address_is_none(
     for secret in (key(notes), issuer.token()):
         assert "FunctionNotFound" in (await ask(client, None, "notes:secret", **{parameter: secret})).text
         assert name(await ask(client, None, **{parameter: secret})) == "nobody"
+
+
+async def test_a_wait_that_is_cancelled_on_the_way_is_not_the_end() -> None:
+    """As BaseHTTPMiddleware of Starlette does it: who receives first cancels the other, and itself where it waits."""
+    sent, message = asyncio.Event(), {"type": "http.request", "body": b"the body", "more_body": False}
+
+    async def receive() -> Message:
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(sent.wait)
+            waiting.cancel_scope.cancel()
+        return message
+
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+    assert await read_body(request) == b"the body"

@@ -15,11 +15,11 @@ from starlette.applications import Starlette
 from tests.engine import ask, change, encoded, value_of
 from tests.server.peers import SECONDS_MAX, Bench, bench, until_blocked
 from yugen.server import imports
+from yugen.server.backend import Backend
 from yugen.server.deployment import DeploymentApi
 from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.runs import Runs
-from yugen.server.yugen import Backend
 from yugen.storage.interface import StorageError
 
 ROWS = b'{"book": "a", "text": "x"}\n{"book": "a", "text": "y"}\n'

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ import pytest
 import websockets
 
 from tests.apps import write_app
+from tests.outer import SERVERS, outside
 from tests.server.peers import NOTES
-from tests.serving import SECONDS_MAX, Process
+from tests.serving import SECONDS_MAX
 
 MAIN = """
 from yugen import Yugen
@@ -23,42 +22,14 @@ app = Yugen("app").asgi()
 """
 
 
-@pytest.mark.parametrize(
-    "server",
-    [
-        ["uvicorn", "main:app", "--port", "PORT"],
-        ["granian", "main:app", "--port", "PORT", "--interface", "asgi"],
-        ["hypercorn", "main:app", "--bind", "127.0.0.1:PORT"],
-    ],
-)
-async def test_a_subscription_and_a_mutation(tmp_path: Path, server: list[str]) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_subscription_and_a_mutation(tmp_path: Path, server: str) -> None:
     write_app(tmp_path, notes=NOTES)
     (tmp_path / "main.py").write_text(MAIN)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [word.replace("PORT", str(port)) for word in server]
-    async with Process(sys.executable, "-m", *command, cwd=tmp_path) as process:
-        async with asyncio.timeout(SECONDS_MAX):
-            await _listening(process, port)
-            await _talk(f"ws://127.0.0.1:{port}/api/1.48.0/sync")
-            with pytest.raises(websockets.InvalidStatus):
-                await websockets.connect(f"ws://127.0.0.1:{port}/elsewhere")
-        process.interrupt()
-        await process.ended()
-    assert not [line for line in process.lines if "Traceback" in line], "\n".join(process.lines)
-
-
-async def _listening(process: Process, port: int) -> None:
-    """Waits until the server accepts connections, which not every one says in time."""
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            assert process.running, "\n".join(process.lines)
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            return
+    async with outside(tmp_path, "main:app", server=server) as process, asyncio.timeout(SECONDS_MAX):
+        await _talk(f"ws://127.0.0.1:{process.port}/api/1.48.0/sync")
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"ws://127.0.0.1:{process.port}/elsewhere")
 
 
 async def _talk(url: str) -> None:

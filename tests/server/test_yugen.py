@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -14,7 +15,8 @@ from tests.apps import write_app
 from tests.engine import ask, change
 from tests.server.peers import NOTES, SECONDS_MAX, Client
 from yugen.errors import Refused
-from yugen.server.yugen import NotServing, Yugen
+from yugen.server.backend import NotServing
+from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
 BROKEN = "def"
@@ -189,6 +191,16 @@ async def test_with_a_lifespan_it_starts_and_closes_with_it(yugen: Yugen) -> Non
     await living
     with pytest.raises(NotServing):
         await yugen.backend()
+
+
+async def test_the_lifespan_of_an_outer_app_starts_and_closes_it(yugen: Yugen) -> None:
+    app = FastAPI(lifespan=yugen.lifespan)
+    app.mount("/backend", yugen.asgi())
+    for _ in range(2):
+        async with app.router.lifespan_context(app):
+            assert yugen.loop is asyncio.get_running_loop()
+            assert not yugen.has_closed
+        assert yugen.has_closed
 
 
 def test_limits_are_settings(tmp_path: Path) -> None:

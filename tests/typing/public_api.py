@@ -19,6 +19,7 @@ from yugen import (
     MutationCtx,
     OidcProvider,
     QueryCtx,
+    Yugen,
     action,
     gte,
     internal_mutation,
@@ -143,6 +144,27 @@ async def wants_too_much(ctx: MutationCtx) -> None: ...
 @query  # type: ignore[arg-type]
 def is_not_async(ctx: QueryCtx) -> int:
     return 1
+
+
+async def call_in_process(yugen: Yugen, author: Id[User]) -> None:
+    ada = yugen.as_user(subject="ada", issuer="https://id.example", name="Ada")
+    assert_type(await ada.query(list_messages, author=author), list[Message])
+    assert_type(await yugen.query("messages:list", author=author), Any)
+    assert_type(await yugen.mutation(send, author, "hi"), Id[Message])
+    assert_type(await yugen.action(work, times=1), int)
+    async for user in yugen.subscribe(read, author):
+        assert_type(user, User | None)
+    await yugen.query(list_messages)  # type: ignore[call-overload]
+    await yugen.query(send, author=author, body="hi")  # type: ignore[call-overload]
+    yugen.subscribe(send, author=author, body="hi")  # type: ignore[call-overload]
+
+
+def call_from_a_thread(yugen: Yugen, author: Id[User]) -> None:
+    ada = yugen.blocking.as_user(subject="ada", issuer="https://id.example")
+    assert_type(ada.query(read, author), User | None)
+    assert_type(ada.mutation(send, author=author, body="hi"), Id[Message])
+    assert_type(ada.action(work, times=1), int)
+    ada.query(read)  # type: ignore[call-overload]
 
 
 providers: list[OidcProvider | JwtProvider] = [

@@ -145,10 +145,9 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     strict = False
     migrations: dict[str, Migration] = {}
     for file in sorted(folder.rglob("*.py")):
-        parts = file.relative_to(folder).with_suffix("").parts
-        if not all(part.isidentifier() for part in parts):
+        packages = _packages(folder, file)
+        if not all(part.isidentifier() for part in packages):
             continue
-        packages = parts[:-1] if parts[-1] == "__init__" else parts
         module = _import(folder, ".".join((folder.name, *packages)))
         if packages == ("auth",):
             providers = _providers(file, module)
@@ -162,7 +161,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             raise AppError(f"{file}: {next(iter(own))} is a migration; they stand in migrations.py, in their order.")
         for member in _defined_in(module):
             if isinstance(member, Function):
-                registered = _registered("/".join(packages) or "__init__", member)
+                registered = _registered(module_path(folder, file), member)
                 other = functions.setdefault(registered.path, registered).function
                 if other is not member:
                     raise AppError(f"{_place(member)}: {_place(other)} is {registered.path} too; rename one of them.")
@@ -176,6 +175,17 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
     return App(folder, functions, documents, providers, strict, migrations, paths)
+
+
+def module_path(folder: Path, file: Path) -> str:
+    """What comes before the `:` in the paths of the functions in a file of the app's folder."""
+    return "/".join(_packages(folder, file)) or "__init__"
+
+
+def _packages(folder: Path, file: Path) -> tuple[str, ...]:
+    """The module in a file, part by part, within the app's package."""
+    parts = file.relative_to(folder).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def _make_importable(folder: Path, *, fresh: bool) -> None:
@@ -214,7 +224,7 @@ def _defined_in(module: ModuleType) -> Iterator[Any]:
     Raises:
         AppError: something hides a function, which nobody could call then.
     """
-    for name, member in vars(module).items():
+    for name, member in list(vars(module).items()):  # annotations may add to it
         hidden = _hidden_function(member)
         if hidden is not None and member.__module__ == module.__name__:
             raise AppError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from yugen.errors import Refused
+from yugen import values
+from yugen.errors import FunctionFailed, Refused, YugenError
 from yugen.guards import GuardedRead
 from yugen.intervals import Interval
 from yugen.runtime.line import Place
@@ -22,6 +23,13 @@ class Failure(NamedTuple):
     message: str
     data: bytes | None = None
     detail: str = ""
+
+    def error(self) -> YugenError | FunctionFailed:
+        """The same as an exception, for a caller in Python who may see all of it."""
+        if self.data is not None:
+            return YugenError(values.loads(self.data))
+        shown = self.message.partition("\n")[2]
+        return FunctionFailed(shown or (f"Uncaught {self.detail}" if self.detail else self.message))
 
 
 class Answer(NamedTuple):

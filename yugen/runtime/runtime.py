@@ -370,6 +370,11 @@ class Runtime:
             return "query"
         return info.kind if info else "query"
 
+    def is_public(self, path: str) -> bool:
+        """Whether clients may call what is at a canonical path."""
+        info = self._runner.info.functions.get(path)
+        return info is not None and info.public
+
     async def _act(
         self,
         path: str,

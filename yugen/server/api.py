@@ -20,6 +20,7 @@ from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.runtime.outcome import Answer
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runtime import Runtime, TimestampOutOfReach
+from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import Caller
 from yugen.server.http import (
     Endpoint,
@@ -36,7 +37,6 @@ from yugen.server.http import (
     read_json_text,
 )
 from yugen.server.unsupported import advice
-from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import Timestamp
 
 BATCH_MAX = 1000

@@ -22,11 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.server.api import HttpApi
+from yugen.server.backend import NotServing
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.http import Endpoints
 from yugen.server.socket import AsgiSocket
-from yugen.server.yugen import NotServing, Yugen
+from yugen.server.yugen import Yugen
 from yugen.sync.client import ClientInfo
 
 STATIC = Path(__file__).parent / "static"

@@ -13,11 +13,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from yugen.runtime.runner import Overloaded
+from yugen.server.backend import Backend, NotServing
 from yugen.server.calls import change
 from yugen.server.everywhere import Everywhere
 from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_body, read_json
 from yugen.server.runs import Runs
-from yugen.server.yugen import Backend, NotServing
 
 POLL_SECONDS_MAX = 60.0
 """How long whoever asks for runs may wait for one."""

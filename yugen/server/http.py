@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from yugen import values
 from yugen.runtime.runner import Overloaded
+from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.server.calls import CallRefused
-from yugen.server.yugen import Backend, NotServing
 from yugen.storage.interface import StorageError
 
 BODY_SIZE_MAX = 16 * 1024 * 1024 + 64 * 1024
@@ -244,13 +244,21 @@ async def _body(request: Request) -> bytes:
 @coroutine
 def _rest(begun: Coroutine[object, None, bytes], waits_for: object) -> Generator[object, None, bytes]:
     """Goes on with a coroutine that has been driven up to its first wait."""
-    try:
-        yield waits_for
-    except BaseException:
-        begun.close()
-        raise
-    body: bytes = yield from begun
-    return body
+    while True:
+        try:
+            yield waits_for
+        except GeneratorExit:
+            begun.close()
+            raise
+        except BaseException as error:
+            # Not necessarily the end: middleware of anyio cancels a wait of its own, and goes on.
+            try:
+                waits_for = begun.throw(error)
+            except StopIteration as read:
+                return read.value  # type: ignore[no-any-return]
+        else:
+            body: bytes = yield from begun
+            return body
 
 
 def parse(text: str | bytes, what: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,14 @@ from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL, Setup
+from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
+from yugen.server.in_process import InProcessCaller
 from yugen.server.limits import Limits
 from yugen.server.logs import RunLog
 from yugen.server.nodes import Node, NodeSessions
@@ -42,40 +44,12 @@ GOODBYE_SECONDS_MAX = 2.0
 logger = logging.getLogger(__name__)
 
 
-class NotServing(Exception):
-    """There is no backend to ask; the text says why, as far as clients may know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What serves while it does.
-
-    Attributes:
-        runtime: the engine.
-        callers: checks who a client says it is.
-        exports: makes archives of the data.
-        imports: brings in documents from files.
-        everywhere: what other nodes remember, if there are any.
-    """
-
-    runtime: Runtime
-    callers: Callers
-    exports: Exports
-    imports: Imports
-    everywhere: Everywhere | None = None
-
-    async def close(self) -> None:
-        """Gives up what is under way and lets go of the data."""
-        await self.callers.close()
-        await self.exports.close()
-        await self.imports.close()
-        await self.runtime.close()
-
-
-class Yugen:
+class Yugen(InProcessCaller):
     """A reactive backend for the app in a folder.
 
     Run it with `yugen dev` or `yugen serve`, mount `asgi()` in another ASGI app, or use it as an async context manager.
+    Functions are called from the same process with `query`, `mutation`, `action` and `subscribe`, as nobody, or as
+    `as_user(...)`. It belongs to the event loop that it starts in.
 
     Args:
         app: the folder of the app package.
@@ -89,6 +63,8 @@ class Yugen:
         limits: all limits.
         runs: the last runs of functions.
         everywhere: what other nodes remember too, if there are any.
+        loop: the event loop that it serves in; None before it has been started.
+        has_closed: whether it was closed, and not started again.
 
     Raises:
         BadLimit: there is no such limit.
@@ -104,6 +80,7 @@ class Yugen:
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
     ) -> None:
+        super().__init__(self, None)
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
@@ -115,6 +92,10 @@ class Yugen:
         # Why there is no backend, when it is not because nobody has asked for one yet.
         self._obstacle: str | None = None
         self._changing = asyncio.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.has_closed = False
+        # Closes this with the event loop, where it has started by itself and so perhaps nobody else will.
+        self._guard: AsyncGenerator[None, None] | None = None
         self._connections: set[Connection] = set()
         self._node = node
         self._sessions = Sessions() if node is None else NodeSessions(node, self._settled)
@@ -168,8 +149,12 @@ class Yugen:
         """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
         async with self._changing:
             self._obstacle = "This deployment is shutting down; try again in a moment."
+            self.has_closed = True
             await self._stop("ServerShuttingDown")
             await self._part()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await guard.aclose()
 
     async def backend(self) -> Backend:
         """What serves now. It is started where nobody has done so.
@@ -231,6 +216,19 @@ class Yugen:
 
         return make_asgi(self)
 
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """The lifespan of an app that this is mounted in: `FastAPI(lifespan=board.lifespan)`. Starts and closes.
+
+        Mounted apps are not told of their lifespan, so it is for the outer app to start them. Where it does not, this
+        starts with the first request, socket or call, and closes with the event loop.
+
+        Args:
+            app: the outer app, whichever it is.
+        """
+        async with self:
+            yield
+
     async def __aenter__(self) -> Yugen:
         await self.start()
         return self
@@ -247,6 +245,19 @@ class Yugen:
         except Exception as error:
             logger.exception("cannot start")
             self._cannot(error)
+        else:
+            self._guard = self._until_the_loop_ends()
+            await anext(self._guard)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        """Waits at its `yield`, until the event loop that shuts down closes it, as it does all such generators."""
+        try:
+            yield
+        finally:
+            if self._guard is not None:
+                self._guard = None
+                await self.close()
+                self._obstacle, self.loop = None, None  # nobody has asked for this; another loop may start it again
 
     async def _load(self) -> WorkerPool:
         self.load_early()
@@ -281,6 +292,7 @@ class Yugen:
             await runtime.close()
             self._cannot(error)
             raise
+        self.loop, self.has_closed = asyncio.get_running_loop(), False
         self._obstacle = None
         return self._backend
 

@@ -1,0 +1,46 @@
+"""What serves while a `Yugen` does, and the error where nothing can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from yugen.runtime.runtime import Runtime
+from yugen.server.caller import Callers
+from yugen.server.everywhere import Everywhere
+from yugen.server.exports import Exports
+from yugen.server.imports import Imports
+
+
+class NotServing(Exception):
+    """There is no backend to ask; the text says why, as far as clients may know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What serves while it does.
+
+    Attributes:
+        runtime: the engine.
+        callers: checks who a client says it is.
+        exports: makes archives of the data.
+        imports: brings in documents from files.
+        everywhere: what other nodes remember, if there are any.
+        on_close: called when it is closed, by those in this process who listen to the runtime.
+    """
+
+    runtime: Runtime
+    callers: Callers
+    exports: Exports
+    imports: Imports
+    everywhere: Everywhere | None = None
+    on_close: set[Callable[[], None]] = field(default_factory=set)
+
+    async def close(self) -> None:
+        """Gives up what is under way and lets go of the data."""
+        for told in tuple(self.on_close):
+            told()
+        await self.callers.close()
+        await self.exports.close()
+        await self.imports.close()
+        await self.runtime.close()
