@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Literal, TypeVar
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError, computed_field
+from pydantic import BaseModel, Field, RootModel, ValidationError, computed_field
 
 from yugen import values
 from yugen.catalog import Catalog, TableSpec
@@ -102,6 +102,14 @@ def test_a_document_within_another_model_keeps_its_absent_fields_absent() -> Non
         users: list[User]
 
     assert as_wire(Page(users=[User(name="a")])) == {"users": [{"name": "a", "role": "member", "tags": []}]}
+
+
+class Tags(RootModel[set[str]]):
+    pass
+
+
+def test_a_model_of_one_value_goes_out_as_what_stands_for_that() -> None:
+    assert values.loads(values.dumps([Tags({"b", "a"})], fallback=as_wire)) == [["a", "b"]]
 
 
 def test_computed_fields_are_not_stored() -> None:

@@ -487,6 +487,9 @@ def _subclasses(cls: type[Document]) -> list[type[Document]]:
     return [each for direct in cls.__subclasses__() for each in (direct, *_subclasses(direct))]
 
 
+_WIRE_TYPES = (dict, list, tuple, str, bytes, int, float, type(None))
+
+
 def as_wire(value: object) -> object:
     """What stands for a Python object that is no wire value itself.
 
@@ -500,7 +503,8 @@ def as_wire(value: object) -> object:
         case Document():
             return value.to_fields()
         case BaseModel():
-            return value.model_dump(by_alias=True, warnings=False)
+            dumped: object = value.model_dump(by_alias=True, warnings=False)
+            return dumped if isinstance(dumped, _WIRE_TYPES) else as_wire(dumped)  # a RootModel is what it holds
         case Enum():
             return value.value
         case set() | frozenset():
