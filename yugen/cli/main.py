@@ -48,6 +48,13 @@ def why(function: str | None, limit: int, as_json: bool, url: str, key: str | No
     explain(function, limit=limit, as_json=as_json, url=url, key=key, data=data)
 
 
+def codegen(app: Path, out: Path | None, openapi: bool, check: bool, as_json: bool) -> None:
+    """Write the types of an app's functions and documents for TypeScript."""
+    from yugen.cli.codegen import generate
+
+    generate(app, out=out, openapi=openapi, check=check, as_json=as_json)
+
+
 def version() -> None:
     """Print the version."""
     from yugen import __version__
@@ -107,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         help="Default: $YUGEN_ADMIN_KEY, or the one in the folder for data.",
     )
     one.add_argument("--data", type=Path, default=Path(".yugen"), help="The folder for data of a server here.")
+    _add_codegen_options(add(codegen))
     add(version)
     return parser
 
@@ -128,6 +136,14 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
         metavar="NAME=VALUE",
         help="Another value for a limit; several times for several. Default: those in $YUGEN_LIMITS.",
     )
+
+
+def _add_codegen_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("app", nargs="?", type=Path, default=Path("app"), help="The folder of the app package.")
+    to.add_argument("--out", type=Path, help="The folder for the files. Default: _generated in the folder of the app.")
+    to.add_argument("--openapi", action="store_true", help="Write openapi.json too, which describes the HTTP API.")
+    to.add_argument("--check", action="store_true", help="Write nothing; exit with 1 if a file is out of date.")
+    to.add_argument("--json", dest="as_json", action="store_true", help="Print what has changed as JSON.")
 
 
 def _add_url(to: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from yugen.runtime.runner import Overloaded
 from yugen.server.api import HttpApi
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
+from yugen.server.docs import docs_routes
 from yugen.server.http import Endpoints
 from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import NotServing, Yugen
@@ -44,11 +45,13 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
 
     endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
     api = HttpApi(endpoints)
+    public = yugen.app.parent / "public"
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs).routes(),
         *api.routes(),
         Route("/client.js", _client_js, methods=["GET"]),
-        Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
+        *(docs_routes(endpoints, public) if yugen.docs else ()),
+        Mount("/", _Files(directory=public, html=True, check_dir=False)),
     ]
     # Clients may come from any origin: no cookie is ever read, what they may do depends on the token they send.
     cors = Middleware(

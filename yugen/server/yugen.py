@@ -84,8 +84,10 @@ class Yugen:
         url: the address of the API, as clients should write it.
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
         node: which of several server processes over the same data this one is.
+        docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
 
     Attributes:
+        docs: whether it serves what describes the functions.
         limits: all limits.
         runs: the last runs of functions.
         everywhere: what other nodes remember too, if there are any.
@@ -103,7 +105,9 @@ class Yugen:
         url: str = LOCAL_URL,
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
+        docs: bool = True,
     ) -> None:
+        self.docs = docs
         self.app = Path(app).resolve()
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development

@@ -12,7 +12,7 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, data, environment, exports, imports, migrations, modules, schema
+from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, schema
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -22,6 +22,8 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/convexUrl:cloudUrl": address.cloud_url,
     "_system/cli/modules:apiSpec": modules.api_spec,
     "_system/cli/exports:getLatest": exports.get_latest,
+    "_system/codegen:types": codegen.types,
+    "_system/codegen:openapi": codegen.openapi,
     "_system/exports:request": exports.request,
     "_system/exports:write": exports.write,
     "_system/exports:finish": exports.finish,
