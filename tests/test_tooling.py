@@ -66,7 +66,8 @@ def test_wheel_carries_the_browser_client_and_the_type_marker(tmp_path: Path) ->
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     files = set(zipfile.ZipFile(wheel).namelist())
-    assert {"yugen/py.typed", "yugen/server/static/client.js", "yugen/storage/interface.py"} <= files
+    pages = {f"yugen/server/static/{name}" for name in ("client.js", "docs.html", "docs.js", "docs.css")}
+    assert {"yugen/py.typed", "yugen/storage/interface.py", *pages} <= files
     assert {file.split("/")[0] for file in files} == {"yugen", f"{wheel.stem.removesuffix('-py3-none-any')}.dist-info"}
 
 

@@ -25,6 +25,11 @@ class Color(Enum):
     BLUE = "blue"
 
 
+class Rate(Enum):
+    WHOLE = 1.0
+    HALF = 0.5
+
+
 class Level(IntEnum):
     LOW = 1
     HIGH = 2
@@ -91,6 +96,8 @@ def fault(annotation: Any, value: Any) -> tuple[str, str]:
         (Level, Level.LOW, Level.LOW),
         (Color, "red", Color.RED),
         (Level, 2.0, Level.HIGH),
+        (Rate, 1.0, Rate.WHOLE),
+        (Rate, 0.5, Rate.HALF),
         (list[int], [1.0, 2.0], [1, 2]),
         (tuple[int, str], [1.0, "a"], (1, "a")),
         (tuple[int, ...], [1.0, 2.0], (1, 2)),

@@ -134,7 +134,11 @@ def _no_boolean(value: Any) -> Any:
 
 def _one_of(expected: Sequence[Any], value: Any) -> Any:
     """For literals and enums, where Python holds 1, 1.0 and True for equal."""
-    if type(value) is float and value.is_integer():
+    if (
+        type(value) is float
+        and value.is_integer()
+        and not any(type(each) is float and each == value for each in expected)
+    ):
         value = int(value)
     if type(value) in (bool, int, Int64) and not any(type(each) is type(value) and each == value for each in expected):
         wanted = " or ".join(repr(each) for each in expected)

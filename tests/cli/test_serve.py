@@ -173,3 +173,18 @@ async def test_a_stock_uvicorn_serves_it_too(app: Path, tmp_path: Path) -> None:
         process._process.send_signal(signal.SIGINT)
         await process.ended()
         assert not [line for line in process.lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one node", "two nodes"])
+async def test_what_describes_the_functions_can_be_left_out(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    async def statuses(server: Server) -> list[int]:
+        async with httpx.AsyncClient() as client:
+            return [(await client.get(f"{server.url}{path}")).status_code for path in ("/openapi.json", "/docs")]
+
+    async with serving(app, tmp_path / "data", *options, development=False) as server:
+        assert await statuses(server) == [200, 200]
+    monkeypatch.setenv("YUGEN_DOCS", "0")
+    async with serving(app, tmp_path / "data", *options, development=False) as server:
+        assert await statuses(server) == [404, 404]

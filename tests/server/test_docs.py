@@ -253,3 +253,12 @@ async def test_the_page_runs_functions_and_shows_live_results(server: Server) ->
         await add.locator(".failed").wait_for()
         assert {url for url in requested if not url.startswith((server.url, "data:"))} == set()
         assert [each for each in shown.complaints if "401" not in each] == []
+
+
+async def test_it_tells_of_the_functions_that_there_are_now(server: Server, tmp_path: Path) -> None:
+    assert "/api/run/more/one" not in (await described(server.url)).document["paths"]
+    since = len(server.lines)
+    write_app(tmp_path, more="from yugen import query\n@query\nasync def one(ctx) -> int:\n    return 1\n")
+    await server.printed("Reloaded", since=since)
+    shop = await described(server.url)
+    assert await shop.call("/api/run/more/one") == {"status": "success", "value": 1}

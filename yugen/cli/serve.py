@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -42,7 +43,12 @@ def serve_forever(
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
         listener = listen(host, port)
         yugen = Yugen(
-            app, database=data, development=development, url=url or address(listener), limits=parse(limits or [])
+            app,
+            database=data,
+            development=development,
+            url=url or address(listener),
+            limits=parse(limits or []),
+            docs=docs(),
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
@@ -50,6 +56,11 @@ def serve_forever(
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+def docs() -> bool:
+    """Whether to serve what describes the functions: unless YUGEN_DOCS is 0."""
+    return os.environ.get("YUGEN_DOCS", "1") != "0"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
-from yugen.cli.serve import address, listen, run, say_ready, serve
+from yugen.cli.serve import address, docs, listen, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
@@ -62,7 +62,8 @@ def serve_in_nodes(
         place = _reserve(host, port)
 
         def make(node: Node | None = None) -> Yugen:
-            return Yugen(app, database=data, url=url or address(place), limits=parse(limits or []), node=node)
+            numbers = parse(limits or [])
+            return Yugen(app, database=data, url=url or address(place), limits=numbers, node=node, docs=docs())
 
         yugen = make()
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one
