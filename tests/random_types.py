@@ -160,7 +160,7 @@ def _union(items: list[Typed]) -> Typed:
     return Typed(annotation, st.one_of(*(each.fitting for each in items)))
 
 
-def _or_null(annotation: Any) -> Any:
+def or_null(annotation: Any) -> Any:
     return _UNION[annotation, None]
 
 
@@ -201,7 +201,7 @@ def _fields(members: list[_Member], named: Callable[[_Member], str]) -> st.Searc
 def _model(members: list[_Member], extra: Literal["allow", "ignore", "forbid"]) -> Typed:
     fields: dict[str, Any] = {
         each.python: (
-            each.typed.annotation if not each.optional else _or_null(each.typed.annotation),
+            each.typed.annotation if not each.optional else or_null(each.typed.annotation),
             Field(alias=each.wire, description="What it is.\nAnd */ more.")
             if not each.optional
             else Field(default=None, alias=each.wire),
@@ -222,7 +222,7 @@ def _typed_dict(members: list[_Member]) -> Typed:
 
 def _dataclass(members: list[_Member]) -> Typed:
     fields: list[Any] = [
-        (each.python, _or_null(each.typed.annotation), dataclasses.field(default=None))
+        (each.python, or_null(each.typed.annotation), dataclasses.field(default=None))
         if each.optional
         else (each.python, each.typed.annotation)
         for each in sorted(members, key=lambda each: each.optional)

@@ -31,7 +31,7 @@ def fits(annotation: Any, value: Any) -> bool:
     return True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), typed=typed)
 def test_it_accepts_what_python_accepts(data: st.DataObject, typed: Typed) -> None:
     schema = validator(typed.annotation, TAKEN)
@@ -43,7 +43,7 @@ def test_it_accepts_what_python_accepts(data: st.DataObject, typed: Typed) -> No
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data(), typed=typed)
 def test_it_accepts_every_result(data: st.DataObject, typed: Typed) -> None:
     schema = validator(typed.annotation, GIVEN)
