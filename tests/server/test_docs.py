@@ -201,6 +201,20 @@ async def test_it_can_be_left_out_and_the_app_may_have_its_own(tmp_path: Path) -
         assert (await http.get("/openapi.json")).json() == "ours"
 
 
+async def test_the_page_lets_nothing_else_run_in_it(server: Server) -> None:
+    async with httpx.AsyncClient() as http:
+        page = await http.get(f"{server.url}/docs")
+        parts = [await http.get(f"{server.url}/docs/page.{kind}") for kind in ("js", "css")]
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert [each.headers["content-type"].partition(";")[0] for each in (page, *parts)] == [
+        "text/html",
+        "text/javascript",
+        "text/css",
+    ]
+    assert not any("://" in each.text for each in (page, *parts))
+
+
 @pytest.mark.browser
 async def test_the_page_runs_functions_and_shows_live_results(server: Server) -> None:
     async with chromium() as browser:
@@ -214,6 +228,9 @@ async def test_the_page_runs_functions_and_shows_live_results(server: Server) ->
         assert await page.locator(".path").all_inner_texts() == [
             f"shop:{name}" for name in ("add", "echo", "get", "list", "order")
         ]
+        lines = page.locator(".type-view", has_text="Line").first
+        await lines.locator("summary").click()
+        assert await lines.locator("pre").inner_text() == 'item: Id<"items">\ncount?: integer'
         listing = page.locator('[id="shop:list"]')
         assert "Sold out ones, too: <b>all</b>." in await listing.locator(".description").inner_text()
         await listing.get_by_label("kind").select_option("toy")

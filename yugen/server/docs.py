@@ -64,7 +64,7 @@ async def _openapi(request: Request, backend: Backend) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    return _file("docs.html", {"Content-Security-Policy": _POLICY})
+    return _file("docs.html", "text/html", {"Content-Security-Policy": _POLICY})
 
 
 async def _to_page(request: Request) -> Response:
@@ -73,12 +73,12 @@ async def _to_page(request: Request) -> Response:
 
 
 async def _script(request: Request) -> Response:
-    return _file("docs.js")
+    return _file("docs.js", "text/javascript")
 
 
 async def _style(request: Request) -> Response:
-    return _file("docs.css")
+    return _file("docs.css", "text/css")
 
 
-def _file(name: str, headers: dict[str, str] | None = None) -> Response:
-    return FileResponse(STATIC / name, headers=_HEADERS | (headers or {}))
+def _file(name: str, media_type: str, headers: dict[str, str] | None = None) -> Response:
+    return FileResponse(STATIC / name, media_type=media_type, headers=_HEADERS | (headers or {}))

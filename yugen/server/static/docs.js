@@ -212,6 +212,17 @@ function functionView(path, operation) {
   return view;
 }
 
+/** The fields of a model, each on a line. */
+function typeView(name, schema) {
+  const fields = Object.entries(schema.properties ?? {}).map(([field, type]) => {
+    return `${field}${schema.required?.includes(field) ? "" : "?"}: ${typeText(type, 1)}`;
+  });
+  const text = fields.length === 0 ? typeText(schema) : fields.join("\n");
+  const parts = [element("summary", {}, element("code", { textContent: name }))];
+  if (schema.description) parts.push(element("p", { className: "description", textContent: schema.description }));
+  return element("details", { className: "type-view" }, ...parts, element("pre", { textContent: text }));
+}
+
 function callOverSocket(kind, name, args) {
   client ??= new YugenClient(root);
   return client[kind](name, fromWire(args));
@@ -243,6 +254,9 @@ async function main() {
       if (post.tags[0] !== module) place.append(element("h2", { textContent: (module = post.tags[0]) }));
       place.append(functionView(path, post));
     }
+    // What is of a function, or of Yugen, has a dot in its name.
+    const models = Object.entries(definitions).filter(([name]) => !name.includes("."));
+    if (models.length > 0) place.append(element("h2", { textContent: "Types" }), ...models.map((each) => typeView(...each)));
     if (module === undefined) place.append("The app has no functions that clients may call.");
     if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.setAttribute("open", "");
   } catch (error) {
