@@ -76,7 +76,8 @@ def test_a_function_with_the_name_of_a_module(tmp_path: Path) -> None:
         async def users(ctx: QueryCtx) -> int:
             return 1
     """
-    folder = write_app(tmp_path / "py", admin__users=one)
+    # Of a name of its own: another app's `admin` without an `__init__.py` would be taken for this one.
+    folder = write_app(tmp_path / "py", admin__users=one).rename(tmp_path / "py/named")
     (folder / "admin/__init__.py").write_text(dedent(one))
     write_types(load(folder), tmp_path / "ts/gen")
     program = """
