@@ -7,6 +7,7 @@ import pytest
 
 from yugen.identity import Identity
 from yugen.intervals import Interval, point
+from yugen.runtime.causes import Why
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import Queries, QueryKey, Subscription
 from yugen.runtime.writes import Written
@@ -31,7 +32,7 @@ class Bench:
         self.error: Exception | None = None
         self.reads: Callable[[QueryKey], Sequence[Interval]] = lambda key: [point(key.path.encode())]
 
-    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int, why: Why) -> Outcome:
         self.ran.append((key.path, ts))
         self.callers.append(caller)
         await self.gate.wait()

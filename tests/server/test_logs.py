@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from yugen.runtime.formats import FIELD_SIZE_MAX, Format, Json, Readable
-from yugen.runtime.outcome import Answer, Failure
+from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
 from yugen.server import logs
 from yugen.server.logs import RunLog
@@ -58,13 +58,13 @@ def readable(stream: Stream) -> list[str]:
 
 async def test_runs_are_kept_whatever_callers_get_to_see() -> None:
     runs = Runs()
-    assert RunLog(lines_to_callers=False, runs=runs).ended(RUN, GOOD, 0.1).log_lines == ()
+    assert RunLog(lines_to_callers=False, runs=runs).ended(RUN, Outcome(GOOD), 0.1).log_lines == ()
     assert [ran.lines for ran in runs.after(0)] == [GOOD.log_lines]
 
 
 async def test_a_run_is_one_line(stream: Stream) -> None:
     logs.configure(readable=True)
-    RunLog(lines_to_callers=True).ended(RUN, Answer(b"1.0"), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(Answer(b"1.0")), 0.0015)
     [line] = readable(stream)
     assert line.startswith("INFO     query notes:count ran in ")
     assert line.endswith(" ms")
@@ -72,8 +72,8 @@ async def test_a_run_is_one_line(stream: Stream) -> None:
 
 async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
     logs.configure(readable=True)
-    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
-    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(GOOD), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(BAD), 0.0015)
     lines = readable(stream)
     assert lines[1:3] == ["    [LOG] 'one'", "    [LOG] 'two'"]
     assert lines[3].startswith("WARNING  query notes:count failed in ")
@@ -83,14 +83,14 @@ async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
 async def test_a_failure_without_a_cause_shows_its_request(stream: Stream) -> None:
     logs.configure(readable=True)
     answer = Answer(failure=Failure("[Request ID: 01] Server Error"))
-    RunLog(lines_to_callers=True).ended(RUN, answer, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(answer), 0.0015)
     assert readable(stream)[1] == "    [Request ID: 01] Server Error"
 
 
 async def test_json_is_one_line_with_everything(stream: Stream) -> None:
     logs.configure(readable=False)
-    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
-    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(GOOD), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(BAD), 0.0015)
     good, bad = map(json.loads, stream.getvalue().splitlines())
     assert good["level"] == "info"
     assert good["time"].endswith("+00:00")
@@ -114,7 +114,7 @@ async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form:
     listeners: list[list[logging.Handler]] = [[], [also]]
     for others in listeners:
         logging.getLogger("yugen").handlers = others
-        log.ended(RUN, answer, 0.0254)
+        log.ended(RUN, Outcome(answer), 0.0254)
     logging.getLogger("yugen").handlers = []
     lines = [re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", line) for line in stream.getvalue().splitlines(keepends=True)]
     count = len(lines) // 2
@@ -140,7 +140,9 @@ async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
 async def test_lines_go_to_callers_in_development(stream: Stream, lines_to_callers: bool) -> None:
     logs.configure(readable=False)
     expected = GOOD.log_lines if lines_to_callers else ()
-    assert RunLog(lines_to_callers=lines_to_callers).ended(RUN, GOOD, 0.1) == Answer(b"1.0", log_lines=expected)
+    assert RunLog(lines_to_callers=lines_to_callers).ended(RUN, Outcome(GOOD), 0.1) == Answer(
+        b"1.0", log_lines=expected
+    )
     assert stream.getvalue().count("two") == 1
 
 

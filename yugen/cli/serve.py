@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,6 @@ from yugen.server import logs
 from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
-
-logger = logging.getLogger(__name__)
 
 
 def serve_forever(
@@ -80,6 +76,7 @@ async def serve(
     yugen: Yugen, listener: socket.socket, say_ready: Callable[[], None], *, development: bool = False
 ) -> None:
     """Serves until it is told to stop by a signal."""
+    from yugen.cli.dev import started
     from yugen.server.listen import Server
 
     gc.enable()
@@ -106,7 +103,7 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        async with yugen, _reloading(yugen) if development else AsyncExitStack():
+        async with started(yugen) if development else yugen:
             await server.serve(sockets=[listener])
     except asyncio.CancelledError:
         pass
@@ -122,28 +119,3 @@ def address(listener: socket.socket) -> str:
 def say_ready(yugen: Yugen, listener: socket.socket) -> None:
     """Tells whoever has started the server where it is."""
     print(f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
-
-
-@asynccontextmanager
-async def _reloading(yugen: Yugen) -> AsyncIterator[None]:
-    """Takes up the code of the app whenever a file of it is saved."""
-    watching = asyncio.create_task(_reload_on_save(yugen))
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-
-
-async def _reload_on_save(yugen: Yugen) -> None:
-    from watchfiles import PythonFilter, awatch
-
-    async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=100, step=20):
-        try:
-            await yugen.reload()
-        except (Refused, StorageError) as error:
-            logger.error("Not reloaded: %s", error)
-        except Exception:
-            logger.exception("Not reloaded")
-        else:
-            logger.info("Reloaded %s", yugen.app)

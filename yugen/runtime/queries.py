@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
-from yugen.runtime.causes import Cause, Causes
+from yugen.runtime.causes import Cause, Causes, Why
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
@@ -94,11 +94,15 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """An execution under way at a timestamp, which is held for it, and who waits for it."""
+    """An execution under way at a timestamp, which is held for it, and who waits for it.
+
+    `ended` is what ended its answer before there was one, whatever it will have read.
+    """
 
     task: asyncio.Task[_Result]
     ts: Timestamp
     waiting: list[_Waiting] = field(default_factory=list)
+    ended: Cause | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -184,7 +188,7 @@ class Queries:
     """The query cache and the subscriptions of one node.
 
     Args:
-        execute: runs a query for a caller at a timestamp.
+        execute: runs a query for a caller at a timestamp, and is told why.
         newest: the newest published timestamp.
         cached_bytes_max: size of the answers kept for queries that nobody subscribes to.
 
@@ -194,7 +198,7 @@ class Queries:
 
     def __init__(
         self,
-        execute: Callable[[QueryKey, Identity | None, Timestamp], Awaitable[Outcome]],
+        execute: Callable[[QueryKey, Identity | None, Timestamp, Why], Awaitable[Outcome]],
         newest: Timestamp,
         *,
         cached_bytes_max: int = CACHED_BYTES_MAX,
@@ -206,6 +210,7 @@ class Queries:
         self._idle_bytes = 0
         self._index: IntervalIndex[_Slot] = IntervalIndex()
         self._window = RecentWrites(newest)
+        self._released = asyncio.Event()
         self.causes = Causes()
 
     async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
@@ -247,9 +252,14 @@ class Queries:
         """
         self._ask(self._query(key), caller, ts, told)
 
-    def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
+    @contextmanager
+    def holding(self, ts: Timestamp) -> Iterator[None]:
         """Keeps what is needed to answer at `ts`, which is published, while newer commits arrive."""
-        return self._window.holding(ts)
+        self.hold(ts)
+        try:
+            yield
+        finally:
+            self.release(ts)
 
     def hold(self, ts: Timestamp) -> None:
         """Begins to keep that, up to `release`."""
@@ -258,6 +268,13 @@ class Queries:
     def release(self, ts: Timestamp) -> None:
         """Ends one `hold`."""
         self._window.release(ts)
+        self._released.set()
+
+    async def released_before(self, ts: Timestamp) -> None:
+        """Waits until nobody holds an earlier timestamp than one that is published."""
+        while self._window.is_held_before(ts):
+            self._released.clear()
+            await self._released.wait()
 
     def subscribe(self, key: QueryKey, caller: Identity | None, listener: Listener) -> Subscription:
         """Calls `listener` when an answer that was given to a caller has ended by a commit.
@@ -286,6 +303,24 @@ class Queries:
                 self._index.remove(slot, result.intervals)
                 result.end = written.ts
                 slot.cause = Cause.of(written, touch)
+                ended.append(slot)
+        for slot in ended:
+            self._tell(slot)
+            self._settle(slot)
+
+    def renew(self, written: Written) -> None:
+        """Takes in the commit with which another version of the app takes over: it ends every answer."""
+        self._window.add(written)
+        cause = Cause.new_code(written.ts)
+        ended = []
+        for slot in [slot for query in self._queries.values() for slot in query.slots()]:
+            if slot.running is not None and slot.running.ended is None:
+                slot.running.ended = cause
+            result = slot.result
+            if result is not None and result.end is None:
+                self._index.remove(slot, result.intervals)
+                result.end = written.ts
+                slot.cause = cause
                 ended.append(slot)
         for slot in ended:
             self._tell(slot)
@@ -338,9 +373,13 @@ class Queries:
     async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
         query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
         slot.cause = None
-        outcome = await self._execute(query.key, caller, ts)
+        outcome = await self._execute(query.key, caller, ts, Why(cause, query.listening))
         ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
         end = None if ending is None else ending.ts
+        assert slot.running is not None
+        if (renewed := slot.running.ended) is not None:
+            slot.cause = renewed
+            end = renewed.ts if end is None else min(end, renewed.ts)
         answer = outcome.answer
         if cause is not None:
             key, seconds = query.key, time.perf_counter() - began

@@ -204,6 +204,10 @@ class RecentWrites:
         finally:
             self.release(ts)
 
+    def is_held_before(self, ts: Timestamp) -> bool:
+        """Whether somebody holds an earlier timestamp."""
+        return any(held < ts for held in self._held)
+
     def add(self, written: Written) -> None:
         """Takes in a commit newer than all before it."""
         assert written.ts > (self._commits[-1].ts if self._commits else self.floor)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from yugen.functions.names import SYSTEM_PREFIX
+from yugen.runtime.causes import CALLED, Why
 from yugen.runtime.formats import Format, Json, Readable, ran
-from yugen.runtime.outcome import Answer
+from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.server.lines import Lines
 from yugen.server.runs import Runs
@@ -34,8 +35,9 @@ class RunLog:
         self._runs = runs
         self._lines_to_callers = lines_to_callers
 
-    def ended(self, run: Run, answer: Answer, seconds: float) -> Answer:
+    def ended(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
+        answer = outcome.answer
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
         else:

@@ -1,0 +1,83 @@
+"""What `yugen dev` does beside serving: it takes up the code of the app whenever that is saved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TypeAlias
+
+from yugen.errors import Refused
+from yugen.runtime import spawn
+from yugen.server.yugen import Yugen
+from yugen.storage.interface import StorageError
+
+AfterLoad: TypeAlias = Callable[[Yugen], Awaitable[None]]
+
+AFTER_LOAD: Final[Sequence[AfterLoad]] = ()
+"""What is to be done whenever the app has been loaded, at the start and after each save that was taken up.
+
+A failure of one of them is logged, and harms neither the others nor what is served.
+"""
+
+QUIET_MS: Final = 20
+"""How long no file may have been saved before the code is taken up: programs that write many files take a while."""
+
+QUIET_MS_MAX: Final = 100
+"""When it is taken up in any case."""
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def started(yugen: Yugen) -> AsyncIterator[None]:
+    """Serves an app while it is being written, and takes up what is saved. The backend is closed at the end.
+
+    An app that does not load is served when it has been mended.
+    """
+    try:
+        try:
+            await yugen.start()
+        except Refused as error:
+            logger.error("Not started: %s", error)
+            yugen.wait_for_reload(error)
+        else:
+            await _after_load(yugen)
+        watching = asyncio.create_task(_reload_on_save(yugen))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            spawn.end_early()
+    finally:
+        await yugen.close()
+
+
+async def _reload_on_save(yugen: Yugen) -> None:
+    from watchfiles import PythonFilter, awatch
+
+    spawn.spawn_early()  # so that the next version needs to load nothing but itself
+    async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=QUIET_MS_MAX, step=QUIET_MS):
+        began = time.perf_counter()
+        try:
+            await yugen.reload()
+        except (Refused, StorageError) as error:
+            logger.error("Not reloaded: %s", error)
+        except Exception:
+            logger.exception("Not reloaded")
+        else:
+            logger.info("Reloaded %s in %.0f ms", yugen.app, (time.perf_counter() - began) * 1000)
+            await _after_load(yugen)
+        spawn.spawn_early()
+
+
+async def _after_load(yugen: Yugen) -> None:
+    for do in AFTER_LOAD:
+        try:
+            await do(yugen)
+        except Exception:
+            logger.exception("%s has failed", do.__name__)
