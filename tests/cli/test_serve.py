@@ -69,13 +69,17 @@ async def test_the_admin_key_stays_in_its_file(app: Path, tmp_path: Path) -> Non
 async def test_development_logs_are_for_people(app: Path, tmp_path: Path) -> None:
     async with serving(app, tmp_path / "data") as server:
         await post(server, "query", COUNT)
-        await server.printed(r"^\d\d:\d\d:\d\d INFO     query notes:count ran in [0-9.]+ ms$")
+        await server.printed(r"^\d\d:\d\d:\d\d INFO     query notes:count ran in [0-9.]+ ms, read 0 documents; called$")
         answer = await post(server, "mutation", CRASH)
         assert "the tea is cold" in str(answer["errorMessage"])
-        failed = await server.printed(r"^\d\d:\d\d:\d\d WARNING  mutation notes:crash failed in [0-9.]+ ms$")
+        failed = await server.printed(
+            r"^\d\d:\d\d:\d\d WARNING  mutation notes:crash failed in [0-9.]+ ms, read 0 documents$"
+        )
         below = server.lines[server.lines.index(failed.string) + 1 :]
-        assert below[0] == "    Uncaught ValueError: the tea is cold"
-        assert below[1].startswith("        at crash (notes.py:")
+        assert below[:2] == ["    [LOG] 'about to'", "    Traceback (most recent call last):"]
+        assert below[2].endswith(", in crash")
+        assert below[3:5] == ['        raise ValueError("the tea is cold")', "    ValueError: the tea is cold"]
+        assert not [line for line in server.lines if "yugen/runtime" in line]
 
 
 async def test_production_logs_are_for_machines(app: Path, tmp_path: Path) -> None:

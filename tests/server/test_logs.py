@@ -67,7 +67,7 @@ async def test_a_run_is_one_line(stream: Stream) -> None:
     RunLog(lines_to_callers=True).ended(RUN, Outcome(Answer(b"1.0")), 0.0015)
     [line] = readable(stream)
     assert line.startswith("INFO     query notes:count ran in ")
-    assert line.endswith(" ms")
+    assert line.endswith(" ms, read 0 documents")
 
 
 async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
@@ -125,7 +125,7 @@ async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form:
 @pytest.mark.parametrize("milliseconds", [0.0, 0.004, 0.005, 1.0, 12.3456, 1e9])
 async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
     created = 1_700_000_000.9996
-    text = Json().ran(created, "INFO", "yugen.run", RUN, "ran", milliseconds, {"error": "é", "lines": ["a", "b"]})
+    text = Json().ran(created, "INFO", "yugen.run", RUN, "ran", milliseconds, 3, {"error": "é", "lines": ["a", "b"]})
     event = json.loads(text)
     assert datetime.fromisoformat(event["time"]).timestamp() == 1_700_000_000.999
     assert event["milliseconds"] == pytest.approx(milliseconds, abs=0.0051)

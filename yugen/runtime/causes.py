@@ -103,6 +103,22 @@ class Why(NamedTuple):
     subscribers: int = 0
     again: bool = False
 
+    def in_words(self, kind: Kind, catalog: Catalog) -> str:
+        """Why, in a few words; none for what somebody has called and nothing is to be said of."""
+        cause = self.cause
+        if cause is None:
+            if self.again:
+                return "again, for another was faster"
+            if kind != "query":
+                return ""
+            return "subscribed" if self.subscribers else "called"
+        if cause.is_new_code:
+            return "the code has changed"
+        who = "another node" if cause.origin is None else cause.origin[0]
+        table = None if cause.change is None else catalog.numbered(keys.table_of(cause.change.key))
+        wrote = "wrote something of it" if table is None else f"wrote to {table.name}"
+        return f"again, for {who} {wrote} first" if self.again else f"{who} {wrote}"
+
 
 CALLED: Final = Why()
 """Somebody has called it."""

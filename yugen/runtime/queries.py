@@ -194,6 +194,8 @@ class Queries:
 
     Attributes:
         causes: why queries ran again.
+        kept_told: told of a query that somebody asks or subscribes to for the first time and that is answered without a
+            run, and whether they subscribe; None where nobody wants to know.
     """
 
     def __init__(
@@ -212,6 +214,7 @@ class Queries:
         self._window = RecentWrites(newest)
         self._released = asyncio.Event()
         self.causes = Causes()
+        self.kept_told: Callable[[QueryKey, bool], None] | None = None
 
     async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
         """The answer for a caller at a timestamp that has been published, and is the newest or is being held.
@@ -223,6 +226,8 @@ class Queries:
         """
         answer = self.kept(key, caller, ts)
         if answer is not None:
+            if self.kept_told is not None:
+                self.kept_told(key, False)
             return answer
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 

@@ -76,6 +76,8 @@ class Runtime:
         random_bytes: gives that many random bytes; runs and ids are made from them.
         ended: told of each run of a function that has ended, what came of it, how many seconds after it was asked for,
             and why it ran; gives what its caller gets to see of the answer.
+        kept: told of each query that is asked for the first time and answered without a run, if anyone wants to know;
+            and whether whoever asks subscribes to it.
         peers: the other nodes over the same store, if there may be any.
 
     Attributes:
@@ -94,10 +96,12 @@ class Runtime:
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
         ended: Callable[[Run, Outcome, float, Why], Answer] = lambda run, outcome, seconds, why: outcome.answer,
+        kept: Callable[[QueryKey, bool], None] | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._peers = peers
         self._ended = ended
+        self._kept = kept
         self.ts: Timestamp = 0
         self.catalog = Catalog()
         self._store = store
@@ -141,6 +145,7 @@ class Runtime:
         self._past.append((self._clock(), self.ts))
         self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
         self.queries = Queries(self._execute, self.ts)
+        self.queries.kept_told = self._kept
         self._committer = Committer(
             self._store, self.ts, clock=self._clock, published=self._published, peers=self._peers
         )

@@ -293,12 +293,16 @@ class Yugen:
         return self._backend
 
     def _runtime(self, runner: Runner) -> Runtime:
-        ended = RunLog(lines_to_callers=self._development, runs=self.runs).ended
+        log = RunLog(lines_to_callers=self._development, runs=self.runs, tells_why=self._development)
         node = self._node
         if node is None:
-            return Runtime(SqliteStore(self.database), runner, ended=ended)
-        store = NodeStore(self.database, node.board, node.number, tends=node.first)
-        return Runtime(store, runner, ended=ended, peers=store)
+            kept = log.kept if self._development else None
+            runtime = Runtime(SqliteStore(self.database), runner, ended=log.ended, kept=kept)
+        else:
+            store = NodeStore(self.database, node.board, node.number, tends=node.first)
+            runtime = Runtime(store, runner, ended=log.ended, peers=store)
+        log.catalog = lambda: runtime.catalog
+        return runtime
 
     async def _join(self, backend: Backend) -> None:
         """Hears other nodes from now on, and answers them."""
