@@ -31,21 +31,38 @@ QUIET_MS_MAX: Final = 100
 logger = logging.getLogger(__name__)
 
 
+PAGES: Final[Sequence[tuple[str, str]]] = ()
+"""What the server has for a browser beside the files in `public/`: paths, and what is there."""
+
+
+def what_to_open(yugen: Yugen, address: str) -> list[str]:
+    """Lines that say where a browser finds something, and how one goes on."""
+    pages = [(f"{address}{path}", what) for path, what in PAGES]
+    if (yugen.app.parent / "public" / "index.html").is_file():
+        pages.insert(0, (address, "the page in public/"))
+    width = max((len(place) for place, _ in pages), default=0)
+    shown = [f"  {place:{width}}  {what}" for place, what in pages]
+    return [*shown, f"Save a file in {yugen.app.name}/ and it is taken up; Ctrl-C stops the server."]
+
+
 @asynccontextmanager
-async def started(yugen: Yugen) -> AsyncIterator[None]:
+async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[None]:
     """Serves an app while it is being written, and takes up what is saved. The backend is closed at the end.
 
-    An app that does not load is served when it has been mended.
+    Args:
+        yugen: the app. One that does not load is served when it has been mended.
+        say_ready: called if that comes to pass.
     """
     try:
         try:
             await yugen.start()
         except Refused as error:
             logger.error("Not started: %s", error)
+            logger.warning("The app is served once a save has mended it.")
             yugen.wait_for_reload(error)
         else:
             await _after_load(yugen)
-        watching = asyncio.create_task(_reload_on_save(yugen))
+        watching = asyncio.create_task(_reload_on_save(yugen, say_ready))
         try:
             yield
         finally:
@@ -57,12 +74,12 @@ async def started(yugen: Yugen) -> AsyncIterator[None]:
         await yugen.close()
 
 
-async def _reload_on_save(yugen: Yugen) -> None:
+async def _reload_on_save(yugen: Yugen, say_ready: Callable[[], None]) -> None:
     from watchfiles import PythonFilter, awatch
 
     spawn.spawn_early()  # so that the next version needs to load nothing but itself
     async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=QUIET_MS_MAX, step=QUIET_MS):
-        began = time.perf_counter()
+        began, mends = time.perf_counter(), not yugen.is_serving
         try:
             await yugen.reload()
         except (Refused, StorageError) as error:
@@ -71,6 +88,8 @@ async def _reload_on_save(yugen: Yugen) -> None:
             logger.exception("Not reloaded")
         else:
             logger.info("Reloaded %s in %.0f ms", yugen.app, (time.perf_counter() - began) * 1000)
+            if mends:
+                say_ready()
             await _after_load(yugen)
         spawn.spawn_early()
 

@@ -35,14 +35,16 @@ def serve_forever(
     logs.configure(readable=development)
     try:
         if not app.is_dir():
-            raise OSError(f"There is no folder {app}; name the folder of your app package.")
+            raise OSError(
+                f"There is no folder {app}; name the folder of your app package, or make a new app with `yugen init`."
+            )
         listener = listen(host, port)
         yugen = Yugen(
             app, database=data, development=development, url=url or address(listener), limits=parse(limits or [])
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        run(serve(yugen, listener, lambda: say_ready(yugen, listener), development=development))
+        run(serve(yugen, listener, lambda: say_ready(yugen, listener, development), development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -87,7 +89,8 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        say_ready()
+        if yugen.is_serving:
+            say_ready()
 
     server = Server(yugen, ready)
     main = asyncio.current_task()
@@ -103,7 +106,7 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        async with started(yugen) if development else yugen:
+        async with started(yugen, say_ready) if development else yugen:
             await server.serve(sockets=[listener])
     except asyncio.CancelledError:
         pass
@@ -116,6 +119,11 @@ def address(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def say_ready(yugen: Yugen, listener: socket.socket) -> None:
-    """Tells whoever has started the server where it is."""
-    print(f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
+def say_ready(yugen: Yugen, listener: socket.socket, development: bool = False) -> None:
+    """Tells whoever has started the server where it is, and in development what to look at."""
+    from yugen.cli.dev import what_to_open
+
+    lines = [f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})"]
+    if development:
+        lines += what_to_open(yugen, address(listener))
+    print("\n".join(lines), flush=True)

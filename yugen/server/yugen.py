@@ -194,6 +194,11 @@ class Yugen:
         return self._backend
 
     @property
+    def is_serving(self) -> bool:
+        """Whether there is a backend."""
+        return self._backend is not None
+
+    @property
     def has_failed(self) -> bool:
         """Whether only a new process can do what this one is to do."""
         return self._backend is not None and self._backend.runtime.has_failed
