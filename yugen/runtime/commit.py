@@ -333,6 +333,8 @@ class _Before:
             self._refused[proposal.place.line].append(Written(Commit(0, proposal.changes)))
 
     def conflict(self, proposal: Proposal) -> Conflict | None:
+        if proposal.is_mark:
+            return None  # it has read nothing
         reads, guarded = proposal.reads, proposal.guarded
         try:
             unseen = self._not_seen(proposal)

@@ -23,7 +23,7 @@ from yugen.runtime.causes import Cause, Causes, Why
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
-from yugen.storage.interface import Timestamp
+from yugen.storage.interface import Commit, Timestamp
 
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Size of the answers kept for queries that nobody subscribes to."""
@@ -94,15 +94,11 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """An execution under way at a timestamp, which is held for it, and who waits for it.
-
-    `ended` is what ended its answer before there was one, whatever it will have read.
-    """
+    """An execution under way at a timestamp, which is held for it, and who waits for it."""
 
     task: asyncio.Task[_Result]
     ts: Timestamp
     waiting: list[_Waiting] = field(default_factory=list)
-    ended: Cause | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -313,14 +309,13 @@ class Queries:
             self._tell(slot)
             self._settle(slot)
 
-    def renew(self, written: Written) -> None:
+    def renew(self, commit: Commit) -> None:
         """Takes in the commit with which another version of the app takes over: it ends every answer."""
+        written = Written(commit, renews=True)
         self._window.add(written)
         cause = Cause.new_code(written.ts)
         ended = []
         for slot in [slot for query in self._queries.values() for slot in query.slots()]:
-            if slot.running is not None and slot.running.ended is None:
-                slot.running.ended = cause
             result = slot.result
             if result is not None and result.end is None:
                 self._index.remove(slot, result.intervals)
@@ -381,10 +376,8 @@ class Queries:
         outcome = await self._execute(query.key, caller, ts, Why(cause, query.listening))
         ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
         end = None if ending is None else ending.ts
-        assert slot.running is not None
-        if (renewed := slot.running.ended) is not None:
-            slot.cause = renewed
-            end = renewed.ts if end is None else min(end, renewed.ts)
+        if ending is not None and ending.renews:
+            slot.cause = Cause.new_code(ending.ts)
         answer = outcome.answer
         if cause is not None:
             key, seconds = query.key, time.perf_counter() - began

@@ -578,7 +578,7 @@ class Runtime:
         for written in commits:
             if written.ts == self._taking_over:
                 self._taking_over = None
-                self.queries.renew(written)
+                self.queries.renew(written.commit)
             else:
                 self.queries.publish(written)
 
