@@ -314,6 +314,7 @@ async def test_what_a_migration_has_done_before_it_failed_is_seen_by_the_code_th
     await subscriber.sees([3, 3])
 
 
+@pytest.mark.timeout(60 + RELOADS)
 async def test_no_update_is_lost_and_nothing_stays_behind_however_often_the_code_changes(bench: Bench) -> None:
     runtime = bench.runtime
     subscribers = [bench.subscribe("notes:count") for _ in range(5)]
