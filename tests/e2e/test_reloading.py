@@ -96,7 +96,7 @@ class Writer:
         self.stopping = False
 
     async def write(self) -> None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=SECONDS_MAX) as client:
             while not self.stopping:
                 body = {"path": "notes:add", "args": {"text": "x"}}
                 answer = (await client.post(f"{self._url}/api/mutation", json=body)).json()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from yugen.errors import Refused
 from yugen.runtime import spawn
@@ -53,6 +53,11 @@ async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[
         yugen: the app. One that does not load is served when it has been mended.
         say_ready: called if that comes to pass.
     """
+    from watchfiles import PythonFilter, awatch
+
+    saves = awatch(yugen.app, watch_filter=PythonFilter(), debounce=QUIET_MS_MAX, step=QUIET_MS)
+    first = asyncio.ensure_future(anext(saves))  # what is saved while the app is being loaded counts too
+    watching: asyncio.Future[Any] = first
     try:
         try:
             await yugen.start()
@@ -62,23 +67,23 @@ async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[
             yugen.wait_for_reload(error)
         else:
             await _after_load(yugen)
-        watching = asyncio.create_task(_reload_on_save(yugen, say_ready))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-            spawn.end_early()
+        watching = asyncio.ensure_future(_reload_on_save(yugen, first, saves, say_ready))
+        yield
     finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await saves.aclose()
+        spawn.end_early()
         await yugen.close()
 
 
-async def _reload_on_save(yugen: Yugen, say_ready: Callable[[], None]) -> None:
-    from watchfiles import PythonFilter, awatch
-
+async def _reload_on_save(
+    yugen: Yugen, first: Awaitable[object], saves: AsyncGenerator[object, None], say_ready: Callable[[], None]
+) -> None:
     spawn.spawn_early()  # so that the next version needs to load nothing but itself
-    async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=QUIET_MS_MAX, step=QUIET_MS):
+    await first
+    while True:
         began, mends = time.perf_counter(), not yugen.is_serving
         try:
             await yugen.reload()
@@ -92,6 +97,7 @@ async def _reload_on_save(yugen: Yugen, say_ready: Callable[[], None]) -> None:
                 say_ready()
             await _after_load(yugen)
         spawn.spawn_early()
+        await anext(saves)
 
 
 async def _after_load(yugen: Yugen) -> None:
