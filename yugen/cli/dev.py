@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -97,6 +98,7 @@ async def _reload_on_save(
                 say_ready()
             await _after_load(yugen)
         spawn.spawn_early()
+        gc.collect()  # an earlier version is hundreds of objects that know one another
         await anext(saves)
 
 
