@@ -7,7 +7,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from yugen.errors import Refused
@@ -28,6 +28,9 @@ QUIET_MS: Final = 20
 
 QUIET_MS_MAX: Final = 100
 """When it is taken up in any case."""
+
+SPARE_SECONDS: Final = 0.3
+"""How long after a load the next process is begun with: what the load was for comes first."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +75,7 @@ async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[
         yield
     finally:
         watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        await asyncio.wait([watching])
         await saves.aclose()
         spawn.end_early()
         await yugen.close()
@@ -82,24 +84,39 @@ async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[
 async def _reload_on_save(
     yugen: Yugen, first: Awaitable[object], saves: AsyncGenerator[object, None], say_ready: Callable[[], None]
 ) -> None:
-    spawn.spawn_early()  # so that the next version needs to load nothing but itself
-    await first
-    while True:
-        began, mends = time.perf_counter(), not yugen.is_serving
-        try:
-            await yugen.reload()
-        except (Refused, StorageError) as error:
-            logger.error("Not reloaded: %s", error)
-        except Exception:
-            logger.exception("Not reloaded")
-        else:
-            logger.info("Reloaded %s in %.0f ms", yugen.app, (time.perf_counter() - began) * 1000)
-            if mends:
-                say_ready()
-            await _after_load(yugen)
-        spawn.spawn_early()
-        gc.collect()  # an earlier version is hundreds of objects that know one another
-        await anext(saves)
+    spare = _spare_soon()
+    try:
+        await first
+        while True:
+            spare.cancel()
+            await _reload(yugen, say_ready)
+            gc.collect()  # an earlier version is hundreds of objects that know one another
+            spare = _spare_soon()
+            await anext(saves)
+    except Exception:
+        logger.exception("Saves are not noticed any more; start the server again")
+    finally:
+        spare.cancel()
+
+
+def _spare_soon() -> asyncio.TimerHandle:
+    """Has a process get ready in which the next version needs to load nothing but itself."""
+    return asyncio.get_running_loop().call_later(SPARE_SECONDS, spawn.spawn_early)
+
+
+async def _reload(yugen: Yugen, say_ready: Callable[[], None]) -> None:
+    began, mends = time.perf_counter(), not yugen.is_serving
+    try:
+        await yugen.reload()
+    except (Refused, StorageError) as error:
+        logger.error("Not reloaded: %s", error)
+    except Exception:
+        logger.exception("Not reloaded")
+    else:
+        logger.info("Reloaded %s in %.0f ms", yugen.app, (time.perf_counter() - began) * 1000)
+        if mends:
+            say_ready()
+        await _after_load(yugen)
 
 
 async def _after_load(yugen: Yugen) -> None:
