@@ -19,6 +19,7 @@ from benchmarks.figures import Section
 from yugen.functions.names import canonical_path
 from yugen.identity import Identity
 from yugen.intervals import point
+from yugen.runtime.causes import Why
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.runtime import Runtime
@@ -62,7 +63,7 @@ class Engine:
         self.ts += 1
         call(MutationAnswer(Answer(b"null"), self.ts))
 
-    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int, why: Why) -> Outcome:
         if self._seconds:
             await asyncio.sleep(self._seconds)
         return Outcome(Answer(b'"%d %s"' % (ts, b"x" * RESULT_BYTES)), (point(key.args),))

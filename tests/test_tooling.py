@@ -68,6 +68,13 @@ def test_wheel_carries_the_browser_client_and_the_type_marker(tmp_path: Path) ->
     files = set(zipfile.ZipFile(wheel).namelist())
     pages = {f"yugen/server/static/{name}" for name in ("client.js", "docs.html", "docs.js", "docs.css")}
     assert {"yugen/py.typed", "yugen/storage/interface.py", *pages} <= files
+    templates = ROOT / "yugen" / "templates"
+    there = {
+        str(file.relative_to(ROOT))
+        for file in templates.rglob("*")
+        if "__pycache__" not in file.parts and file.is_file()
+    }
+    assert there == {file for file in files if file.startswith("yugen/templates/")}
     assert {file.split("/")[0] for file in files} == {"yugen", f"{wheel.stem.removesuffix('-py3-none-any')}.dist-info"}
 
 

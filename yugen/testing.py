@@ -371,6 +371,9 @@ class _Runner:
     async def act(self, run: Run, call: CallBack) -> Answer:
         return await self._runner.act(run, call)
 
+    async def finish(self) -> None:
+        await self._runner.finish()
+
     async def close(self) -> None:
         await self._runner.close()
 

@@ -24,14 +24,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["dev", "serve", "run", "why", "codegen"])
+@pytest.mark.parametrize("command", ["init", "dev", "serve", "run", "why", "codegen"])
 def test_each_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert output(capsys, command, "--help").startswith("usage: yugen")
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, status=2)
-    assert all(command in text for command in ("dev", "serve", "run", "why", "codegen", "version"))
+    assert all(command in text for command in ("init", "dev", "serve", "run", "why", "codegen", "version"))
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "x"])

@@ -50,9 +50,10 @@ async def test_signals_end_it_cleanly(app: Path, tmp_path: Path, number: signal.
         assert not [line for line in server.lines if "Traceback" in line]
 
 
-async def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["serve", "dev"])
+async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, command: str) -> None:
     app = write_app(tmp_path, slow="import sys\nprint('loading', file=sys.stderr)\nimport time\ntime.sleep(0.5)\n")
-    async with Process(YUGEN, "serve", app, "--port", "0", "--data", tmp_path / "data") as process:
+    async with Process(YUGEN, command, app, "--port", "0", "--data", tmp_path / "data") as process:
         await process.printed("loading")
         process._process.send_signal(signal.SIGTERM)
         assert await process.ended() == 0
@@ -69,13 +70,17 @@ async def test_the_admin_key_stays_in_its_file(app: Path, tmp_path: Path) -> Non
 async def test_development_logs_are_for_people(app: Path, tmp_path: Path) -> None:
     async with serving(app, tmp_path / "data") as server:
         await post(server, "query", COUNT)
-        await server.printed(r"^\d\d:\d\d:\d\d INFO     query notes:count ran in [0-9.]+ ms$")
+        await server.printed(r"^\d\d:\d\d:\d\d INFO     query notes:count ran in [0-9.]+ ms, read 0 documents; called$")
         answer = await post(server, "mutation", CRASH)
         assert "the tea is cold" in str(answer["errorMessage"])
-        failed = await server.printed(r"^\d\d:\d\d:\d\d WARNING  mutation notes:crash failed in [0-9.]+ ms$")
+        failed = await server.printed(
+            r"^\d\d:\d\d:\d\d WARNING  mutation notes:crash failed in [0-9.]+ ms, read 0 documents$"
+        )
         below = server.lines[server.lines.index(failed.string) + 1 :]
-        assert below[0] == "    Uncaught ValueError: the tea is cold"
-        assert below[1].startswith("        at crash (notes.py:")
+        assert below[:2] == ["    [LOG] 'about to'", "    Traceback (most recent call last):"]
+        assert below[2].endswith(", in crash")
+        assert below[3:5] == ['        raise ValueError("the tea is cold")', "    ValueError: the tea is cold"]
+        assert not [line for line in server.lines if "yugen/runtime" in line]
 
 
 async def test_production_logs_are_for_machines(app: Path, tmp_path: Path) -> None:
@@ -153,9 +158,10 @@ async def test_an_app_that_does_not_load(tmp_path: Path) -> None:
     assert "division by zero" in "\n".join(lines)
 
 
-async def test_data_that_is_in_use(app: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["serve", "dev"])
+async def test_data_that_is_in_use(app: Path, tmp_path: Path, command: str) -> None:
     async with serving(app, tmp_path / "data") as server:
-        [line] = await refused("serve", app, "--port", "0", "--data", tmp_path / "data")
+        [line] = await refused(command, app, "--port", "0", "--data", tmp_path / "data")
         assert str(tmp_path / "data") in line
         assert (await post(server, "query", COUNT))["value"] == 0
 

@@ -298,7 +298,7 @@ QUERY = "from yugen import query\n\n@query\nasync def f(ctx) -> int:\n    return
 def test_an_app_that_cannot_be_loaded_is_told_what_and_where(
     tmp_path: Path, modules: dict[str, str], words: str
 ) -> None:
-    assert refused(tmp_path, **modules) == words
+    assert refused(tmp_path, **modules).partition("\n")[0] == words
 
 
 HIDES = """
@@ -328,9 +328,24 @@ def test_a_function_may_be_wrapped_before_it_is_declared(tmp_path: Path) -> None
 
 
 def test_a_function_that_another_decorator_hides_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path, numbers=HIDES.format(above="twice", below="query")).endswith(
+    text = refused(tmp_path, numbers=HIDES.format(above="twice", below="query"))
+    assert text.splitlines()[0].endswith(
         "numbers.py:14: number is wrapped by another decorator; put @query above that one."
     )
+    assert text.splitlines()[1:] == ["    @twice", "    @query"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("def broken(:\n    pass\n", ["    def broken(:", "               ^"]),
+        ("if True:\n    x = 1 / 0\n", ["    x = 1 / 0"]),
+        ("from yugen import query\n\n@query\ndef f(ctx): ...\n", ["    @query", "    def f(ctx): ..."]),
+        ("import nowhere_to_be_found", ["    import nowhere_to_be_found"]),
+    ],
+)
+def test_the_line_is_shown(tmp_path: Path, text: str, shown: list[str]) -> None:
+    assert refused(tmp_path, a=text).splitlines()[1:] == shown
 
 
 def test_the_place_of_a_wrapped_function_is_where_it_is_written(tmp_path: Path) -> None:

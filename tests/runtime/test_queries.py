@@ -7,6 +7,7 @@ import pytest
 
 from yugen.identity import Identity
 from yugen.intervals import Interval, point
+from yugen.runtime.causes import Rerun, Why
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import Queries, QueryKey, Subscription
 from yugen.runtime.writes import Written
@@ -31,7 +32,7 @@ class Bench:
         self.error: Exception | None = None
         self.reads: Callable[[QueryKey], Sequence[Interval]] = lambda key: [point(key.path.encode())]
 
-    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int) -> Outcome:
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: int, why: Why) -> Outcome:
         self.ran.append((key.path, ts))
         self.callers.append(caller)
         await self.gate.wait()
@@ -481,3 +482,55 @@ async def test_who_takes_an_answer_badly_keeps_it_from_nobody(caplog: pytest.Log
     await settled()
     assert told == [Answer(b"10")]
     assert "an answer of a:a was taken badly" in caplog.text
+
+
+async def test_new_code_ends_every_answer_and_says_so() -> None:
+    bench = Bench()
+    bench.subscribe(A)
+    await bench.at(A, 10)
+    await bench.at(B, 10)
+    bench.queries.renew(Commit(20, ()))
+    assert bench.told == ["a:a"]
+    assert await bench.at(A, 20) == 20
+    assert await bench.at(B, 20) == 20
+    assert [each.cause.is_new_code for each in bench.queries.causes if isinstance(each, Rerun)] == [True]
+
+
+async def test_an_answer_of_the_code_before_holds_only_for_its_time() -> None:
+    bench = Bench()
+    bench.subscribe(A)
+    bench.gate.clear()
+    early = bench.ask(A, 10)
+    await settled()
+    with bench.queries.holding(10):
+        bench.queries.renew(Commit(20, ()))
+        late = bench.ask(A, 20)
+        bench.gate.set()
+        assert (await early, await late) == (10, 20)
+        assert await bench.at(B, 10) == 10  # asked for only now, of the time before
+    assert await bench.at(B, 20) == 20
+
+
+async def test_one_can_wait_until_nobody_holds_the_time_before() -> None:
+    bench = Bench()
+    bench.queries.hold(10)
+    bench.queries.hold(10)
+    bench.queries.renew(Commit(20, ()))
+    waiting = [asyncio.create_task(bench.queries.released_before(ts)) for ts in (10, 20, 20)]
+    await settled()
+    assert [each.done() for each in waiting] == [True, False, False]
+    bench.queries.release(10)
+    await settled()
+    assert not waiting[1].done()
+    bench.queries.release(10)
+    await asyncio.gather(*waiting)
+
+
+async def test_what_is_answered_without_a_run_is_told() -> None:
+    bench = Bench()
+    told: list[tuple[str, bool]] = []
+    bench.queries.kept_told = lambda key, subscribed: told.append((key.path, subscribed))
+    await bench.at(A, 10)
+    assert told == []
+    await bench.at(A, 10)
+    assert told == [("a:a", False)]

@@ -57,6 +57,9 @@ class Spy:
     async def act(self, run: Run, call: CallBack) -> Answer:
         return await self.inner.act(run, call)
 
+    async def finish(self) -> None:
+        await self.inner.finish()
+
     async def close(self) -> None:
         await self.inner.close()
 

@@ -155,6 +155,9 @@ class Probe:
             await self.gate.wait()
             return await self._runner.act(run, call)
 
+    async def finish(self) -> None:
+        await self._runner.finish()
+
     async def close(self) -> None:
         await self._runner.close()
 

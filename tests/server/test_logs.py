@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from yugen.catalog import Catalog, TableSpec
+from yugen.keys import document_key
+from yugen.runtime.causes import CALLED, Cause, Why
 from yugen.runtime.formats import FIELD_SIZE_MAX, Format, Json, Readable
-from yugen.runtime.outcome import Answer, Failure
+from yugen.runtime.outcome import Answer, Failure, Outcome, Used
+from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.server import logs
 from yugen.server.logs import RunLog
 from yugen.server.runs import Runs
+from yugen.storage.interface import Change
 
 RUN = Run("query", "notes:count", b'{"password":"hunter2"}', True, 1, 0.0, b"", "0123456789abcdef")
 GOOD = Answer(b"1.0", log_lines=("[LOG] 'one'", "[LOG] 'two'"))
@@ -59,22 +64,22 @@ def readable(stream: Stream) -> list[str]:
 
 async def test_runs_are_kept_whatever_callers_get_to_see() -> None:
     runs = Runs()
-    assert RunLog(lines_to_callers=False, runs=runs).ended(RUN, GOOD, 0.1).log_lines == ()
+    assert RunLog(lines_to_callers=False, runs=runs).ended(RUN, Outcome(GOOD), 0.1).log_lines == ()
     assert [ran.lines for ran in runs.after(0)] == [GOOD.log_lines]
 
 
 async def test_a_run_is_one_line(stream: Stream) -> None:
     logs.configure(readable=True)
-    RunLog(lines_to_callers=True).ended(RUN, Answer(b"1.0"), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(Answer(b"1.0")), 0.0015)
     [line] = readable(stream)
     assert line.startswith("INFO     query notes:count ran in ")
-    assert line.endswith(" ms")
+    assert line.endswith(" ms, read 0 documents")
 
 
 async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
     logs.configure(readable=True)
-    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
-    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(GOOD), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(BAD), 0.0015)
     lines = readable(stream)
     assert lines[1:3] == ["    [LOG] 'one'", "    [LOG] 'two'"]
     assert lines[3].startswith("WARNING  query notes:count failed in ")
@@ -84,14 +89,14 @@ async def test_what_belongs_to_a_run_stands_below_it(stream: Stream) -> None:
 async def test_a_failure_without_a_cause_shows_its_request(stream: Stream) -> None:
     logs.configure(readable=True)
     answer = Answer(failure=Failure("[Request ID: 01] Server Error"))
-    RunLog(lines_to_callers=True).ended(RUN, answer, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(answer), 0.0015)
     assert readable(stream)[1] == "    [Request ID: 01] Server Error"
 
 
 async def test_json_is_one_line_with_everything(stream: Stream) -> None:
     logs.configure(readable=False)
-    RunLog(lines_to_callers=True).ended(RUN, GOOD, 0.0015)
-    RunLog(lines_to_callers=True).ended(RUN, BAD, 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(GOOD), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(BAD), 0.0015)
     good, bad = map(json.loads, stream.getvalue().splitlines())
     assert good["level"] == "info"
     assert good["time"].endswith("+00:00")
@@ -115,7 +120,7 @@ async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form:
     listeners: list[list[logging.Handler]] = [[], [also]]
     for others in listeners:
         logging.getLogger("yugen").handlers = others
-        log.ended(RUN, answer, 0.0254)
+        log.ended(RUN, Outcome(answer), 0.0254)
     logging.getLogger("yugen").handlers = []
     lines = [re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "", line) for line in stream.getvalue().splitlines(keepends=True)]
     count = len(lines) // 2
@@ -126,7 +131,7 @@ async def test_a_run_reads_the_same_when_others_listen_too(stream: Stream, form:
 @pytest.mark.parametrize("milliseconds", [0.0, 0.004, 0.005, 1.0, 12.3456, 1e9])
 async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
     created = 1_700_000_000.9996
-    text = Json().ran(created, "INFO", "yugen.run", RUN, "ran", milliseconds, {"error": "é", "lines": ["a", "b"]})
+    text = Json().ran(created, "INFO", "yugen.run", RUN, "ran", milliseconds, 3, {"error": "é", "lines": ["a", "b"]})
     event = json.loads(text)
     assert datetime.fromisoformat(event["time"]).timestamp() == 1_700_000_000.999
     assert event["milliseconds"] == pytest.approx(milliseconds, abs=0.0051)
@@ -141,8 +146,72 @@ async def test_a_line_is_what_json_dumps_gives(milliseconds: float) -> None:
 async def test_lines_go_to_callers_in_development(stream: Stream, lines_to_callers: bool) -> None:
     logs.configure(readable=False)
     expected = GOOD.log_lines if lines_to_callers else ()
-    assert RunLog(lines_to_callers=lines_to_callers).ended(RUN, GOOD, 0.1) == Answer(b"1.0", log_lines=expected)
+    assert RunLog(lines_to_callers=lines_to_callers).ended(RUN, Outcome(GOOD), 0.1) == Answer(
+        b"1.0", log_lines=expected
+    )
     assert stream.getvalue().count("two") == 1
+
+
+WRITE = Cause(5, ("notes:add", "0" * 16), Change(document_key(10_001, bytes(16)), None, b"{}"), None)
+NOTES = Catalog([TableSpec("notes", 10_001)])
+
+
+@pytest.mark.parametrize(
+    ("run", "why", "words"),
+    [
+        (RUN, CALLED, "called"),
+        (RUN, Why(subscribers=2), "subscribed"),
+        (RUN, Why(Cause.new_code(5), 1), "the code has changed"),
+        (RUN, Why(WRITE, 1), "notes:add wrote to notes"),
+        (RUN, Why(WRITE._replace(origin=None, change=None), 1), "another node wrote something of it"),
+        (RUN._replace(kind="mutation"), CALLED, ""),
+        (RUN._replace(kind="mutation"), Why(WRITE, again=True), "again, for notes:add wrote to notes first"),
+        (RUN._replace(kind="mutation"), Why(again=True), "again, for another was faster"),
+    ],
+)
+async def test_why_a_function_ran(stream: Stream, run: Run, why: Why, words: str) -> None:
+    logs.configure(readable=True)
+    log = RunLog(lines_to_callers=True, tells_why=True)
+    log.catalog = lambda: NOTES
+    log.ended(run, Outcome(Answer(b"1"), used=Used(0.1, 3)), 0.0015, why)
+    [line] = readable(stream)
+    assert line == f"INFO     {run.kind} notes:count ran in 1.5 ms, read 3 documents{'; ' if words else ''}{words}"
+
+
+async def test_an_answer_from_the_cache_is_a_line_too(stream: Stream) -> None:
+    logs.configure(readable=True)
+    log = RunLog(lines_to_callers=True, tells_why=True)
+    for path, subscribed in (("notes:count", True), ("notes:count", False), ("_system/tables:list", False)):
+        log.kept(QueryKey(path, b"{}"), subscribed)
+    start = "INFO     query notes:count answered from the cache; "
+    assert readable(stream) == [f"{start}subscribed", f"{start}called"]
+
+
+async def test_a_traceback_takes_the_place_of_the_error(stream: Stream) -> None:
+    logs.configure(readable=True)
+    traceback = 'Traceback (most recent call last):\n  File "notes.py", line 3, in add\nValueError: cold'
+    failed = Answer(failure=Failure("[Request ID: 01] Server Error", traceback=traceback), log_lines=("[LOG] 'one'",))
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(failed), 0.0015)
+    assert readable(stream)[1:] == ["    [LOG] 'one'", *(f"    {line}" for line in traceback.splitlines())]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "coloured"), [(True, None, True), (True, "1", False), (False, None, False)]
+)
+async def test_runs_are_coloured_on_terminals(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, terminal: bool, no_color: str | None, coloured: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    logs.configure(readable=True)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(GOOD), 0.0015)
+    RunLog(lines_to_callers=True).ended(RUN, Outcome(BAD), 0.0015)
+    text = stream.getvalue()
+    assert ("\x1b[36mquery\x1b[0m \x1b[1mnotes:count\x1b[0m ran in 1.5 ms" in text) == coloured
+    assert ("\x1b[31m failed in 1.5 ms\x1b[0m" in text) == coloured
+    assert ("\x1b" in text) == coloured
 
 
 HOSTILE = "\r\n12:00:00 ERROR forged\x1b[2J\u2028\u202e\x00"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tests.engine import ask, change
 from tests.server.peers import NOTES, SECONDS_MAX, Client
 from yugen.errors import Refused
 from yugen.server.backend import NotServing
+from yugen.server.connection import Connection
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
@@ -119,9 +122,59 @@ async def test_reloading_takes_up_new_code(yugen: Yugen, tmp_path: Path) -> None
     client, serving = await connected(yugen)
     write_app(tmp_path, notes=OTHER)
     await yugen.reload()
-    assert await client.is_closed() == (1001, "NewCode")
-    await serving
+    assert await client.values() == {0: 100}
     assert await ask((await yugen.backend()).runtime, "notes:count", book="a") == 100
+    client.leave()
+    await serving
+
+
+async def test_reloading_again_and_again_leaves_nothing_behind(yugen: Yugen, tmp_path: Path) -> None:
+    await yugen.start()
+    client, serving = await connected(yugen)
+    counts = []
+    for number in range(1, 10):
+        write_app(tmp_path, notes=NOTES.replace("return len(", f"return {number * 100} + len("))
+        await yugen.reload()
+        assert await client.values() == {0: number * 100}
+        versions = (await yugen.backend()).runtime._runner
+        async with asyncio.timeout(SECONDS_MAX):
+            while len(versions) > 1:
+                await asyncio.wait(versions._leaving)
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert len(children(os.getpid())) == 1, "a process of an earlier version is left"
+    assert counts[8] - counts[4] < 200, counts
+    client.leave()
+    await serving
+
+
+def children(pid: int) -> list[int]:
+    """Processes that another has started and that still run."""
+    found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [each for each in found if "nursery" in Path(f"/proc/{each}/cmdline").read_text()]
+
+
+async def test_other_providers_ask_those_who_are_signed_in_for_another_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = 'JwtProvider(issuer="https://{}.example", audience="notes", jwks="https://{}.example/keys")'
+    auth = "from yugen import JwtProvider\n\nproviders = [" + issuer + "]\n"
+    async with Yugen(write_app(tmp_path, notes=NOTES, auth=auth.format("a", "a")), development=True) as yugen:
+        expired: list[str] = []
+        monkeypatch.setattr(Connection, "expire_token", lambda self, error: expired.append(error))
+        client, serving = await connected(yugen)
+        callers = (await yugen.backend()).callers
+        write_app(tmp_path, notes=OTHER)
+        await yugen.reload()
+        assert await client.values() == {0: 100}
+        assert expired == []
+        for providers, count in (("b", 1), ("b", 1), ("c", 2)):
+            write_app(tmp_path, auth=auth.format(providers, providers))
+            await yugen.reload()
+            assert len(expired) == count
+        assert (await yugen.backend()).callers is callers
+        client.leave()
+        await serving
 
 
 async def test_a_reload_that_does_not_load_changes_nothing(yugen: Yugen, tmp_path: Path) -> None:

@@ -581,6 +581,17 @@ class TestTrapsOfAuth:
         assert driver.session.take_work() == []
         assert driver.session.begin_update(11) is None
 
+    def test_a_token_can_be_ended_before_its_time(self, driver: Driver) -> None:
+        driver.session.expire_token("nobody has one yet")
+        driver.send(authenticate(0))
+        driver.session.token_accepted("ada", expires=3.0)
+        driver.update(10)
+        assert driver.received() == []
+        driver.session.expire_token("sign in again")
+        (error,) = driver.received()
+        assert (error["error"], error["authUpdateAttempted"]) == ("sign in again", False)
+        assert driver.session.close_requested() == Close(1000, "")
+
     def test_a_token_being_checked_keeps_the_old_one_from_expiring(self, driver: Driver) -> None:
         driver.send(authenticate(0))
         driver.session.token_accepted("ada", expires=1.0)

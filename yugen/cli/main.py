@@ -34,6 +34,13 @@ def serve(
     serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)
 
 
+def init(folder: Path, template: str) -> None:
+    """Make a new app from a template."""
+    from yugen.cli.init import make_app
+
+    make_app(folder, template)
+
+
 def run(function: str, args: str, watch: bool, url: str) -> None:
     """Call a function of a running app and print its result as JSON."""
     from yugen.cli.run import run_function
@@ -88,6 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
+    one = add(init)
+    one.add_argument("folder", nargs="?", type=Path, default=Path(), help="Where. Default: the current folder.")
+    one.add_argument(
+        "--template",
+        choices=["page", "minimal", "react"],
+        default="page",
+        help="With a plain page, with functions only, or with React and Vite. Default: page.",
+    )
     _add_server_options(add(dev), "127.0.0.1")
     one = add(serve)
     _add_server_options(one, "0.0.0.0")

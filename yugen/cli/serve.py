@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ from yugen.server import logs
 from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
-
-logger = logging.getLogger(__name__)
 
 
 def serve_forever(
@@ -40,7 +36,9 @@ def serve_forever(
     logs.configure(readable=development)
     try:
         if not app.is_dir():
-            raise OSError(f"There is no folder {app}; name the folder of your app package.")
+            raise OSError(
+                f"There is no folder {app}; name the folder of your app package, or make a new app with `yugen init`."
+            )
         listener = listen(host, port)
         yugen = Yugen(
             app,
@@ -52,7 +50,7 @@ def serve_forever(
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        run(serve(yugen, listener, lambda: say_ready(yugen, listener), development=development))
+        run(serve(yugen, listener, lambda: say_ready(yugen, listener, development), development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -91,6 +89,7 @@ async def serve(
     yugen: Yugen, listener: socket.socket, say_ready: Callable[[], None], *, development: bool = False
 ) -> None:
     """Serves until it is told to stop by a signal."""
+    from yugen.cli.dev import started
     from yugen.server.listen import Server
 
     gc.enable()
@@ -101,7 +100,8 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        say_ready()
+        if yugen.is_serving:
+            say_ready()
 
     server = Server(yugen, ready)
     main = asyncio.current_task()
@@ -117,7 +117,7 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        async with yugen, _reloading(yugen) if development else AsyncExitStack():
+        async with started(yugen, say_ready) if development else yugen:
             await server.serve(sockets=[listener])
     except asyncio.CancelledError:
         pass
@@ -130,31 +130,11 @@ def address(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def say_ready(yugen: Yugen, listener: socket.socket) -> None:
-    """Tells whoever has started the server where it is."""
-    print(f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
+def say_ready(yugen: Yugen, listener: socket.socket, development: bool = False) -> None:
+    """Tells whoever has started the server where it is, and in development what to look at."""
+    from yugen.cli.dev import what_to_open
 
-
-@asynccontextmanager
-async def _reloading(yugen: Yugen) -> AsyncIterator[None]:
-    """Takes up the code of the app whenever a file of it is saved."""
-    watching = asyncio.create_task(_reload_on_save(yugen))
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-
-
-async def _reload_on_save(yugen: Yugen) -> None:
-    from watchfiles import PythonFilter, awatch
-
-    async for _ in awatch(yugen.app, watch_filter=PythonFilter(), debounce=100, step=20):
-        try:
-            await yugen.reload()
-        except (Refused, StorageError) as error:
-            logger.error("Not reloaded: %s", error)
-        except Exception:
-            logger.exception("Not reloaded")
-        else:
-            logger.info("Reloaded %s", yugen.app)
+    lines = [f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})"]
+    if development:
+        lines += what_to_open(yugen, address(listener))
+    print("\n".join(lines), flush=True)

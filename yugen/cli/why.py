@@ -64,6 +64,8 @@ def _happened(occurrence: dict[str, Any]) -> str:
 def _wrote(because: dict[str, Any]) -> str:
     who = because["mutation"] or "another node"
     match because:
+        case {"change": "code"}:
+            return "the code of the app has changed"
         case {"change": "inserted", "document": document, "table": table}:
             return f"{who} inserted {document} into {table}"
         case {"change": "deleted", "document": document, "table": table}:

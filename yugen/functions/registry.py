@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import linecache
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,30 @@ class AppError(Refused):
     """An app that cannot be loaded; the text names the file."""
 
     code = "AppError"
+
+    @classmethod
+    def at(cls, file: str, line: int | None, text: str, column: int | None = None) -> AppError:
+        """One that names the line too, and shows it.
+
+        Args:
+            file: the file.
+            line: the number of the line, if there is one.
+            text: what is wrong there, and what to do.
+            column: the number of the character in the line, if it is there.
+        """
+        if line is None:
+            return cls(f"{file}: {text}")
+        linecache.checkcache(file)
+        source = linecache.getline(file, line).rstrip()
+        shown = [f"{file}:{line}: {text}"]
+        if source:
+            indented = len(source) - len(source.lstrip())
+            shown.append(f"    {source[indented:]}")
+            if column is not None and indented < column <= len(source) + 1:
+                shown.append(f"    {' ' * (column - 1 - indented)}^")
+            elif source[indented] == "@":  # a decorator says little without what stands under it
+                shown.append(f"    {linecache.getline(file, line + 1).rstrip()[indented:]}")
+        return cls("\n".join(shown))
 
 
 class AdministratorsOnly(Refused):
@@ -164,7 +189,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                 registered = _registered(module_path(folder, file), member)
                 other = functions.setdefault(registered.path, registered).function
                 if other is not member:
-                    raise AppError(f"{_place(member)}: {_place(other)} is {registered.path} too; rename one of them.")
+                    place = ":".join(map(str, _place(other)))
+                    raise AppError.at(*_place(member), f"{place} is {registered.path} too; rename one of them.")
             elif member.__table__:
                 _complete(file, member)
                 twin = documents.setdefault(member.__table__, member)
@@ -207,15 +233,14 @@ def _import(folder: Path, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except SyntaxError as error:
-        raise AppError(f"{error.filename}:{error.lineno}: {error.msg}.") from error
+        raise AppError.at(error.filename or name, error.lineno, f"{error.msg}.", error.offset) from error
     except Exception as error:
         frames = [
             frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)
         ]
-        at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name
-        if isinstance(error, Refused):
-            raise AppError(f"{at}: {error}") from error
-        raise AppError(f"{at}: {type(error).__name__}: {error}") from error
+        text = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        at = (frames[-1].filename, frames[-1].lineno) if frames else (name, None)
+        raise AppError.at(*at, text) from error
 
 
 def _defined_in(module: ModuleType) -> Iterator[Any]:
@@ -227,9 +252,8 @@ def _defined_in(module: ModuleType) -> Iterator[Any]:
     for name, member in list(vars(module).items()):  # annotations may add to it
         hidden = _hidden_function(member)
         if hidden is not None and member.__module__ == module.__name__:
-            raise AppError(
-                f"{_place(hidden)}: {name} is wrapped by another decorator; put @{hidden.kind} above that one."
-            )
+            text = f"{name} is wrapped by another decorator; put @{hidden.kind} above that one."
+            raise AppError.at(*_place(hidden), text)
         is_document = isinstance(member, type) and issubclass(member, Document)
         if (is_document or isinstance(member, Function)) and member.__module__ == module.__name__:
             yield member
@@ -246,16 +270,16 @@ def _hidden_function(member: Any) -> Function[Any, Any] | None:
 def _registered(module: str, function: Function[Any, Any]) -> Registered:
     path = f"{module}:{function.name}"
     if path.startswith(SYSTEM_PREFIX):
-        raise AppError(f"{_place(function)}: the folder _system is for Yugen's own functions; give it another name.")
+        text = "the folder _system is for Yugen's own functions; give it another name."
+        raise AppError.at(*_place(function), text)
     try:
         canonical_path(path)
         return Registered(path, function, Signature(path, function))
     except FunctionNotFound:
-        raise AppError(
-            f"{_place(function)}: no client can call {path}; name folders and modules in ASCII, 64 characters at most."
-        ) from None
+        text = f"no client can call {path}; name folders and modules in ASCII, 64 characters at most."
+        raise AppError.at(*_place(function), text) from None
     except Refused as error:
-        raise AppError(f"{_place(function)}: {error}") from error
+        raise AppError.at(*_place(function), str(error)) from error
 
 
 def _providers(file: Path, module: ModuleType) -> tuple[Provider, ...]:
@@ -280,6 +304,7 @@ def _complete(file: Path, document: type[Document]) -> None:
         raise AppError(f"{file}: {document.__name__}: {error.message.splitlines()[0]}") from error
 
 
-def _place(function: Function[Any, Any]) -> str:
+def _place(function: Function[Any, Any]) -> tuple[str, int]:
+    """The file and the line of a function."""
     code = inspect.unwrap(function.handler).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
+    return code.co_filename, code.co_firstlineno

@@ -86,6 +86,10 @@ class ActionWorkers(Workers[_Worker]):
         # An action goes on when nobody waits for it any more.
         return await asyncio.shield(job.done)
 
+    @property
+    def is_idle(self) -> bool:
+        return not self.jobs
+
     def make(self, pid: int) -> _Worker:
         return _Worker(pid, self)
 
@@ -133,6 +137,7 @@ class ActionWorkers(Workers[_Worker]):
                 task.add_done_callback(self._calls.discard)
             case ("acted", number, answer):
                 self.jobs.pop(number).settle(answer_from_data(answer))
+                self.settled()
             case _:
                 raise AssertionError(message)
 
@@ -153,11 +158,13 @@ class ActionWorkers(Workers[_Worker]):
         if self.closed:
             self.fail_waiting(Overloaded(CLOSING))
         self.pump()
+        self.settled()
 
     def fail_waiting(self, error: Exception) -> None:
         for job in [job for job in self.jobs.values() if job.worker is None]:
             del self.jobs[job.number]
             job.done.set_exception(error)
+        self.settled()
 
     async def close(self) -> None:
         await super().close()

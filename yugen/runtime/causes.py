@@ -49,12 +49,19 @@ class Cause(NamedTuple):
         origin: the function that made it; None for another node, or Yugen itself.
         change: the first change in it that mattered, without its images if they are large; None if that is unknown.
         read: which of what had been read it was in.
+        is_new_code: whether it was not what was written that made the difference, but the code of the app.
     """
 
     ts: Timestamp
     origin: Origin | None
     change: Change | None
     read: GuardedRead | None
+    is_new_code: bool = False
+
+    @classmethod
+    def new_code(cls, ts: Timestamp) -> Cause:
+        """What the commit was with which another version of the app took over: it concerns whatever was read."""
+        return cls(ts, None, None, None, is_new_code=True)
 
     @classmethod
     def of(cls, written: Written, touch: Touch | None) -> Cause:
@@ -76,9 +83,45 @@ class Cause(NamedTuple):
                 "table": table and table.name,
                 **_difference(self.change),
             }
+        if self.is_new_code:
+            shown["change"] = "code"
         if self.read is not None:
             shown["read"] = ranges.shown(self.read, catalog)
         return shown
+
+
+class Why(NamedTuple):
+    """Why a function runs.
+
+    Attributes:
+        cause: what ended its answer, or made it lose the race in which it ran before; None if it had neither.
+        subscribers: how many wait for results of the query, now and later.
+        again: whether it is a mutation that has lost a race.
+    """
+
+    cause: Cause | None = None
+    subscribers: int = 0
+    again: bool = False
+
+    def in_words(self, kind: Kind, catalog: Catalog) -> str:
+        """Why, in a few words; none for what somebody has called and nothing is to be said of."""
+        cause = self.cause
+        if cause is None:
+            if self.again:
+                return "again, for another was faster"
+            if kind != "query":
+                return ""
+            return "subscribed" if self.subscribers else "called"
+        if cause.is_new_code:
+            return "the code has changed"
+        who = "another node" if cause.origin is None else cause.origin[0]
+        table = None if cause.change is None else catalog.numbered(keys.table_of(cause.change.key))
+        wrote = "wrote something of it" if table is None else f"wrote to {table.name}"
+        return f"again, for {who} {wrote} first" if self.again else f"{who} {wrote}"
+
+
+CALLED: Final = Why()
+"""Somebody has called it."""
 
 
 class Ran(NamedTuple):

@@ -51,7 +51,7 @@ class Proposal(NamedTuple):
 
     `reads` are disjoint intervals in order, `guarded` those of which not everything matters. One that ran in line at
     `place` has also seen what those before it wrote. One that writes nothing and leaves no record only wants to know
-    whether what it read has held until now.
+    whether what it read has held until now, unless it is a mark: a commit of its own, for its timestamp's sake.
     """
 
     snapshot_ts: Timestamp
@@ -61,6 +61,7 @@ class Proposal(NamedTuple):
     guarded: tuple[GuardedRead, ...] = ()
     origin: Origin | None = None
     place: Place | None = None
+    is_mark: bool = False
 
     @property
     def line(self) -> Line | None:
@@ -299,7 +300,7 @@ class Committer:
             if conflict is not None:
                 decided.append(conflict)
                 before.refused(proposal)
-            elif proposal.changes or proposal.request:
+            elif proposal.changes or proposal.request or proposal.is_mark:
                 newest = max(newest + 1, self._clock())
                 written = Written(Commit(newest, proposal.changes, proposal.request), proposal.origin, proposal.line)
                 decided.append(written)
@@ -332,6 +333,8 @@ class _Before:
             self._refused[proposal.place.line].append(Written(Commit(0, proposal.changes)))
 
     def conflict(self, proposal: Proposal) -> Conflict | None:
+        if proposal.is_mark:
+            return None  # it has read nothing
         reads, guarded = proposal.reads, proposal.guarded
         try:
             unseen = self._not_seen(proposal)

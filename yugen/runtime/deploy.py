@@ -128,6 +128,11 @@ async def check(store: Store, newest: Timestamp, info: AppInfo, functions: Funct
         await deployment.check(info, functions)
 
 
+async def is_due(store: Store, newest: Timestamp, info: AppInfo, catalog: Catalog, functions: Functions) -> bool:
+    """Whether there is anything to do to bring a store to what an app declares, apart from what is under way."""
+    return await _Deployment(store, newest, catalog, lambda: 0, bytes).is_due(info, functions)
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What becomes of the indexes of one table.
@@ -246,6 +251,20 @@ class _Deployment:
             if self._catalog.named(table.name) != table:
                 self._catalog.add(table)
         return self._ts, later
+
+    async def is_due(self, info: AppInfo, functions: Functions) -> bool:
+        """Whether `run` would do anything that nobody does already."""
+        shapes = await self._shapes()
+        if any(shapes.get(name) != shape for name, shape in info.shapes.items()):
+            return True
+        for name, declared in info.tables.items():
+            table = self._catalog.named(name)
+            kept = () if table is None else [index for index in table.indexes if not index.going]
+            there = {each.name: IndexInfo(each.fields, each.unique, each.total) for each in kept}
+            there.pop(BY_CREATION_TIME, None)
+            if table is None or there != declared:
+                return True
+        return bool(await functions.query("_system/migrations:pending", self._ts))
 
     async def _migrate(self, functions: Functions) -> None:
         for name in await functions.query("_system/migrations:pending", self._ts):

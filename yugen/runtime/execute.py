@@ -43,6 +43,8 @@ from yugen.system.deployment import Deployment
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
 
+_YUGEN = Path(__file__).parent.parent
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,6 +62,8 @@ class Executor:
         development: whether the text of errors goes to clients.
         deployment: where it runs.
         limits: what its functions may use.
+        logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
+            with it, for whoever logs it then.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Executor:
         development: bool,
         deployment: Deployment,
         limits: RunLimits | None = None,
+        logs_failures: bool = True,
     ) -> None:
         self.app = app
         self.catalog = catalog
@@ -79,6 +84,7 @@ class Executor:
         self._tables = Tables(app.documents, strict=app.strict)
         self._development = development
         self._limits = limits or RunLimits()
+        self._logs_failures = logs_failures
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
@@ -173,11 +179,14 @@ class Executor:
                 error = TypeError(f"the data of a YugenError must be a value of the wire: {fault}")
         if isinstance(error, MemoryError):
             error = MemoryLimitExceeded(run.path, self._limits.memory_bytes)
-        if not isinstance(error, Refused | YugenError):
+        found = ""
+        if not self._logs_failures:
+            found = self._traceback(error)
+        elif not isinstance(error, Refused | YugenError):
             logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
         detail = f"{_described(error)}{self._places(error)}"
         shown = self._development or isinstance(error, Refused)
-        return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail)
+        return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail, found)
 
     def foreign_await(self, run: Run, frames: Iterator[FrameType]) -> ForeignAwait:
         """The error of a run that has awaited what it must not, at the innermost of its frames."""
@@ -191,6 +200,20 @@ class Executor:
     def is_ours(self, filename: str) -> bool:
         """Whether a file is one of the app's."""
         return Path(filename).is_relative_to(self.app.folder)
+
+    def _traceback(self, error: BaseException) -> str:
+        """Where it was raised, without frames of Yugen; nothing for what the app has no part in."""
+        if not any(self.is_ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+            return ""
+        shown = traceback.TracebackException.from_exception(error, compact=True)
+        chain: list[traceback.TracebackException | None] = [shown]
+        while chain:
+            one = chain.pop()
+            if one is not None:
+                kept = [frame for frame in one.stack if not Path(frame.filename).is_relative_to(_YUGEN)]
+                one.stack = traceback.StackSummary.from_list(kept)
+                chain += [one.__cause__, one.__context__, *(one.exceptions or ())]
+        return "".join(shown.format()).rstrip()
 
     def _places(self, error: BaseException) -> str:
         if isinstance(error, Refused) or (isinstance(error, YugenError) and not self._development):

@@ -18,6 +18,8 @@ TRACEBACK_SIZE_MAX = 20_000
 
 _dumps = JSONEncoder(default=str).encode
 _COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
+_KINDS = {"query": "36", "mutation": "35", "action": "34"}
+_BOLD, _DIM, _RED = "1", "2", "31"
 
 
 class Format(logging.Formatter, ABC):
@@ -46,6 +48,7 @@ class Format(logging.Formatter, ABC):
         run: Run,
         how: str,
         ms: float,
+        documents: int,
         fields: Mapping[str, Any],
     ) -> str:
         """The text of a run that has ended.
@@ -57,9 +60,10 @@ class Format(logging.Formatter, ABC):
             run: what ran; its path is canonical and its request id of letters, digits, `-` and `_`.
             how: how it went, in one word.
             ms: how long it took, in milliseconds.
+            documents: how many it has read.
             fields: what else belongs to it.
         """
-        return self.line(created, level, logger, ran(run, how, ms), fields)
+        return self.line(created, level, logger, ran(run, how, ms), {**about(run, ms, documents), **fields})
 
     def format(self, record: logging.LogRecord) -> str:
         traceback = self.formatException(record.exc_info) if record.exc_info else ""
@@ -71,7 +75,7 @@ class Readable(Format):
     """One line for an event, and below it, indented, what belongs to it.
 
     Args:
-        coloured: whether warnings and errors stand out, on a terminal.
+        coloured: whether what matters stands out, on a terminal.
     """
 
     def __init__(self, *, coloured: bool) -> None:
@@ -83,13 +87,36 @@ class Readable(Format):
     ) -> str:
         # The first line of a failure says what its request id is, for those who have nothing else to go by.
         error = str(fields.get("error", ""))
-        parts = [_cut(part) for part in (message, error.partition("\n")[2] or error, *fields.get("lines", ()))]
-        parts.append(_cut(traceback, TRACEBACK_SIZE_MAX))
+        traceback = traceback or fields.get("traceback", "")
+        parts = [_cut(part) for part in (message, *fields.get("lines", ()))]
+        parts.append(_cut(traceback, TRACEBACK_SIZE_MAX) or _cut(error.partition("\n")[2] or error))
         first, *rest = [_printable(line) for part in parts for line in part.split("\n") if line] or [""]
+        if "function" in fields:
+            first = self._ran(first, fields)
+        elif level in _COLOURS:
+            first, *rest = (self._in(_COLOURS[level], line) for line in (first, *rest))
         shown = f"{level:8}"
-        if self._coloured and level in _COLOURS:
-            shown = f"\x1b[{_COLOURS[level]}m{shown}\x1b[0m"
-        return "\n    ".join([f"{time.strftime('%H:%M:%S', time.localtime(created))} {shown} {first}", *rest])
+        if level in _COLOURS:
+            shown = self._in(_COLOURS[level], shown)
+        at = self._in(_DIM, time.strftime("%H:%M:%S", time.localtime(created)))
+        return "\n    ".join([f"{at} {shown} {first}", *rest])
+
+    def _ran(self, text: str, fields: Mapping[str, Any]) -> str:
+        """What to say of a run: what `ran` gives, what it has read, and why it ran."""
+        kind, path = fields["kind"], fields["function"]
+        rest = text.removeprefix(f"{kind} {path}")
+        shown = f"{self._in(_KINDS[kind], kind)} {self._in(_BOLD, path)}"
+        shown += self._in(_RED, rest) if "error" in fields else rest
+        more = ""
+        if kind != "action" and "documents" in fields:
+            count = fields["documents"]
+            more = f", read {count} document{'' if count == 1 else 's'}"
+        if fields.get("why"):
+            more += f"; {fields['why']}"
+        return shown + self._in(_DIM, more) if more else shown
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._coloured else text
 
 
 class Json(Format):
@@ -118,13 +145,14 @@ class Json(Format):
         run: Run,
         how: str,
         ms: float,
+        documents: int,
         fields: Mapping[str, Any],
     ) -> str:
         # As `line` would, in half the time.
         return (
             f'{{"time": "{self._time(created)}", "level": "{level.lower()}", "logger": "{logger}", '
             f'"message": "{ran(run, how, ms)}", "kind": "{run.kind}", "function": "{run.path}", '
-            f'"request_id": "{run.request_id}", "milliseconds": {round(ms, 2)}'
+            f'"request_id": "{run.request_id}", "milliseconds": {round(ms, 2)}, "documents": {documents}'
             f"{_members(fields) if fields else ''}}}"
         )
 
@@ -141,6 +169,17 @@ class Json(Format):
 def ran(run: Run, how: str, ms: float) -> str:
     """What to say of a run."""
     return f"{run.kind} {run.path} {how} in {ms:.1f} ms"
+
+
+def about(run: Run, ms: float, documents: int) -> dict[str, Any]:
+    """What belongs to every run that has ended."""
+    return {
+        "kind": run.kind,
+        "function": run.path,
+        "request_id": run.request_id,
+        "milliseconds": round(ms, 2),
+        "documents": documents,
+    }
 
 
 def _members(fields: Mapping[str, Any]) -> str:

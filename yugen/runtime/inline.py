@@ -90,5 +90,8 @@ class InlineRunner:
 
         return await self._executor.act(run, outward)
 
+    async def finish(self) -> None:
+        pass  # what runs does so in the tasks of those who asked for it, and needs nothing that `close` ends
+
     async def close(self) -> None:
         pass

@@ -11,15 +11,15 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from yugen.errors import Refused
 from yugen.identity import Identity
 from yugen.intervals import point
-from yugen.runtime.causes import Causes, Loss, Ran
+from yugen.runtime.causes import CALLED, Cause, Causes, Loss, Ran, Why
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
@@ -89,6 +89,7 @@ class Call:
         answered: told of the answer.
         repeated: whether it may have been carried out before.
         losses: how often it has run in vain.
+        lost_to: what made it do so last, if that is known.
         attempt: gets whether the attempt under way was the last, where a task waits for that.
         running: gets the outcome of what runs.
     """
@@ -102,6 +103,7 @@ class Call:
     answered: Answered
     repeated: bool = False
     losses: int = 0
+    lost_to: Cause | None = None
     attempt: asyncio.Future[bool] | None = None
     running: asyncio.Future[Outcome] | None = None
 
@@ -122,7 +124,8 @@ class Mutations:
         causes: is told of those that lose.
         pressure: tells when there are too many.
         prepare: makes the next run of a call, or the answer of one that nothing can be run for.
-        ended: told of each run that has ended, and how many seconds after it was asked for; gives what its caller gets.
+        ended: told of each run that has ended, how many seconds after it was asked for, and why it ran; gives what its
+            caller gets.
         peers: the other nodes over the same store, if there may be any.
     """
 
@@ -135,7 +138,7 @@ class Mutations:
         *,
         pressure: Pressure,
         prepare: Callable[[Call], Run | Answer],
-        ended: Callable[[Run, Outcome, float], Answer],
+        ended: Callable[[Run, Outcome, float, Why], Answer],
         peers: Peers | None = None,
     ) -> None:
         self._store = store
@@ -160,6 +163,24 @@ class Mutations:
         # The last requests that were begun, by session; what comes after has not been carried out before.
         self._last: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those that wait for what must be alone, and who waits for those that have begun before it.
+        self._held: list[Call] | None = None
+        self._all_done: asyncio.Future[None] | None = None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Begins when all that have begun have come to their end; those that come meanwhile wait until it ends."""
+        assert self._held is None, "one at a time"
+        self._held = []
+        try:
+            if self._count:
+                self._all_done = asyncio.get_running_loop().create_future()
+                await self._all_done
+            yield
+        finally:
+            held, self._held, self._all_done = self._held, None, None
+            for call in held:
+                self.begin(call)
 
     @property
     def refusing(self) -> bool:
@@ -180,6 +201,9 @@ class Mutations:
 
     def begin(self, call: Call) -> None:
         """Runs a mutation until it commits or fails by itself, and then has its caller told, perhaps at once."""
+        if self._held is not None:
+            self._held.append(call)
+            return
         self._count += 1
         request = call.request
         if request is None:
@@ -270,7 +294,8 @@ class Mutations:
                 self._finish(call, error if isinstance(error, Exception) else Overloaded("The server is closing."))
                 return
             seconds = time.perf_counter() - began
-            self._propose(call, run, outcome, self._ended(run, outcome, seconds), seconds)
+            why = Why(call.lost_to, again=True) if call.losses else CALLED
+            self._propose(call, run, outcome, self._ended(run, outcome, seconds, why), seconds)
 
         call.running = asyncio.ensure_future(self._runner.transact(run))
         call.running.add_done_callback(ran)
@@ -316,6 +341,7 @@ class Mutations:
 
     def _lose(self, call: Call, run: Run, outcome: Outcome, seconds: float, conflict: Conflict) -> None:
         call.losses += 1
+        call.lost_to = conflict.cause
         ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
         self._causes.add_loss(Loss(ran, call.request_id, conflict.cause, call.losses))
         if call.request is not None:
@@ -332,6 +358,8 @@ class Mutations:
         try:
             call.answered(answer)
         finally:
+            if self._all_done is not None and not self._count and not self._all_done.done():
+                self._all_done.set_result(None)
             if call.request is not None:
                 same = self._under_way.pop(call.request)
                 for waiting in self._settling.pop(call.request.session, ()):

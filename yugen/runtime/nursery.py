@@ -23,6 +23,7 @@ from yugen.functions.registry import App, describe, load
 from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.formats import Json, Readable
 from yugen.runtime.setup import Setup
+from yugen.runtime.spawn import STOPS
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
 from yugen.system.functions import with_system_functions
 
@@ -35,8 +36,9 @@ def main(control: BlockingChannel) -> None:
     sys.stdout = sys.stderr
     # These are for the server, which ends us by closing the channel, also when they are sent to all its processes.
     # Not SIG_IGN, which programs that an action starts would inherit.
-    for stop in (signal.SIGINT, signal.SIGTERM):
+    for stop in STOPS:
         signal.signal(stop, _leave_it)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     if not (messages := control.receive()):
         return
     [(_, data)] = messages

@@ -17,12 +17,14 @@ class Failure(NamedTuple):
 
     `message` is for the caller. `data` is the encoded JSON of what a `YugenError` carries and None for every other
     error, so that data which is null stays data (`b"null"`). `detail` is for administrators: the error by its name and
-    its text, also where callers do not get to see them.
+    its text, also where callers do not get to see them. `traceback` is for the developer who looks at the log: where it
+    was raised, without the frames of Yugen itself.
     """
 
     message: str
     data: bytes | None = None
     detail: str = ""
+    traceback: str = ""
 
     def error(self) -> YugenError | FunctionFailed:
         """The same as an exception, for a caller in Python who may see all of it."""

@@ -76,6 +76,11 @@ class WorkerPool:
         """As `Runner.act`."""
         return await self._actions.run(run, call)
 
+    async def finish(self) -> None:
+        """As `Runner.finish`."""
+        await self._transactions.finish()
+        await self._actions.finish()
+
     async def close(self) -> None:
         """Kills what still runs and ends all processes."""
         await self._transactions.close()

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -19,11 +19,11 @@ from typing import NamedTuple, TypeAlias
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
-from yugen.runtime.causes import Cause, Causes
+from yugen.runtime.causes import Cause, Causes, Why
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
-from yugen.storage.interface import Timestamp
+from yugen.storage.interface import Commit, Timestamp
 
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Size of the answers kept for queries that nobody subscribes to."""
@@ -184,17 +184,19 @@ class Queries:
     """The query cache and the subscriptions of one node.
 
     Args:
-        execute: runs a query for a caller at a timestamp.
+        execute: runs a query for a caller at a timestamp, and is told why.
         newest: the newest published timestamp.
         cached_bytes_max: size of the answers kept for queries that nobody subscribes to.
 
     Attributes:
         causes: why queries ran again.
+        kept_told: told of a query that somebody asks or subscribes to for the first time and that is answered without a
+            run, and whether they subscribe; None where nobody wants to know.
     """
 
     def __init__(
         self,
-        execute: Callable[[QueryKey, Identity | None, Timestamp], Awaitable[Outcome]],
+        execute: Callable[[QueryKey, Identity | None, Timestamp, Why], Awaitable[Outcome]],
         newest: Timestamp,
         *,
         cached_bytes_max: int = CACHED_BYTES_MAX,
@@ -206,7 +208,9 @@ class Queries:
         self._idle_bytes = 0
         self._index: IntervalIndex[_Slot] = IntervalIndex()
         self._window = RecentWrites(newest)
+        self._released = asyncio.Event()
         self.causes = Causes()
+        self.kept_told: Callable[[QueryKey, bool], None] | None = None
 
     async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
         """The answer for a caller at a timestamp that has been published, and is the newest or is being held.
@@ -218,6 +222,8 @@ class Queries:
         """
         answer = self.kept(key, caller, ts)
         if answer is not None:
+            if self.kept_told is not None:
+                self.kept_told(key, False)
             return answer
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -247,9 +253,14 @@ class Queries:
         """
         self._ask(self._query(key), caller, ts, told)
 
-    def holding(self, ts: Timestamp) -> AbstractContextManager[None]:
+    @contextmanager
+    def holding(self, ts: Timestamp) -> Iterator[None]:
         """Keeps what is needed to answer at `ts`, which is published, while newer commits arrive."""
-        return self._window.holding(ts)
+        self.hold(ts)
+        try:
+            yield
+        finally:
+            self.release(ts)
 
     def hold(self, ts: Timestamp) -> None:
         """Begins to keep that, up to `release`."""
@@ -258,6 +269,13 @@ class Queries:
     def release(self, ts: Timestamp) -> None:
         """Ends one `hold`."""
         self._window.release(ts)
+        self._released.set()
+
+    async def released_before(self, ts: Timestamp) -> None:
+        """Waits until nobody holds an earlier timestamp than one that is published."""
+        while self._window.is_held_before(ts):
+            self._released.clear()
+            await self._released.wait()
 
     def subscribe(self, key: QueryKey, caller: Identity | None, listener: Listener) -> Subscription:
         """Calls `listener` when an answer that was given to a caller has ended by a commit.
@@ -286,6 +304,23 @@ class Queries:
                 self._index.remove(slot, result.intervals)
                 result.end = written.ts
                 slot.cause = Cause.of(written, touch)
+                ended.append(slot)
+        for slot in ended:
+            self._tell(slot)
+            self._settle(slot)
+
+    def renew(self, commit: Commit) -> None:
+        """Takes in the commit with which another version of the app takes over: it ends every answer."""
+        written = Written(commit, renews=True)
+        self._window.add(written)
+        cause = Cause.new_code(written.ts)
+        ended = []
+        for slot in [slot for query in self._queries.values() for slot in query.slots()]:
+            result = slot.result
+            if result is not None and result.end is None:
+                self._index.remove(slot, result.intervals)
+                result.end = written.ts
+                slot.cause = cause
                 ended.append(slot)
         for slot in ended:
             self._tell(slot)
@@ -338,9 +373,11 @@ class Queries:
     async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
         query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
         slot.cause = None
-        outcome = await self._execute(query.key, caller, ts)
+        outcome = await self._execute(query.key, caller, ts, Why(cause, query.listening))
         ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
         end = None if ending is None else ending.ts
+        if ending is not None and ending.renews:
+            slot.cause = Cause.new_code(ending.ts)
         answer = outcome.answer
         if cause is not None:
             key, seconds = query.key, time.perf_counter() - began

@@ -46,5 +46,8 @@ class Runner(Protocol):
     async def act(self, run: Run, call: CallBack) -> Answer:
         """Runs an action."""
 
+    async def finish(self) -> None:
+        """Waits until nothing runs. What is given to it meanwhile is waited for as well."""
+
     async def close(self) -> None:
         """Ends what runs. Called once, also when `start` failed or was not called."""

@@ -18,10 +18,21 @@ from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, Tabl
 from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.functions.providers import Provider
 from yugen.identity import Identity
 from yugen.keys import table_of
-from yugen.runtime.commit import Committer
-from yugen.runtime.deploy import DeployError, Reindexing, check, deploy, index_of, stored_catalog, unfinished
+from yugen.runtime.causes import CALLED, Why
+from yugen.runtime.commit import Committer, Proposal
+from yugen.runtime.deploy import (
+    DeployError,
+    Reindexing,
+    check,
+    deploy,
+    index_of,
+    is_due,
+    stored_catalog,
+    unfinished,
+)
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
@@ -30,8 +41,9 @@ from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Runner
 from yugen.runtime.times import Times
+from yugen.runtime.versions import Versions
 from yugen.runtime.writes import Written
-from yugen.storage.interface import Change, Peers, StorageError, Store, Timestamp
+from yugen.storage.interface import Change, Commit, Peers, StorageError, Store, Timestamp
 
 PAST_SECONDS = 30
 """How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
@@ -62,8 +74,10 @@ class Runtime:
         runner: where functions run; the runtime starts and closes it.
         clock: nanoseconds since the epoch.
         random_bytes: gives that many random bytes; runs and ids are made from them.
-        ended: told of each run of a function that has ended, its answer, and how many seconds after it was asked for;
-            gives what its caller gets to see of the answer.
+        ended: told of each run of a function that has ended, what came of it, how many seconds after it was asked for,
+            and why it ran; gives what its caller gets to see of the answer.
+        kept: told of each query that is asked for the first time and answered without a run, if anyone wants to know;
+            and whether whoever asks subscribes to it.
         peers: the other nodes over the same store, if there may be any.
 
     Attributes:
@@ -81,19 +95,23 @@ class Runtime:
         *,
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
-        ended: Callable[[Run, Answer, float], Answer] = lambda run, answer, seconds: answer,
+        ended: Callable[[Run, Outcome, float, Why], Answer] = lambda run, outcome, seconds, why: outcome.answer,
+        kept: Callable[[QueryKey, bool], None] | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._peers = peers
         self._ended = ended
+        self._kept = kept
         self.ts: Timestamp = 0
         self.catalog = Catalog()
         self._store = store
-        self._runner = runner
+        self._runner = Versions(runner)
         self._clock = clock
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
+        # The timestamp at which another version of the app takes over, once that is durable and until it is published.
+        self._taking_over: Timestamp | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
 
@@ -127,6 +145,7 @@ class Runtime:
         self._past.append((self._clock(), self.ts))
         self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
         self.queries = Queries(self._execute, self.ts)
+        self.queries.kept_told = self._kept
         self._committer = Committer(
             self._store, self.ts, clock=self._clock, published=self._published, peers=self._peers
         )
@@ -145,30 +164,117 @@ class Runtime:
         if reindexing and reindexes:
             self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
 
-    async def try_out(self, runner: Runner) -> None:
-        """Checks whether another version of the app could be served from the documents that there are now.
+    async def take_up(self, runner: Runner) -> None:
+        """Runs another version of the app from here on, at a timestamp of its own, from which no earlier answer holds.
+
+        What runs by then comes to its end in the version in which it began. Where the new version declares other tables
+        or indexes or has migrations to do, mutations wait until that is done, and queries go on as before.
 
         Args:
-            runner: of the other version; this starts it.
+            runner: of the other version, not started. It is closed when the version is refused.
 
         Raises:
-            Refused: it could not.
+            Refused: it cannot be served from the documents that there are. All is as before, but for what migrations
+                have done by then.
+            StorageError: the store failed. The same holds.
         """
-        catalog = await stored_catalog(self._store, self.ts)
-        await runner.start(catalog)
-        functions = _OwnFunctions(runner, self._times, self._random_bytes)
-        await check(self._store, self.ts, runner.info, functions)
+        assert self._committer is not None, "start() before take_up()"
+        assert self._peers is None, "several nodes take up new code by being started anew"
+        try:
+            await runner.start(self.catalog)
+            functions = _OwnFunctions(runner, self._times, self._random_bytes)
+            await check(self._store, self.ts, runner.info, functions)
+            if await is_due(self._store, self.ts, runner.info, self.catalog, functions):
+                async with self._mutations.held():
+                    await self._deploy_while_serving(runner, functions)
+            else:
+                await self._take_over(runner, self.catalog)
+        except BaseException:
+            await runner.close()
+            raise
 
-    async def close(self) -> None:
-        """Finishes the commits under way and lets go of everything."""
+    async def _deploy_while_serving(self, runner: Runner, functions: _OwnFunctions) -> None:
+        """Brings the store to what another version declares, which takes over then. Nothing else may be written."""
+        await self._stop_reindexing()
+        newest = await self._stored()
+        catalog = await stored_catalog(self._store, newest)
+        try:
+            await runner.start(catalog)
+            _, reindexing = await deploy(
+                self._store,
+                newest,
+                runner.info,
+                catalog,
+                functions,
+                clock=self._clock,
+                random_bytes=self._random_bytes,
+            )
+        except Exception:
+            # What was done up to there has not been published: the version from before goes on with that.
+            catalog = await stored_catalog(self._store, await self._stored())
+            await self._runner.start(catalog)
+            await self._take_over(None, catalog)
+            self._go_on_reindexing(unfinished(self.catalog))
+            raise
+        await self._take_over(runner, catalog)
+        self._times.reach(self.ts + _MILLISECOND_NS)
+        self._go_on_reindexing(reindexing)
+
+    async def _stored(self) -> Timestamp:
+        """The newest timestamp of the store, which may not have been published."""
+        found: list[Timestamp] = []
+
+        def look(news: Sequence[Commit], newest: Timestamp) -> list[Commit]:
+            found.append(newest)
+            return []
+
+        await self._store.append(look)
+        return found[-1]
+
+    async def _take_over(self, runner: Runner | None, catalog: Catalog) -> None:
+        """Ends all answers by a commit, with which a version takes over, or the same one finds other data."""
+        assert self._committer is not None
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(result: Timestamp | Exception) -> None:
+            if done.done():
+                return  # it has been called off
+            if isinstance(result, Exception):
+                done.set_exception(result)
+                return
+            # What comes next, without a pause, is that the commit is published.
+            done.set_result(None)
+            self._taking_over = result
+            self.catalog = catalog
+            if runner is not None:
+                self._runner.take_up(runner, result, self.queries.released_before(result))
+
+        self._committer.propose(Proposal(self.ts, (), (), is_mark=True), settled)
+        await done
+
+    async def _stop_reindexing(self) -> None:
         if self._reindexing is not None:
             self._reindexing.cancel()
             await asyncio.wait([self._reindexing])
+            self._reindexing = None
+
+    def _go_on_reindexing(self, work: Sequence[Reindexing]) -> None:
+        if work:
+            self._reindexing = asyncio.get_running_loop().create_task(self._reindex(work))
+
+    async def close(self) -> None:
+        """Finishes the commits under way and lets go of everything."""
+        await self._stop_reindexing()
         if self._committer is not None:
             await self._committer.close()
             await self.queries.close()
         await self._runner.close()
         await self._store.close()
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Whose tokens the app trusts."""
+        return self._runner.info.providers
 
     @property
     def acknowledged(self) -> Timestamp:
@@ -403,14 +509,14 @@ class Runtime:
         answer = await self._runner.act(run, call)
         return self._ran(run, Outcome(answer), time.perf_counter() - began)
 
-    async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Outcome:
+    async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
         if isinstance(run, Answer):
             outcome = Outcome(run)
         else:
             began = time.perf_counter()
             outcome = await self._runner.transact(run)
-            answer = self._ran(run, outcome, time.perf_counter() - began)
+            answer = self._ran(run, outcome, time.perf_counter() - began, why)
             if answer is not outcome.answer:
                 outcome = outcome._replace(answer=answer)
         if outcome.answer.failure is not None and outcome.answer.journal is None:
@@ -444,11 +550,11 @@ class Runtime:
     def _run_of(self, call: Call) -> Run | Answer:
         return self._run("mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id)
 
-    def _ran(self, run: Run, outcome: Outcome, seconds: float) -> Answer:
+    def _ran(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that has ended, so many seconds after it was asked for; gives its caller's answer."""
         self.queries.causes.add_if_slow(run, outcome, seconds)
         self._times.used(run.now, len(outcome.changes))
-        return self._ended(run, outcome.answer, seconds)
+        return self._ended(run, outcome, seconds, why)
 
     async def _reindex(self, work: Sequence[Reindexing]) -> None:
         assert self._committer is not None
@@ -485,7 +591,11 @@ class Runtime:
         if self._peers is not None:
             self._times.reach(self.ts)  # the documents of others have their times too
         for written in commits:
-            self.queries.publish(written)
+            if written.ts == self._taking_over:
+                self._taking_over = None
+                self.queries.renew(written.commit)
+            else:
+                self.queries.publish(written)
 
     def _remember_past(self) -> None:
         """Notes what is the newest timestamp up to now, from time to time."""

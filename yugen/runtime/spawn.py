@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
 from typing import NamedTuple
+
+STOPS = frozenset((signal.SIGINT, signal.SIGTERM))
+"""What tells a server to stop."""
 
 _STDERR = 2
 
@@ -25,6 +29,15 @@ def spawn_early() -> None:
     _early.append(_spawn())
 
 
+def end_early() -> None:
+    """Ends those that were started early and that nobody has wanted."""
+    while _early:
+        process, channel = _early.pop()
+        channel.close()
+        process.kill()
+        process.wait()
+
+
 def spawn() -> Spawned:
     """The process that was started early, or a new one."""
     return _early.pop() if _early else _spawn()
@@ -33,12 +46,17 @@ def spawn() -> Spawned:
 def _spawn() -> Spawned:
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            # -P: a module of the app must not stand in for one of the standard library.
-            [sys.executable, "-P", "-m", "yugen.runtime.nursery", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            # What it and its workers print goes to standard error, since standard output is the server's own.
-            stdout=_STDERR,
-        )
+        # Until it has imports behind it and leaves these to the server, it does not hear of them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            process = subprocess.Popen(
+                # -P: a module of the app must not stand in for one of the standard library.
+                [sys.executable, "-P", "-m", "yugen.runtime.nursery", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # What it and its workers print goes to standard error, since standard output is the server's own.
+                stdout=_STDERR,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Spawned(process, ours)

@@ -192,6 +192,10 @@ class TransactionWorkers(Workers[_Worker]):
             self.pump()
         return job.done
 
+    @property
+    def is_idle(self) -> bool:
+        return not any(worker.jobs for worker in self._open) and not self.count_waiting()
+
     def count_waiting(self) -> int:
         """How many wait for a worker, and somebody for them."""
         for queue in (self.waiting, self.waiting_in_line):
@@ -218,6 +222,8 @@ class TransactionWorkers(Workers[_Worker]):
             and len(self.all) + self.adding < self.limits.workers_max
         ):
             self.grow()
+        if self._idle is not None:
+            self.settled()
 
     def look(self) -> bool:
         limits = self.limits
@@ -261,6 +267,7 @@ class TransactionWorkers(Workers[_Worker]):
                 if not job.done.done():
                     job.done.set_exception(error)
             queue.clear()
+        self.settled()
 
     def _queue_of(self, job: _Job) -> OrderedDict[int, _Job]:
         return self.waiting_in_line if job.in_line else self.waiting

@@ -72,6 +72,7 @@ def _executor(app: App, setup: Setup) -> Executor:
         development=setup.development,
         deployment=setup.deployment,
         limits=setup.limits,
+        logs_failures=not setup.development,
     )
 
 

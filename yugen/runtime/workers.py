@@ -140,6 +140,12 @@ class Workers(ABC, Generic[W]):
         self._adding: set[asyncio.Task[None]] = set()
         self._open: set[W] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None  # for those who wait for that
+
+    @property
+    @abstractmethod
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
 
     @abstractmethod
     def make(self, pid: int) -> W:
@@ -211,6 +217,20 @@ class Workers(ABC, Generic[W]):
         """Ends a process; what it was given is settled when it is lost."""
         self.discard(worker)
         worker.kill()
+
+    async def finish(self) -> None:
+        """Waits until nothing runs or waits. One may wait at a time."""
+        if not self.is_idle:
+            self._idle = self._loop.create_future()
+            try:
+                await self._idle
+            finally:
+                self._idle = None
+
+    def settled(self) -> None:
+        """Something that ran or waited does so no more."""
+        if self._idle is not None and self.is_idle and not self._idle.done():
+            self._idle.set_result(None)
 
     async def close(self) -> None:
         """Kills all processes and fails all that is under way."""

@@ -82,15 +82,19 @@ class Written:
         ts: its timestamp.
         origin: who made it; None if that is not known on this node.
         line: the line that its transaction was in, see `yugen.runtime.line`.
+        renews: whether it makes a difference to every reader, as another version of the app does that begins with it.
     """
 
-    __slots__ = ("_changes", "_keys", "commit", "line", "origin", "ts")
+    __slots__ = ("_changes", "_keys", "commit", "line", "origin", "renews", "ts")
 
-    def __init__(self, commit: Commit, origin: Origin | None = None, line: object = None) -> None:
+    def __init__(
+        self, commit: Commit, origin: Origin | None = None, line: object = None, *, renews: bool = False
+    ) -> None:
         self.commit = commit
         self.ts = commit.ts
         self.origin = origin
         self.line = line
+        self.renews = renews
         self._keys: list[bytes] | None = None
         self._changes: dict[bytes, _Changed] | None = None
 
@@ -108,6 +112,8 @@ class Written:
             reads: intervals of which everything matters.
             guarded: intervals of which it does not.
         """
+        if self.renews:
+            return True
         return overlap(reads, self.keys) is not None or any(self._mattering(each) is not None for each in guarded)
 
     def first_touch(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead] = ()) -> Touch | None:
@@ -203,6 +209,10 @@ class RecentWrites:
             yield
         finally:
             self.release(ts)
+
+    def is_held_before(self, ts: Timestamp) -> bool:
+        """Whether somebody holds an earlier timestamp."""
+        return any(held < ts for held in self._held)
 
     def add(self, written: Written) -> None:
         """Takes in a commit newer than all before it."""

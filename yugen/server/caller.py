@@ -139,6 +139,12 @@ class Callers:
             raise TokenRejected("A user to act as has a tokenIdentifier, or an issuer and a subject, which are text.")
         return Admitted(Caller(identity, admin=True))
 
+    async def trust(self, verifier: Verifier | None) -> None:
+        """Has another verifier check tokens from here on; what the one before still waits for is given up."""
+        before, self._verifier = self._verifier, verifier
+        if before is not None:
+            await before.close()
+
     async def close(self) -> None:
         """Gives up what it still waits for."""
         if self._verifier is not None:

@@ -201,6 +201,11 @@ class Connection:
         self._turn()
         self._abandon()
 
+    def expire_token(self, error: str) -> None:
+        """Asks a client that is signed in with a token for another, on a new connection."""
+        self._session.expire_token(error)
+        self._turn()
+
     def abort(self) -> None:
         """Ends the connection without a word to its client."""
         self._end()

@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from yugen.catalog import Catalog
 from yugen.functions.names import SYSTEM_PREFIX
-from yugen.runtime.formats import Format, Json, Readable, ran
-from yugen.runtime.outcome import Answer
+from yugen.runtime.causes import CALLED, Why
+from yugen.runtime.formats import Format, Json, Readable, about, ran
+from yugen.runtime.outcome import Answer, Outcome
+from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.server.lines import Lines
 from yugen.server.runs import Runs
@@ -29,14 +32,21 @@ class RunLog:
     Args:
         lines_to_callers: whether what functions log goes to their callers as well.
         runs: where the runs are kept for administrators, if anywhere.
+        tells_why: whether it is said why they ran.
+
+    Attributes:
+        catalog: gives the tables, whose names are said then.
     """
 
-    def __init__(self, *, lines_to_callers: bool, runs: Runs | None = None) -> None:
+    def __init__(self, *, lines_to_callers: bool, runs: Runs | None = None, tells_why: bool = False) -> None:
         self._runs = runs
         self._lines_to_callers = lines_to_callers
+        self._tells_why = tells_why
+        self.catalog: Callable[[], Catalog] = Catalog
 
-    def ended(self, run: Run, answer: Answer, seconds: float) -> Answer:
+    def ended(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
+        answer = outcome.answer
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
         else:
@@ -44,31 +54,38 @@ class RunLog:
             if self._runs is not None:
                 self._runs.add(run, answer, seconds)
         if logger.isEnabledFor(level):
-            _log(level, run, answer, seconds * 1000)
+            words = why.in_words(run.kind, self.catalog()) if self._tells_why else ""
+            _log(level, run, answer, seconds * 1000, outcome.used.documents, words)
         if answer.log_lines and not self._lines_to_callers:
             return answer._replace(log_lines=())
         return answer
 
+    def kept(self, key: QueryKey, subscribed: bool) -> None:
+        """Takes note of a query that was answered without a run."""
+        if not key.path.startswith(SYSTEM_PREFIX):
+            why = "subscribed" if subscribed else "called"
+            fields = {"kind": "query", "function": key.path, "why": why}
+            logger.info("query %s answered from the cache", key.path, extra={"fields": fields})
 
-def _log(level: int, run: Run, answer: Answer, milliseconds: float) -> None:
+
+def _log(level: int, run: Run, answer: Answer, milliseconds: float, documents: int, why: str) -> None:
     how, fields = "ran", _NO_FIELDS
+    if why:
+        fields = {"why": why}
     if answer.failure is not None:
         how, message, detail = "failed", answer.failure.message, answer.failure.detail
-        fields = {"error": message if detail in message else f"{message}\nUncaught {detail}"}
+        fields = {**fields, "error": message if detail in message else f"{message}\nUncaught {detail}"}
+        if answer.failure.traceback:
+            fields = {**fields, "traceback": answer.failure.traceback}
     if answer.log_lines:
         fields = {**fields, "lines": list(answer.log_lines)}
     match logger.root.handlers:
         case [StandardError() as only] if not (logger.handlers or logger.filters or own.handlers):
             # What logging would do in the end, without a record of where in the code the event is and the like.
-            only.add_run(level, run, how, milliseconds, fields)
+            only.add_run(level, run, how, milliseconds, documents, fields)
         case _:
-            about: dict[str, Any] = {
-                "kind": run.kind,
-                "function": run.path,
-                "request_id": run.request_id,
-                "milliseconds": round(milliseconds, 2),
-            }
-            logger.log(level, "%s", ran(run, how, milliseconds), extra={"fields": about | fields})
+            told = about(run, milliseconds, documents) | fields
+            logger.log(level, "%s", ran(run, how, milliseconds), extra={"fields": told})
 
 
 class StandardError(logging.Handler):
@@ -86,10 +103,12 @@ class StandardError(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def add_run(self, level: int, run: Run, how: str, milliseconds: float, fields: Mapping[str, Any]) -> None:
+    def add_run(
+        self, level: int, run: Run, how: str, milliseconds: float, documents: int, fields: Mapping[str, Any]
+    ) -> None:
         """Writes that a run has ended now."""
         level_name = logging.getLevelName(level)
-        self._lines.add(self._form.ran(time.time(), level_name, logger.name, run, how, milliseconds, fields))
+        self._lines.add(self._form.ran(time.time(), level_name, logger.name, run, how, milliseconds, documents, fields))
 
     def flush(self) -> None:
         """Writes what there is, now. `logging` itself does so when the process ends."""

@@ -79,11 +79,14 @@ class Subscriptions:
 
     def _kept(self, query: AddQuery, update: Update) -> Answer | None:
         """The answer to a query, which is subscribed to from here on, if it is at hand."""
+        told = None if query.query_id in self._queries else self._runtime.queries.kept_told
         try:
             subscription = self._subscribed(query, update.caller)
         except values.InvalidValue as error:
             return invalid_argument(query.path, error)
         answer = subscription.answer(update.ts)
+        if told is not None and answer is not None:
+            told(subscription.key, True)
         return answer if answer is None or self._settles(query.query_id, subscription, answer) else None
 
     def _subscribed(self, query: AddQuery, caller: Caller) -> Subscription:

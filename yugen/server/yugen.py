@@ -16,7 +16,7 @@ from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.backend import Backend, NotServing
-from yugen.server.caller import AdminKey, Callers
+from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
@@ -129,25 +129,33 @@ class Yugen(InProcessCaller):
             if self._backend is None:
                 await self._join(await self._open(await self._load()))
 
+    def wait_for_reload(self, error: Exception) -> None:
+        """Has clients hear why there is no backend, until `reload` has made one."""
+        self._cannot(error)
+
     async def reload(self) -> None:
-        """Takes up the code of the app as it is now. Clients connect again by themselves.
+        """Takes up the code of the app as it is now, or starts it. Clients stay connected, and get what has changed.
+
+        Those who are signed in with a token are asked for another if the app trusts other providers now.
 
         Raises:
-            Refused: the app does not load, or the stored documents do not fit it; all is as before. Or its migrations
-                fail, and nothing is served until the next `reload`.
-            StorageError: the data cannot be opened again; nothing is served until the next `reload`.
+            Refused: the app does not load, or the stored documents do not fit it; all is as before, but for what
+                migrations have done by then.
+            StorageError: the data cannot be used.
         """
+        assert self._node is None, "several nodes take up new code by being started anew"
         async with self._changing:
             pool = await self._load()
-            if self._backend is not None:
-                try:
-                    await self._backend.runtime.try_out(pool)
-                except BaseException:
-                    await pool.close()
-                    raise
-            # 1001, because the JavaScript client reports any other code as a fault.
-            await self._stop("NewCode")
-            await self._open(pool)
+            backend = self._backend
+            if backend is None:
+                await self._open(pool)
+                return
+            before = backend.runtime.providers
+            await backend.runtime.take_up(pool)
+            if pool.info.providers != before:
+                await backend.callers.trust(_verifier(pool.info.providers))
+                for connection in tuple(self._connections):
+                    connection.expire_token("The app trusts other providers now; sign in again.")
 
     async def close(self) -> None:
         """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
@@ -173,6 +181,11 @@ class Yugen(InProcessCaller):
         if self._backend is None:
             raise NotServing(self._obstacle)
         return self._backend
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether there is a backend."""
+        return self._backend is not None
 
     @property
     def has_failed(self) -> bool:
@@ -301,12 +314,16 @@ class Yugen(InProcessCaller):
         return self._backend
 
     def _runtime(self, runner: Runner) -> Runtime:
-        ended = RunLog(lines_to_callers=self._development, runs=self.runs).ended
+        log = RunLog(lines_to_callers=self._development, runs=self.runs, tells_why=self._development)
         node = self._node
         if node is None:
-            return Runtime(SqliteStore(self.database), runner, ended=ended)
-        store = NodeStore(self.database, node.board, node.number, tends=node.first)
-        return Runtime(store, runner, ended=ended, peers=store)
+            kept = log.kept if self._development else None
+            runtime = Runtime(SqliteStore(self.database), runner, ended=log.ended, kept=kept)
+        else:
+            store = NodeStore(self.database, node.board, node.number, tends=node.first)
+            runtime = Runtime(store, runner, ended=log.ended, peers=store)
+        log.catalog = lambda: runtime.catalog
+        return runtime
 
     async def _join(self, backend: Backend) -> None:
         """Hears other nodes from now on, and answers them."""
@@ -332,12 +349,7 @@ class Yugen(InProcessCaller):
             await self._backend.runtime.settled(session)
 
     def _callers(self, providers: Sequence[Provider]) -> Callers:
-        admin_key = AdminKey(self.data / "admin_key")
-        if not providers:
-            return Callers(admin_key)
-        from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
-
-        return Callers(admin_key, TokenVerifier(providers))
+        return Callers(AdminKey(self.data / "admin_key"), _verifier(providers))
 
     async def _stop(self, reason: str) -> None:
         backend, self._backend = self._backend, None
@@ -352,3 +364,12 @@ class Yugen(InProcessCaller):
     def database(self) -> Path:
         """The file of the data."""
         return self.data / "data.sqlite3"
+
+
+def _verifier(providers: Sequence[Provider]) -> Verifier | None:
+    """What checks tokens of these providers, if there are any."""
+    if not providers:
+        return None
+    from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
+
+    return TokenVerifier(providers)

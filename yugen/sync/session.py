@@ -655,13 +655,17 @@ class ServerSession:
             return None
         return self._token_expires + EXPIRY_GRACE_SECONDS
 
+    def expire_token(self, error: str) -> None:
+        """Ends the session if its caller has signed in with a token, and says why: the client is to get another."""
+        if self._close is None and self._token_expires is not None:
+            self._outbox.append(auth_error(error, base_version=self._identity, attempted=False))
+            self.close(1000, "")
+
     def handle_deadline(self, *, now: float) -> None:
         """Sends a Ping if that is due and nothing else waits to be sent; ends the session if the token has expired."""
         expiry = self._expiry()
-        if self._close is None and expiry is not None and now >= expiry:
-            error = "The token has expired; sign in again."
-            self._outbox.append(auth_error(error, base_version=self._identity, attempted=False))
-            self.close(1000, "")
+        if expiry is not None and now >= expiry:
+            self.expire_token("The token has expired; sign in again.")
         if self._close is not None or now < self._ping_at:
             return
         self._ping_at = now + PING_SECONDS

@@ -1,0 +1,6 @@
+from yugen import Document
+
+
+class Task(Document, table="tasks"):
+    text: str
+    done: bool = False
