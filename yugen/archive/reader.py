@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from yugen.archive.rows import InvalidRow, Kinds, Numbered, csv_rows, json_array, json_lines
+from yugen.archive.cells import Kinds
+from yugen.archive.rows import InvalidRow, Numbered, csv_rows, json_array, json_lines
 from yugen.archive.shapes import Hint, Shape, parse_shape
 from yugen.archive.writer import DOCUMENTS, SCHEMA, TABLES
 from yugen.errors import Refused
@@ -84,7 +86,9 @@ class Import:
 
 
 @contextmanager
-def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[str, Kinds]) -> Iterator[Import]:
+def open_import(
+    file: Path, form: Format, *, table: str | None, kinds: Mapping[str, Kinds], trusted: bool = False
+) -> Iterator[Import]:
     """What a file holds, which can be read until this is left.
 
     Args:
@@ -92,11 +96,12 @@ def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[s
         form: how it is written.
         table: the table of the documents; None for an archive, which names its tables itself.
         kinds: what the columns of tables can be, for text that does not say what it is.
+        trusted: whether the file is one of our own, and may be of any size.
 
     Raises:
         InvalidImport: it is not written like that, or holds what no such file holds.
     """
-    budget = _Budget(BYTES_MAX)
+    budget = _Budget(sys.maxsize if trusted else BYTES_MAX)
     with file.open("rb") as raw, ExitStack() as stack:
         if form == "zip":
             if table is not None:
@@ -176,8 +181,7 @@ class _Archive:
 
     def _check_declared(self, entries: list[ZipInfo]) -> None:
         total = sum(entry.file_size for entry in entries)
-        if total > BYTES_MAX:
-            raise _too_large(total)
+        self._budget.check(total)
 
     def _numbers(self, entry: ZipInfo | None) -> dict[str, int]:
         """The numbers of tables by name, which `_tables` lists."""
@@ -270,17 +274,23 @@ class _Budget:
     """Bytes that may still be read."""
 
     def __init__(self, size: int) -> None:
+        self._size = size
         self._left = size
+
+    def check(self, size: int) -> None:
+        """Refuses a file that says it has more bytes than there are in all."""
+        if size > self._size:
+            raise _too_large(size, self._size)
 
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _too_large(BYTES_MAX - self._left)
+            raise _too_large(self._size - self._left, self._size)
 
 
-def _too_large(size: int) -> InvalidImport:
+def _too_large(size: int, limit: int) -> InvalidImport:
     return InvalidImport(
-        f"The documents are {size} bytes of text or more; an import has at most {BYTES_MAX}. Import in several parts."
+        f"The documents are {size} bytes of text or more; an import has at most {limit}. Import in several parts."
     )
 
 

@@ -120,7 +120,8 @@ def address(listener: socket.socket) -> str:
 
 
 def say_ready(yugen: Yugen, listener: socket.socket) -> None:
-    """Tells whoever has started the server where it is."""
+    """Tells whoever has started the server where it is, and other commands, by a file beside the data."""
+    (yugen.data / "address").write_text(f"{address(listener)}\n")
     print(f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})", flush=True)
 
 

@@ -45,7 +45,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
     api = HttpApi(endpoints)
     routes = [
-        *DeploymentApi(endpoints, yugen.everywhere or yugen.runs).routes(),
+        *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
         *api.routes(),
         Route("/client.js", _client_js, methods=["GET"]),
         Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
