@@ -186,9 +186,8 @@ async def test_a_key_of_another_deployment_that_lies_here_is_in_nobodys_way(chat
     folder = tmp_path / "elsewhere"
     (folder / ".yugen").mkdir(parents=True)
     (folder / ".yugen" / "admin_key").write_text("yugen|other\n")
-    for more in [(), ("--watch",)]:
-        command = (YUGEN, "run", "messages:list", "--url", chat.url, *more)
-        async with Process(*command, cwd=folder) as process:
+    for more in ("--json", "--watch"):
+        async with Process(YUGEN, "run", "messages:list", "--url", chat.url, more, cwd=folder) as process:
             await process.printed(r"^\[\]$")
 
 

@@ -101,7 +101,8 @@ async def test_pages_go_on_over_documents_for_which_it_does_not_hold(runtime: Ru
     for number in range(5):
         await change(runtime, "f:put", value=number)
     where = [{"field": "inner.value", "comparison": "eq", "value": 0}]
-    found, cursor, done = [], None, False
+    found: list[Any] = []
+    cursor, done = None, False
     while not done:
         options = {"numItems": 1, "cursor": cursor, "maximumRowsRead": 2}
         args = encoded(paginationOpts=options, table="things", where=where)
