@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
+import httpx2 as httpx
 import pytest
 
-from tests.cli.calling import Called, call, done
+from tests.cli.calling import call, done, done_there
 from tests.cli.chat import write_chat
+from tests.serving import YUGEN, Process, Server, serving
 
 ROWS: list[dict[str, Any]] = [
     {"name": "Ada", "zip": "00501", "age": 36.5, "tags": ["a", "b"], "visits": {"$integer": "BQAAAAAAAAA="}},
@@ -166,10 +174,6 @@ def test_a_hostile_archive_is_refused_before_anything_is_written(
     assert not list((tmp_path / "data" / "imports").iterdir())
 
 
-def told(called: Called) -> tuple[int, str]:
-    return called.status, called.err.strip()
-
-
 def test_mistakes_are_told(here: list[str], tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", ROWS)
     (tmp_path / "a.zip").write_bytes(b"no archive")
@@ -199,3 +203,92 @@ def test_formats_can_be_named(here: list[str], tmp_path: Path) -> None:
     done("import", tmp_path / "rows", "--format", "json", "--table", "users", *here)
     done("export", tmp_path / "rows", "--format", "csv", "--table", "users", "--force", *here)
     assert (tmp_path / "rows").read_text().startswith("_id,")
+
+
+@contextmanager
+def at_a_terminal(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[str], str], int]]:
+    """A command at a terminal; what waits until the terminal shows a text; and where to type."""
+    ours, theirs = pty.openpty()
+    command = [str(YUGEN), *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = ""
+
+    def until(text: str) -> str:
+        nonlocal shown
+        while text not in shown:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                part = b""
+            assert part, f"it ended without {text!r}: {shown}"
+            shown += part.decode()
+        return shown
+
+    try:
+        yield process, until, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_a_person_is_asked_before_documents_are_removed(here: list[str], tmp_path: Path) -> None:
+    file = lines(tmp_path / "in.jsonl", ROWS)
+    done("import", file, "--table", "users", *here)
+    before = documents(here)
+    command: list[str] = ["import", str(file), "--table", "users", "--replace", *here]
+    with at_a_terminal(*command) as (process, until, keys):
+        until("Documents are removed. Go on? [y/N] ")
+        os.write(keys, b"\n")
+        until("Nothing was imported.")
+        assert process.wait() == 1
+    assert documents(here) == before
+    with at_a_terminal(*command) as (process, until, keys):
+        until("Go on? [y/N] ")
+        process.send_signal(signal.SIGINT)
+        until("The import was canceled. Nothing was imported.")
+        assert process.wait() == 130
+    assert documents(here) == before
+    assert not list((tmp_path / "data" / "imports").iterdir())
+    with at_a_terminal(*command) as (process, until, keys):
+        assert "Sending [" in until("Go on? [y/N] ")
+        os.write(keys, b"y\n")
+        until("Added 2 documents.")
+        assert process.wait() == 0
+    assert documents(here) != before
+
+
+async def imports(server: Server, folder: Path) -> list[str]:
+    """What has become of each import."""
+    key = (folder / "data" / "admin_key").read_text().strip()
+    async with httpx.AsyncClient(headers={"Authorization": f"Convex {key}"}) as client:
+        call = {"path": "_system/cli/queryImport:list", "args": {}}
+        answer = (await client.post(f"{server.url}/api/function", json=call)).json()
+    return [each["state"]["state"] for each in answer["value"]]
+
+
+async def test_an_import_can_be_given_up_until_it_is_written(tmp_path: Path) -> None:
+    app = write_chat(tmp_path)
+    file = lines(tmp_path / "in.jsonl", [{"author": "Ada", "body": "x" * 100}] * 20_000)
+    async with serving(app, tmp_path / "data") as server:
+        here = ("--url", server.url, "--data", tmp_path / "data")
+        async with Process(YUGEN, "import", file, "--table", "messages", *here) as process:
+            while (await imports(server, tmp_path)) != ["uploaded"]:
+                pass
+            process.interrupt()
+            assert await process.ended() == 130
+            assert process.lines == ["The import was canceled. Nothing was imported."]
+        assert await imports(server, tmp_path) == ["failed"]
+        assert (await done_there("data", "messages", *here)).err == "messages has no documents.\n"
+
+
+async def test_a_server_in_several_processes_takes_and_gives_snapshots(tmp_path: Path) -> None:
+    app = write_chat(tmp_path)
+    async with serving(app, tmp_path / "data", "--workers", "2", development=False) as server:
+        here = ("--url", server.url, "--data", tmp_path / "data")
+        await done_there("import", lines(tmp_path / "in.jsonl", ROWS), "--table", "users", *here)
+        await done_there("export", tmp_path / "one.zip", *here)
+        await done_there("import", tmp_path / "one.zip", "--replace", "--yes", *here)
+        await done_there("export", tmp_path / "two.zip", *here)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()

@@ -448,14 +448,14 @@ def _add_where(to: argparse.ArgumentParser, *, app: bool = False) -> None:
     group.add_argument(
         "--url",
         default=os.environ.get("YUGEN_URL") or None,
-        help="Its server. Default: $YUGEN_URL, or http://127.0.0.1:3210 unless --data is given.",
+        help="Its server. Default: $YUGEN_URL, the server that has its data open, or http://127.0.0.1:3210.",
     )
     group.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="The folder of its data: where its admin key is; opened in this process when no server has it and "
-        "no --url is given. Default: .yugen, for the admin key.",
+        help="The folder of its data, and of its admin key. Default: .yugen. Where it is given, and no server has the "
+        "data open and no --url is given, this process opens it.",
     )
     group.add_argument(
         "--admin-key",

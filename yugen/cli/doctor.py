@@ -35,7 +35,7 @@ from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite_readonly import ReadOnlyStore
-from yugen_client.version import __version__ as client_version
+from yugen_client import __version__ as client_version
 
 State = Literal["ok", "warning", "error"]
 

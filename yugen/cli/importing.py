@@ -41,18 +41,20 @@ def import_file(
 
 async def _import(file: Path, wanted: dict[str, Any], *, yes: bool, as_json: bool, where: Where) -> None:
     async with deployment(where, "app") as api:
-        import_id = await _upload(api, file, wanted)
+        import_id = None
         try:
+            import_id = await _upload(api, file, wanted)
             async with waiting("Trying out"):
                 state = await _left(api, import_id, "uploaded")
             _end_if_failed(state)
             if not as_json:
                 print(summary(state), file=sys.stderr)
             if state["require_manual_confirmation"] and not yes and not _confirmed():
-                await api.post("/api/cancel_import", {"importId": import_id})
+                await _cancel(api, import_id)
                 fail("Nothing was imported. Confirm that documents are removed, or say so with --yes.")
         except (asyncio.CancelledError, KeyboardInterrupt):
-            await api.post("/api/cancel_import", {"importId": import_id})
+            if import_id is not None:
+                await _cancel(api, import_id)
             print("The import was canceled. Nothing was imported.", file=sys.stderr)
             raise
         await api.post("/api/perform_import", {"importId": import_id})
@@ -85,8 +87,16 @@ async def _upload(api: Api, file: Path, wanted: dict[str, Any]) -> str:
     finally:
         progress.clear()
     finish = {"import": wanted, "uploadToken": token, "partTokens": parts}
-    import_id: str = (await api.post("/api/import/finish_upload", finish))["importId"]
-    return import_id
+    finishing = asyncio.ensure_future(api.post("/api/import/finish_upload", finish))
+    try:
+        return str((await asyncio.shield(finishing))["importId"])
+    except asyncio.CancelledError:
+        await _cancel(api, (await finishing)["importId"])
+        raise
+
+
+async def _cancel(api: Api, import_id: str) -> None:
+    await api.post("/api/cancel_import", {"importId": import_id})
 
 
 async def _left(api: Api, import_id: str, state: str) -> dict[str, Any]:
