@@ -96,7 +96,7 @@ def open_import(
         form: how it is written.
         table: the table of the documents; None for an archive, which names its tables itself.
         kinds: what the columns of tables can be, for text that does not say what it is.
-        trusted: whether the file is one of our own, and may be of any size.
+        trusted: whether `yugen.archive.writer` has made the file; then it may be of any size.
 
     Raises:
         InvalidImport: it is not written like that, or holds what no such file holds.
@@ -107,7 +107,7 @@ def open_import(
             if table is not None:
                 raise InvalidImport("An archive names its tables itself; leave --table out.")
             with _explained(""):
-                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget).read()
+                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget, trusted=trusted).read()
             yield found
             return
         if table is None:
@@ -132,8 +132,9 @@ def open_import(
 class _Archive:
     """An archive that is being read."""
 
-    def __init__(self, archive: ZipFile, budget: _Budget) -> None:
+    def __init__(self, archive: ZipFile, budget: _Budget, *, trusted: bool) -> None:
         self._zip = archive
+        self._trusted = trusted
         self._budget = budget
 
     def read(self) -> Import:
@@ -207,10 +208,11 @@ class _Archive:
                 with self._open(documents) as content:
                     yield from _decoded(json_lines(content))
                 return
-            with _explained(schema.filename), self._open(schema) as content:
-                shape, hints = _schema(content)
-            with self._open(documents) as content:
-                yield from _shaped(json_lines(content), shape, hints)
+            with self._open(schema) as beside:
+                with _explained(schema.filename):
+                    shape, hints = _schema(beside, in_order=self._trusted)
+                with self._open(documents) as content:
+                    yield from _shaped(json_lines(content), shape, hints)
 
         return TableFile(name, number, documents.filename, rows)
 
@@ -239,15 +241,28 @@ def _notes(system: list[str], stored: int, components: set[str]) -> Iterator[str
         yield f"Components are left out, which an app does not have: {', '.join(sorted(components))[:200]}."
 
 
-def _schema(content: IO[bytes]) -> tuple[Shape, dict[str, Hint]]:
-    """The shape of a table, and what is said of single documents."""
+def _schema(content: IO[bytes], *, in_order: bool) -> tuple[Shape, Callable[[str], Hint | None]]:
+    """The shape of a table, and what gives the hint for the document with an id.
+
+    With `in_order`, hints stand in the order of their documents, as `yugen.archive.writer` writes them; the next one is
+    read when it is due. Otherwise all are kept.
+    """
     text = parse_json(content.readline())
     if not isinstance(text, str):
         raise InvalidImport("the first line is not the shape of the table, a JSON string.")
     hints: dict[str, Hint] = {}
-    for _, fields in json_lines(content):
-        hints |= fields
-    return parse_shape(text), hints
+    lines = json_lines(content)
+    if not in_order:
+        for _, fields in lines:
+            hints |= fields
+        return parse_shape(text), hints.get
+
+    def next_hint(id: str) -> Hint | None:
+        if not hints:
+            hints.update(next(lines, (0, {}))[1])
+        return hints.pop(id, None)
+
+    return parse_shape(text), next_hint
 
 
 def _decoded(rows: Iterator[Numbered]) -> Iterator[Numbered]:
@@ -261,10 +276,10 @@ def _decoded(rows: Iterator[Numbered]) -> Iterator[Numbered]:
         yield number, document
 
 
-def _shaped(rows: Iterator[Numbered], shape: Shape, hints: dict[str, Hint]) -> Iterator[Numbered]:
+def _shaped(rows: Iterator[Numbered], shape: Shape, hint_of: Callable[[str], Hint | None]) -> Iterator[Numbered]:
     for number, fields in rows:
         try:
-            hint = hints.get(str(fields.get("_id")))
+            hint = hint_of(str(fields.get("_id")))
             yield number, shape.read(fields, hint)  # type: ignore[misc]  # an object, for it is read from one
         except Refused as error:
             raise InvalidRow(number, f"is not of the table's shape: {error}.") from None

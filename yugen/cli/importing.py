@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sys
 from pathlib import Path
@@ -129,6 +130,9 @@ def _confirmed() -> bool:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would wait for the line to end
     try:
         print("Documents are removed. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        # A signal that comes right before a read that blocks would be heeded after it only.
+        while not select.select([sys.stdin], [], [], _POLL_SECONDS)[0]:
+            pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, before)
