@@ -89,8 +89,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         )
 
 
-@given(st.lists(documents, max_size=5))
-def test_what_was_written_is_read(written: list[dict[str, Value]]) -> None:
+@given(st.lists(documents, max_size=5), st.booleans())
+def test_what_was_written_is_read(written: list[dict[str, Value]], trusted: bool) -> None:
     given = [{"_id": f"id{number}", "_creationTime": 1.5, **each} for number, each in enumerate(written)]
     file = io.BytesIO()
     with writing_archive(file, {"notes": 10_001}) as made:
@@ -100,8 +100,24 @@ def test_what_was_written_is_read(written: list[dict[str, Value]]) -> None:
             if entry.shape.ambiguous:
                 hints.write(given)
     with ZipFile(file) as content:
-        found = reader._Archive(content, reader._Budget(2**30)).read()
+        found = reader._Archive(content, reader._Budget(2**30), trusted=trusted).read()
         assert [dumps(fields) for _, fields in found.tables[0].rows()] == [dumps(each) for each in given]
+
+
+def test_an_archive_of_our_own_may_be_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "own.zip"
+    rows = [{"_id": f"id{number}", "a": value} for number, value in enumerate([Int64(1), "1", b"1", "x", Int64(2)])]
+    with file.open("wb") as out, writing_archive(out, {"notes": 10_001}) as made:
+        with made.documents("notes") as entry:
+            entry.write(rows)
+        with made.schema("notes", entry.shape) as hints:
+            hints.write(rows)
+    monkeypatch.setattr(reader, "BYTES_MAX", 10)
+    with open_import(file, "zip", table=None, kinds={}, trusted=True) as found:
+        for _ in range(2):
+            assert [row for _, row in found.tables[0].rows()] == rows
+    with pytest.raises(reader.InvalidImport, match="at most 10"), open_import(file, "zip", table=None, kinds={}):
+        pass
 
 
 def symlink(name: str, mode: int = stat.S_IFLNK) -> ZipInfo:

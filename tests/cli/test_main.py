@@ -24,7 +24,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["init", "dev", "serve", "run", "why", "codegen"])
+@pytest.mark.parametrize("command", ["init", "dev", "serve", "run", "why", "codegen", "version"])
 def test_each_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert output(capsys, command, "--help").startswith("usage: yugen")
 
@@ -52,7 +52,7 @@ def test_limits_are_options_or_in_the_environment(monkeypatch: pytest.MonkeyPatc
 
 def imported(statement: str) -> set[str]:
     """The packages that a statement imports, in a Python of its own."""
-    command = [sys.executable, "-c", f"import sys; {statement}; print(*sys.modules)"]
+    command = [sys.executable, "-c", f"import sys; {statement}\nprint(*sys.modules)"]
     return {
         name.partition(".")[0]
         for name in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
@@ -61,6 +61,16 @@ def imported(statement: str) -> set[str]:
 
 def test_asking_for_help_imports_little() -> None:
     assert imported("import yugen.cli.main").isdisjoint(HEAVY)
+
+
+def test_calling_a_function_imports_neither_the_engine_nor_a_client() -> None:
+    loaded = imported(
+        "from yugen.cli import main\n"
+        "try: main.main(['run', 'a:b', '--url', 'http://127.0.0.1:1'])\n"
+        "except SystemExit: pass\n"
+    )
+    assert "httpx2" in loaded
+    assert loaded.isdisjoint({"apsw", "pydantic", "starlette", "uvicorn", "websockets", "yugen_client"})
 
 
 def test_a_server_imports_no_pydantic() -> None:

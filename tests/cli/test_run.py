@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.apps import write_app
+from tests.cli.calling import call, done, done_there
+from tests.cli.chat import write_chat
 from tests.server.peers import NOTES
 from tests.serving import YUGEN, Process, Server, serving
 
@@ -59,19 +61,20 @@ async def test_failures_are_told_with_status_1(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
+    ("arguments", "status", "part"),
     [
-        (["notes:nothing"], "notes:nothing"),
-        (["notes:count", "{}"], "book"),
-        (["../notes?x#y:count"], "Could not find"),
-        (["notes:count", "{"], "not JSON"),
-        (["notes:count", "[1]"], "one JSON object"),
-        (["notes:count", "NaN"], "one JSON object"),
+        (["notes:nothing"], 1, "notes:nothing"),
+        (["notes:count", "{}"], 1, "book"),
+        (["../notes?x#y:count"], 1, "Could not find"),
+        (["notes:count", "{"], 2, "not JSON"),
+        (["notes:count", "[1]"], 2, "one JSON object"),
+        (["notes:count", "NaN"], 2, "one JSON object"),
+        (["notes:count", "--identity", "ada"], 2, "An identity is not JSON"),
     ],
 )
-async def test_mistakes_are_told_in_a_sentence(server: Server, arguments: list[str], part: str) -> None:
-    status, text = await run(server, *arguments)
-    assert status == 1
+async def test_mistakes_are_told_in_a_sentence(server: Server, arguments: list[str], status: int, part: str) -> None:
+    ended, text = await run(server, *arguments)
+    assert ended == status
     assert part in text
     assert "Traceback" not in text
 
@@ -81,7 +84,7 @@ async def test_without_a_server(arguments: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     status, text = await run(url, *arguments)
-    assert status == 1
+    assert status == 3
     assert text == f"There is no server at {url}; start one with `yugen dev`, or name another with --url."
 
 
@@ -89,7 +92,7 @@ async def test_without_a_server(arguments: list[str]) -> None:
 @pytest.mark.parametrize("arguments", [["notes:count"], ["notes:count", "--watch"]])
 async def test_an_address_of_nothing(url: str, arguments: list[str]) -> None:
     status, text = await run(url, *arguments)
-    assert status == 1
+    assert status == 2
     assert len(text.splitlines()) == 1
     assert "--url" in text
 
@@ -100,7 +103,7 @@ async def test_a_server_of_something_else(tmp_path: Path) -> None:
     async with Process(*command) as other:
         url = (await other.printed(r"(http://127\.0\.0\.1:\d+)/"))[1]
         status, text = await run(url, "notes:count")
-    assert status == 1
+    assert status == 3
     assert "not a Yugen server" in text
 
 
@@ -142,3 +145,96 @@ async def test_a_reader_may_have_enough(server: Server) -> None:
         await run(server, "notes:add", '{"book": "a", "text": "x"}')
         assert await watch.ended() == 0
         assert watch.lines == ["0"]
+
+
+@pytest.fixture
+async def chat(tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(write_chat(tmp_path), tmp_path / "data") as made:
+        yield made
+
+
+async def test_with_the_admin_key_one_is_whoever_one_says(chat: Server, tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    assert await run(chat, "messages:hidden", *data) == (0, '"nothing"')
+    status, text = await run(chat, "messages:hidden")
+    assert (status, "Could not find" in text) == (1, True)
+    assert await run(chat, "messages:whoami", *data) == (0, "null")
+    for identity, shown in [
+        ('{"name": "Ada"}', "Ada https://yugen.test|Ada"),
+        ('{"name": "Ada", "subject": "1", "issuer": "x"}', "Ada x|1"),
+        ('{"tokenIdentifier": "x|1"}', "None x|1"),
+    ]:
+        assert await run(chat, "messages:whoami", "--identity", identity, *data) == (0, json.dumps(shown))
+    assert (await run(chat, "messages:whoami", "--identity", "{}"))[0] == 3
+    status, text = await run(chat, "messages:whoami", "--identity", "{}", "--admin-key", "x")
+    assert (status, "not the one of this deployment" in text) == (3, True)
+
+
+async def test_watching_as_somebody(chat: Server, tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    async with watching(chat, "messages:whoami", "--identity", '{"name": "Ada"}', "--json", *data) as watch:
+        await watch.printed('^"Ada https://yugen.test.Ada"$')
+    async with watching(chat, "messages:hidden", *data) as watch:
+        await watch.printed('^"nothing"$')
+        await done_there("env", "set", "GREETING", "hello", "--url", chat.url, *data)
+        await watch.printed('^"hello"$')
+    status, text = await run(chat, "messages:whoami", "--watch", "--identity", "{}", "--admin-key", "x")
+    assert (status, "not the one of this deployment" in text) == (3, True)
+
+
+async def test_a_key_of_another_deployment_that_lies_here_is_in_nobodys_way(chat: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    (folder / ".yugen").mkdir(parents=True)
+    (folder / ".yugen" / "admin_key").write_text("yugen|other\n")
+    for more in ("--json", "--watch"):
+        async with Process(YUGEN, "run", "messages:list", "--url", chat.url, more, cwd=folder) as process:
+            await process.printed(r"^\[\]$")
+
+
+async def test_each_result_on_a_line(chat: Server) -> None:
+    await run(chat, "messages:send", '{"author": "Ada", "body": "é"}')
+    assert await run(chat, "messages:list", "--json") == (0, '["é"]')
+    status, text = await run(chat, "messages:refuse", "--json")
+    assert (status, text.splitlines()[-1]) == (1, '{"code":"full"}')
+
+
+async def test_pushing_has_the_server_take_up_the_present_code(tmp_path: Path) -> None:
+    async with serving(write_chat(tmp_path), tmp_path / "data", expected_errors=["Not reloaded"]) as chat:
+        await push(chat, tmp_path)
+
+
+async def push(chat: Server, tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    write_app(tmp_path, late="from yugen import query\n\n@query\nasync def f(ctx) -> int:\n    return 7\n")
+    assert await run(chat, "late:f", "--push", *data) == (0, "7")
+    write_app(tmp_path, late="from yugen import query\n\nx = 1 / 0\n")
+    status, text = await run(chat, "late:f", "--push", *data)
+    assert status == 1
+    assert "was not taken up" in text
+    assert "late.py:3: ZeroDivisionError" in text
+    assert await run(chat, "late:f") == (0, "7")
+
+
+async def test_a_server_in_production_keeps_its_code(tmp_path: Path) -> None:
+    async with serving(write_chat(tmp_path), tmp_path / "data", development=False) as server:
+        status, text = await run(server, "messages:list", "--push", "--data", str(tmp_path / "data"))
+        assert (status, "restart it" in text) == (1, True)
+
+
+def test_without_a_server_it_opens_the_data(tmp_path: Path) -> None:
+    here = ("--data", tmp_path / "data", "--app", write_chat(tmp_path))
+    called = done("run", "messages:send", '{"author": "Ada", "body": "hi"}', *here)
+    assert len(called.json[0]) == 32
+    assert called.err == "[LOG] 'sending hi'\n"
+    assert done("run", "messages:list", "--push", "--json", *here).json == [["hi"]]
+    assert done("run", "messages:hidden", "--json", *here).json == ["nothing"]
+    assert done(
+        "run", "messages:shout", '{"kind": "loud", "count": {"$integer": "AQAAAAAAAAA="}}', "--json", *here
+    ).json == ["LOUD"]
+    assert done("run", "messages:whoami", "--identity", '{"email": "a@x"}', "--json", *here).json == [
+        "None https://yugen.test|a@x"
+    ]
+    called = call("run", "messages:refuse", *here)
+    assert (called.status, '"code": "full"' in called.err) == (1, True)
+    called = call("run", "messages:list", "--watch", *here)
+    assert (called.status, "start `yugen dev`, and watch that" in called.err) == (2, True)

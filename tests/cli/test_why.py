@@ -65,12 +65,12 @@ async def test_a_rerun_is_explained(tmp_path: Path) -> None:
         assert json.loads(text)["because"]["mutation"] == "notes:add"
         assert (await why("notes:none", *here))[1].startswith("Nothing ")
         assert await why("--url", server.url, "--admin-key", "wrong") == (
-            1,
+            3,
             "The admin key is not the one of this deployment; see its data folder.",
         )
         status, text = await why("--url", server.url, "--data", tmp_path)
         assert (status, text) == (
-            1,
+            3,
             f"There is no admin key in {tmp_path}; name the folder with --data, or give the key with --admin-key.",
         )
 

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from tests.engine import encoded, value_of
 from tests.server.peers import Bench, bench, until_blocked
+from yugen.functions.registry import AppError
 from yugen.runtime.outcome import Answer
 from yugen.runtime.run import Run
 from yugen.server import deployment
@@ -66,7 +67,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "update_environment_variables"), ("GET", "stream_function_logs"), ("GET", "why")],
+    [("POST", "update_environment_variables"), ("GET", "stream_function_logs"), ("GET", "why"), ("POST", "reload")],
 )
 async def test_only_administrators_get_in(api: Api, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Convex yugen|wrong"}):
@@ -99,6 +100,25 @@ async def test_a_variable_that_cannot_be_set_says_why(api: Api, body: Any, code:
     assert (refused.status_code, refused.json()["code"]) == (400, code)
     assert words in refused.json()["message"]
     assert await api.variables() == {}
+
+
+async def test_code_is_taken_up_where_that_may_be_asked_for(api: Api) -> None:
+    refused = await api.post("reload")
+    assert (refused.status_code, refused.json()["code"]) == (400, "NotInDevelopment")
+    faults: list[Exception] = [AppError("notes.py:3: no")]
+
+    async def backend() -> Backend:
+        return api.notes.backend
+
+    async def reload() -> None:
+        if faults:
+            raise faults.pop()
+
+    app = Starlette(routes=DeploymentApi(Endpoints(backend, requests_max=100), api.runs, reload).routes())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://yugen") as client:
+        refused = await client.post("/api/reload", headers=api.admin)
+        assert refused.json() == {"code": "AppError", "message": "The app's code was not taken up: notes.py:3: no"}
+        assert (await client.post("/api/reload", headers=api.admin)).json() == {}
 
 
 async def test_runs_are_told_at_once_and_then_as_they_end(api: Api) -> None:

@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from tests.apps import write_app
 from tests.engine import change, encoded, engine, value_of
 from yugen.runtime.runtime import Runtime
 from yugen.storage.memory import MemoryStore
+from yugen.values import Int64
 
 APP = """
+    from typing import Any
+
     from yugen import Document, MutationCtx, mutation
 
 
@@ -24,6 +28,11 @@ APP = """
     @mutation
     async def add(ctx: MutationCtx, table: str, text: str) -> None:
         await ctx.db.insert(table, {"text": text})
+
+
+    @mutation
+    async def put(ctx: MutationCtx, value: Any) -> None:
+        await ctx.db.insert("things", {"inner": {"value": value}})
 """
 
 
@@ -60,3 +69,43 @@ async def test_documents_come_page_by_page_in_either_order(runtime: Runtime) -> 
 async def test_a_table_that_does_not_exist_is_empty(runtime: Runtime) -> None:
     result = await page(runtime, "tableData", table="nothing")
     assert (result["page"], result["isDone"]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "value", "found"),
+    [
+        ("eq", 2.0, [2.0, Int64(2)]),
+        ("eq", Int64(2), [2.0, Int64(2)]),
+        ("ne", 2.0, [None, "2", "a", True, [1.0], b"a"]),
+        ("eq", None, [None]),
+        ("eq", [1.0], [[1.0]]),
+        ("eq", True, [True]),
+        ("gte", "2", ["2", "a"]),
+        ("lt", Int64(3), [2.0, Int64(2)]),
+        ("gt", 2.0, []),
+        ("lte", b"b", [b"a"]),
+        ("lte", None, [None]),
+    ],
+)
+async def test_documents_for_which_a_condition_holds(runtime: Runtime, comparison: str, value: Any, found: Any) -> None:
+    for each in [None, 2.0, Int64(2), "2", "a", True, [1.0], b"a"]:
+        await change(runtime, "f:put", value=each)
+    condition = {"field": "inner.value", "comparison": comparison, "value": value}
+    result = await page(runtime, "tableData", table="things", order="asc", where=[condition])
+    assert [document["inner"]["value"] for document in result["page"]] == found
+    absent = await page(runtime, "tableData", table="things", where=[condition | {"field": "inner.other"}])
+    assert len(absent["page"]) == (8 if comparison == "ne" else 0)
+
+
+async def test_pages_go_on_over_documents_for_which_it_does_not_hold(runtime: Runtime) -> None:
+    for number in range(5):
+        await change(runtime, "f:put", value=number)
+    where = [{"field": "inner.value", "comparison": "eq", "value": 0}]
+    found: list[Any] = []
+    cursor, done = None, False
+    while not done:
+        options = {"numItems": 1, "cursor": cursor, "maximumRowsRead": 2}
+        args = encoded(paginationOpts=options, table="things", where=where)
+        result = value_of(await runtime.query("_system/cli/tableData", args, public=False))
+        found, cursor, done = found + result["page"], result["continueCursor"], result["isDone"]
+    assert [document["inner"]["value"] for document in found] == [0]

@@ -299,6 +299,14 @@ async def test_cells_become_what_the_fields_of_the_class_are(quick: Runtime, wri
     assert [(each["a"], each["b"]) for each in await documents(quick, "loose")] == [(1.0, "x")]
 
 
+async def test_the_kinds_of_columns_are_told(quick: Runtime) -> None:
+    told = value_of(await quick.query("_system/imports:columns", encoded(table="users"), public=False))
+    assert told["zip"] == ["string"]
+    assert told["age"] == ["null", "number"]
+    assert told["votes"] == ["bigint"]
+    assert value_of(await quick.query("_system/imports:columns", encoded(table="loose"), public=False)) == {}
+
+
 async def test_an_array(quick: Runtime, write: Write) -> None:
     await imported(quick, write('[{"n": {"$float": "AAAAAAAA+H8="}}]'), "jsonArray", table="loose")
     [found] = await documents(quick, "loose")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from yugen.archive.rows import InvalidRow, Kinds, Numbered, csv_rows, json_array, json_lines
+from yugen.archive.cells import Kinds
+from yugen.archive.rows import InvalidRow, Numbered, csv_rows, json_array, json_lines
 from yugen.archive.shapes import Hint, Shape, parse_shape
 from yugen.archive.writer import DOCUMENTS, SCHEMA, TABLES
 from yugen.errors import Refused
@@ -84,7 +86,9 @@ class Import:
 
 
 @contextmanager
-def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[str, Kinds]) -> Iterator[Import]:
+def open_import(
+    file: Path, form: Format, *, table: str | None, kinds: Mapping[str, Kinds], trusted: bool = False
+) -> Iterator[Import]:
     """What a file holds, which can be read until this is left.
 
     Args:
@@ -92,17 +96,18 @@ def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[s
         form: how it is written.
         table: the table of the documents; None for an archive, which names its tables itself.
         kinds: what the columns of tables can be, for text that does not say what it is.
+        trusted: whether `yugen.archive.writer` has made the file; then it may be of any size.
 
     Raises:
         InvalidImport: it is not written like that, or holds what no such file holds.
     """
-    budget = _Budget(BYTES_MAX)
+    budget = _Budget(sys.maxsize if trusted else BYTES_MAX)
     with file.open("rb") as raw, ExitStack() as stack:
         if form == "zip":
             if table is not None:
                 raise InvalidImport("An archive names its tables itself; leave --table out.")
             with _explained(""):
-                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget).read()
+                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget, trusted=trusted).read()
             yield found
             return
         if table is None:
@@ -127,8 +132,9 @@ def open_import(file: Path, form: Format, *, table: str | None, kinds: Mapping[s
 class _Archive:
     """An archive that is being read."""
 
-    def __init__(self, archive: ZipFile, budget: _Budget) -> None:
+    def __init__(self, archive: ZipFile, budget: _Budget, *, trusted: bool) -> None:
         self._zip = archive
+        self._trusted = trusted
         self._budget = budget
 
     def read(self) -> Import:
@@ -176,8 +182,7 @@ class _Archive:
 
     def _check_declared(self, entries: list[ZipInfo]) -> None:
         total = sum(entry.file_size for entry in entries)
-        if total > BYTES_MAX:
-            raise _too_large(total)
+        self._budget.check(total)
 
     def _numbers(self, entry: ZipInfo | None) -> dict[str, int]:
         """The numbers of tables by name, which `_tables` lists."""
@@ -203,10 +208,11 @@ class _Archive:
                 with self._open(documents) as content:
                     yield from _decoded(json_lines(content))
                 return
-            with _explained(schema.filename), self._open(schema) as content:
-                shape, hints = _schema(content)
-            with self._open(documents) as content:
-                yield from _shaped(json_lines(content), shape, hints)
+            with self._open(schema) as beside:
+                with _explained(schema.filename):
+                    shape, hints = _schema(beside, in_order=self._trusted)
+                with self._open(documents) as content:
+                    yield from _shaped(json_lines(content), shape, hints)
 
         return TableFile(name, number, documents.filename, rows)
 
@@ -235,15 +241,28 @@ def _notes(system: list[str], stored: int, components: set[str]) -> Iterator[str
         yield f"Components are left out, which an app does not have: {', '.join(sorted(components))[:200]}."
 
 
-def _schema(content: IO[bytes]) -> tuple[Shape, dict[str, Hint]]:
-    """The shape of a table, and what is said of single documents."""
+def _schema(content: IO[bytes], *, in_order: bool) -> tuple[Shape, Callable[[str], Hint | None]]:
+    """The shape of a table, and what gives the hint for the document with an id.
+
+    With `in_order`, hints stand in the order of their documents, as `yugen.archive.writer` writes them; the next one is
+    read when it is due. Otherwise all are kept.
+    """
     text = parse_json(content.readline())
     if not isinstance(text, str):
         raise InvalidImport("the first line is not the shape of the table, a JSON string.")
     hints: dict[str, Hint] = {}
-    for _, fields in json_lines(content):
-        hints |= fields
-    return parse_shape(text), hints
+    lines = json_lines(content)
+    if not in_order:
+        for _, fields in lines:
+            hints |= fields
+        return parse_shape(text), hints.get
+
+    def next_hint(id: str) -> Hint | None:
+        if not hints:
+            hints.update(next(lines, (0, {}))[1])
+        return hints.pop(id, None)
+
+    return parse_shape(text), next_hint
 
 
 def _decoded(rows: Iterator[Numbered]) -> Iterator[Numbered]:
@@ -257,10 +276,10 @@ def _decoded(rows: Iterator[Numbered]) -> Iterator[Numbered]:
         yield number, document
 
 
-def _shaped(rows: Iterator[Numbered], shape: Shape, hints: dict[str, Hint]) -> Iterator[Numbered]:
+def _shaped(rows: Iterator[Numbered], shape: Shape, hint_of: Callable[[str], Hint | None]) -> Iterator[Numbered]:
     for number, fields in rows:
         try:
-            hint = hints.get(str(fields.get("_id")))
+            hint = hint_of(str(fields.get("_id")))
             yield number, shape.read(fields, hint)  # type: ignore[misc]  # an object, for it is read from one
         except Refused as error:
             raise InvalidRow(number, f"is not of the table's shape: {error}.") from None
@@ -270,17 +289,23 @@ class _Budget:
     """Bytes that may still be read."""
 
     def __init__(self, size: int) -> None:
+        self._size = size
         self._left = size
+
+    def check(self, size: int) -> None:
+        """Refuses a file that says it has more bytes than there are in all."""
+        if size > self._size:
+            raise _too_large(size, self._size)
 
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _too_large(BYTES_MAX - self._left)
+            raise _too_large(self._size - self._left, self._size)
 
 
-def _too_large(size: int) -> InvalidImport:
+def _too_large(size: int, limit: int) -> InvalidImport:
     return InvalidImport(
-        f"The documents are {size} bytes of text or more; an import has at most {BYTES_MAX}. Import in several parts."
+        f"The documents are {size} bytes of text or more; an import has at most {limit}. Import in several parts."
     )
 
 

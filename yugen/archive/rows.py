@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from yugen.archive.cells import Kinds, read_cell, write_cell
 from yugen.errors import Refused
-from yugen.values import DOCUMENT_SIZE_MAX, Int64, InvalidValue, Value, parse_json
+from yugen.values import ABSENT, DOCUMENT_SIZE_MAX, InvalidValue, parse_json
 
 LINE_SIZE_MAX: Final = 9 * DOCUMENT_SIZE_MAX
 """Bytes of a line of JSON; documents take no more, however they are written."""
@@ -20,12 +20,6 @@ ARRAY_SIZE_MAX: Final = 64 * 1024 * 1024
 
 Numbered = tuple[int, dict[str, Any]]
 """A row by its number, the first of them 1, and its fields."""
-
-Kinds = Mapping[str, Set[str]]
-"""What columns of text can be, by name: kinds of Convex's validators, `string`, `number` and the like."""
-
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_BOOLEANS: Final = {"true": True, "false": False}
 
 
 class InvalidRow(Refused):
@@ -79,8 +73,7 @@ def json_array(file: IO[bytes]) -> Iterator[Numbered]:
 def csv_rows(file: IO[bytes], kinds: Kinds) -> Iterator[Numbered]:
     """Rows of text under the names in the first; the values in them are decoded.
 
-    A cell becomes what its column can be. Without that being known it is a number if it looks like one, else a string.
-    An empty cell of a column that can be no string is left out.
+    A cell becomes what its column can be, see `yugen.archive.cells`.
 
     Raises:
         InvalidRow: a row has not the columns that the first one names.
@@ -96,38 +89,36 @@ def csv_rows(file: IO[bytes], kinds: Kinds) -> Iterator[Numbered]:
             for number, row in enumerate(rows, 1):
                 if row and len(row) != len(names):
                     raise InvalidRow(number, f"has {len(row)} cells and the first row names {len(names)} columns.")
-                cells = ((name, _cell(text, kinds.get(name))) for name, text in zip(names, row, strict=False))
-                yield number, {name: value for name, value in cells if value is not _NOTHING}
+                cells = ((name, read_cell(text, kinds.get(name))) for name, text in zip(names, row, strict=False))
+                yield number, {name: value for name, value in cells if value is not ABSENT}
         except csv.Error as error:
             raise InvalidRow(number + 1, f"is not CSV: {error}.") from None
         except UnicodeDecodeError:
             raise InvalidRow(number + 1, "or one soon after it is not in UTF-8.") from None
 
 
-_NOTHING: Final = object()
+def write_csv(file: IO[str], names: Sequence[str], documents: Iterable[dict[str, Any]], kinds: Kinds) -> int:
+    """Writes documents as rows of text, the first row of names; returns how many.
 
-
-def _cell(text: str, kinds: Set[str] | None) -> Value | object:
-    if kinds is None or "any" in kinds:
-        kinds = {"number", "string"}
-    if not text and "string" not in kinds:
-        return None if kinds == {"null"} else _NOTHING
-    if "number" in kinds and _NUMBER.fullmatch(text):
-        return float(text)
-    if "bigint" in kinds and _NUMBER.fullmatch(text):
-        try:
-            return Int64(int(text))
-        except (ValueError, InvalidValue):
-            return text  # for whoever checks the document to complain about
-    if "boolean" in kinds:
-        return _BOOLEANS.get(text.lower(), text)
-    return text
+    Args:
+        file: where they go, opened with `newline=""`.
+        names: the fields, one for each column; others are left out.
+        documents: decoded values by field.
+        kinds: what the columns can be for whoever is to read them.
+    """
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(names)
+    count = 0
+    for document in documents:
+        rows.writerow([write_cell(document.get(name, ABSENT), kinds.get(name)) for name in names])
+        count += 1
+    return count
 
 
 @contextmanager
 def _long_cells() -> Iterator[None]:
     """Lets cells be as long as documents."""
-    before = csv.field_size_limit(DOCUMENT_SIZE_MAX)
+    before = csv.field_size_limit(LINE_SIZE_MAX)
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from yugen.cli.remote import fail
+from yugen.cli.status import fail
 from yugen.codegen.declarations import declarations
 from yugen.codegen.files import FOLDER, outdated, write_files
 from yugen.codegen.openapi import openapi_json

@@ -1,78 +1,301 @@
-"""Talking to a server from the command line: its address, its administrator's key, and what is said when it fails."""
+"""Talking to a deployment from the command line: its address, its administrator's key, and what is said when it fails.
+
+Commands ask an `Api`, and need not know whether a server is behind it or data that this process has opened itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, Literal, NoReturn
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from yugen.functions.names import FunctionNotFound
-from yugen_client import ClientError
+from yugen.cli.status import FAILED, INTERRUPTED, UNREACHABLE, USAGE, fail
 
-_INTERRUPTED = 130
+CALL_SECONDS_MAX: Final = 660.0
+"""A little more than an action may run."""
+
+LOCAL_URL: Final = "http://127.0.0.1:3210"
+LOCAL_DATA: Final = Path(".yugen")
+
+_BAD_KEYS: Final = ("BadDeployKey", "InvalidAuthHeader")
+
+Needs = Literal["app", "columns", "data", "server"]
+"""What a command needs where no server runs: the app and its data, or the data and what the app says of its columns if
+there is an app, or only the data. Some need a server."""
 
 
-@contextmanager
-def talking_to(url: str) -> Iterator[None]:
-    """Ends the process with status 1, and a sentence that says why, when the server cannot be asked; 130 at Ctrl-C."""
-    if not _is_address(url):
-        fail(f"{url} is not an address of a server; write --url like http://127.0.0.1:3210.")
+class Refusal(Exception):
+    """A deployment refuses what it was asked.
+
+    Attributes:
+        code: the name of its error.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a deployment is, as the options say it.
+
+    Attributes:
+        url: the address of its server; None if nobody has said so.
+        key: its administrator's key; None if nobody has said so.
+        data: the folder of its data; None if nobody has said so.
+        app: the folder of its app package.
+    """
+
+    url: str | None = None
+    key: str | None = None
+    data: Path | None = None
+    app: Path = Path("app")
+
+
+class Api:
+    """The HTTP API of a deployment.
+
+    Args:
+        client: sends requests.
+        url: the address of the deployment, for errors.
+        key: its administrator's key, if there is one at hand.
+        exports: where its finished exports are, if that is in reach.
+
+    Attributes:
+        url: as given.
+        key: as given.
+        exports: as given.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, url: str, key: str | None, exports: Path | None = None) -> None:
+        self.url = url
+        self.key = key
+        self.exports = exports
+        self._client = client
+
+    async def get(self, place: str, **params: str) -> dict[str, Any]:
+        """The answer to a question.
+
+        Raises:
+            Refusal: there is none.
+        """
+        return parsed(await self._client.get(f"{self.url}{place}", params=params, headers=self._headers()), self.url)
+
+    async def post(self, place: str, body: object = None, *, user: str | None = None) -> dict[str, Any]:
+        """The answer to a request with a body of JSON.
+
+        Args:
+            place: the path.
+            body: what to send.
+            user: the user to be, as base 64 of JSON.
+
+        Raises:
+            Refusal: it is not done.
+        """
+        response = await self._client.post(f"{self.url}{place}", json=body, headers=self._headers(user))
+        return parsed(response, self.url)
+
+    async def post_part(self, place: str, content: bytes, **params: str) -> str:
+        """The answer to a request with a body of bytes, which is one string."""
+        response = await self._client.post(
+            f"{self.url}{place}", content=content, params=params, headers=self._headers()
+        )
+        answer = _json(response)
+        if not isinstance(answer, str):
+            parsed(response, self.url)
+            not_yugen(response, self.url)
+        return answer
+
+    async def call(self, path: str, **args: Any) -> Any:
+        """What a function gives, one of Yugen's own among others, in the encoded form.
+
+        Raises:
+            Refusal: it fails.
+        """
+        request = {"path": path, "args": args, "format": "convex_encoded_json"}
+        match await self.post("/api/function", request):
+            case {"status": "success", "value": value}:
+                return value
+            case {"status": "error", "errorMessage": str(message)}:
+                raise Refusal("FunctionFailed", message.partition("Uncaught ")[2].partition(": ")[2] or message)
+            case answer:
+                return not_yugen_answer(answer, self.url)
+
+    async def version(self) -> str:
+        """The version of what is there."""
+        response = await self._client.get(f"{self.url}/version")
+        if response.status_code != 200:
+            not_yugen(response, self.url)
+        return response.text
+
+    def without_key(self) -> Api:
+        """The same for anybody."""
+        return Api(self._client, self.url, None, self.exports)
+
+    @asynccontextmanager
+    async def download(self, place: str) -> AsyncIterator[httpx.Response]:
+        """A file, whose bytes come as they are asked for."""
+        async with self._client.stream("GET", f"{self.url}{place}", headers=self._headers()) as response:
+            if response.status_code != 200:
+                await response.aread()
+                parsed(response, self.url)
+                not_yugen(response, self.url)
+            yield response
+
+    def _headers(self, user: str | None = None) -> dict[str, str]:
+        if self.key is None:
+            return {}
+        return {"Authorization": f"Convex {self.key}:{user}" if user else f"Convex {self.key}"}
+
+
+def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
+    """Runs a command, and ends the process with a sentence and a status when it fails."""
+    shown = url or LOCAL_URL
     try:
-        yield
+        asyncio.run(command)
     except httpx.ConnectError:
-        fail(f"There is no server at {url}; start one with `yugen dev`, or name another with --url.")
+        fail(f"There is no server at {shown}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
     except httpx.TransportError as error:
-        fail(f"{url} does not answer ({type(error).__name__} {error}); name another server with --url.")
-    except (ClientError, FunctionNotFound) as error:
-        fail(str(error))
+        fail(f"{shown} does not answer ({type(error).__name__} {error}); name another server with --url.", UNREACHABLE)
+    except Refusal as error:
+        fail(str(error), UNREACHABLE if error.code in _BAD_KEYS else FAILED)
     except BrokenPipeError:
         # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
-def admin_key(given: str | None, data: Path) -> str:
-    """The key that was given, or the one of the deployment whose data is in a folder here."""
-    if given:
-        return given
+@asynccontextmanager
+async def deployment(where: Where, needs: Needs, *, keyless: bool = False) -> AsyncIterator[Api]:
+    """The deployment that the options name: a running server, or data that this process opens itself.
+
+    Args:
+        where: what the options say.
+        needs: what it takes to do this without a server.
+        keyless: whether it can be done without the administrator's key too.
+    """
+    if where.url is not None and not _is_address(where.url):
+        fail(f"{where.url} is not an address of a server; write --url like {LOCAL_URL}.", USAGE)
+    folder = where.data or LOCAL_DATA
+    held_by = holder(folder)
+    if where.url is None and where.data is not None and held_by is None:
+        if needs == "server":
+            fail(
+                f"No server runs over {where.data}, and this is in the memory of one; start it with `yugen dev`.",
+                UNREACHABLE,
+            )
+        from yugen.cli.local import opened
+
+        async with opened(where.data, where.app, needs) as api:
+            yield api
+        return
+    noted = None if held_by is None else noted_address(folder)
+    url = (where.url or noted or LOCAL_URL).rstrip("/")
+    key = key_for(where, url)
+    if key is None and not keyless:
+        fail(
+            f"There is no admin key in {folder}; name the folder with --data, or give the key with --admin-key.",
+            UNREACHABLE,
+        )
+    async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
+        api = Api(client, url, key)
+        if where.data is None or held_by is None or where.url or noted:
+            yield api
+            return
+        try:
+            await api.call("_system/cli/convexUrl:cloudUrl")
+        except (httpx.TransportError, Refusal, SystemExit):
+            fail(
+                f"{where.data} is in use by a server (process {held_by}), which is not at {url}; say where it is with "
+                "--url, or stop it.",
+                UNREACHABLE,
+            )
+        yield api
+
+
+def key_for(where: Where, url: str) -> str | None:
+    """The key that was given, or that of the deployment in a folder here; it is not shown to servers elsewhere."""
+    if where.key:
+        return where.key
+    if where.data is None and urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost"):
+        return None
     try:
-        return (data / "admin_key").read_text().strip()
+        return ((where.data or LOCAL_DATA) / "admin_key").read_text().strip() or None
     except OSError:
-        fail(f"There is no admin key in {data}; name the folder with --data, or give the key with --admin-key.")
+        return None
+
+
+def holder(data: Path) -> str | None:
+    """The process that has the data in a folder open; None if none has."""
+    import fcntl
+
+    try:
+        lock = os.open(data / "data.sqlite3.lock", os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(lock, 20).decode() or "unknown"
+    finally:
+        os.close(lock)
+    return None
+
+
+def noted_address(data: Path) -> str | None:
+    """Where the server is that has the data in a folder open, as it has noted there."""
+    try:
+        return (data / "address").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def parsed(response: httpx.Response, url: str) -> dict[str, Any]:
-    """The JSON object of an answer. Ends the process when it is none, or tells of an error."""
-    try:
-        answer = json.loads(response.text)
-    except (ValueError, RecursionError):
-        answer = None
+    """The JSON object of an answer. Ends the process when it is none.
+
+    Raises:
+        Refusal: it tells of an error.
+    """
+    answer = _json(response)
     if not isinstance(answer, dict):
         not_yugen(response, url)
     match answer:
-        case {"code": str(), "message": str(message)}:
-            fail(message)
+        case {"code": str(code), "message": str(message)}:
+            raise Refusal(code, message)
     return answer
 
 
 def not_yugen(response: httpx.Response, url: str) -> NoReturn:
     """Ends the process, since nothing of ours can have answered so."""
-    fail(f"{url} is not a Yugen server: it answered with {response.status_code} {response.text[:100]!r}.")
+    fail(f"{url} is not a Yugen server: it answered with {response.status_code} {response.text[:100]!r}.", UNREACHABLE)
 
 
-def fail(text: str) -> NoReturn:
-    """Ends the process with status 1 and says why."""
-    print(text, file=sys.stderr)
-    sys.exit(1)
+def not_yugen_answer(answer: object, url: str) -> NoReturn:
+    """The same of an answer that is read already."""
+    fail(f"{url} is not a Yugen server: it answered {str(answer)[:100]}.", UNREACHABLE)
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return json.loads(response.text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _elsewhere(url: str | None) -> str:
+    return "or name another with --url" if url else "name another with --url, or open data without a server with --data"
 
 
 def _is_address(url: str) -> bool:

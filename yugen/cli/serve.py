@@ -131,8 +131,13 @@ def address(listener: socket.socket) -> str:
 
 
 def say_ready(yugen: Yugen, listener: socket.socket, development: bool = False) -> None:
-    """Tells whoever has started the server where it is, and in development what to look at."""
+    """Tells whoever has started the server where it is, and in development what to look at.
+
+    Other commands find it by a file beside the data.
+    """
     from yugen.cli.dev import what_to_open
+
+    (yugen.data / "address").write_text(f"{address(listener)}\n")
 
     lines = [f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})"]
     if development:

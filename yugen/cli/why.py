@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
+from yugen.cli.remote import Where, deployment, run_command
+from yugen.cli.show import counted
 
-from yugen.cli.remote import admin_key, parsed, talking_to
 
-
-def explain(function: str | None, *, limit: int, as_json: bool, url: str, key: str | None, data: Path) -> None:
+def explain(function: str | None, *, limit: int, as_json: bool, where: Where) -> None:
     """Prints the newest occurrences, the newest last; as JSON one on each line."""
-    with talking_to(url):
-        headers = {"Authorization": f"Convex {admin_key(key, data)}"}
+    run_command(where.url, _explain(function, limit, as_json=as_json, where=where))
+
+
+async def _explain(function: str | None, limit: int, *, as_json: bool, where: Where) -> None:
+    async with deployment(where, "server") as api:
         params = {"limit": str(limit)} | ({"function": function} if function else {})
-        response = httpx.get(f"{url.rstrip('/')}/api/why", params=params, headers=headers)
-        occurrences = parsed(response, url)["occurrences"]
+        occurrences = (await api.get("/api/why", **params))["occurrences"]
         for occurrence in reversed(occurrences):
             print(json.dumps(occurrence, ensure_ascii=False) if as_json else in_words(occurrence), flush=True)
         if not occurrences and not as_json:
@@ -48,7 +48,7 @@ def _happened(occurrence: dict[str, Any]) -> str:
     match occurrence["kind"]:
         case "rerun":
             result = "another result" if occurrence["changed"] else "the same result"
-            return f"ran again in {took} for {_count(occurrence['subscribers'], 'subscriber')}, with {result}"
+            return f"ran again in {took} for {counted(occurrence['subscribers'], 'subscriber')}, with {result}"
         case "conflict":
             return f"lost a race after {took}, for the {_ordinal(occurrence['losses'])} time, and ran again"
         case _ if occurrence["functionType"] == "action":
@@ -57,7 +57,7 @@ def _happened(occurrence: dict[str, Any]) -> str:
             waited = occurrence["milliseconds"] - occurrence["ownMilliseconds"]
             return (
                 f"({occurrence['functionType']}) took {took}, {waited:,.1f} ms of that to get a turn, and read "
-                f"{_count(occurrence['documents'], 'document')} in {_count(occurrence['ranges'], 'range')}"
+                f"{counted(occurrence['documents'], 'document')} in {counted(occurrence['ranges'], 'range')}"
             )
 
 
@@ -74,10 +74,6 @@ def _wrote(because: dict[str, Any]) -> str:
             return f"{who} changed {', '.join(fields or ['fields'])} of {document} in {table}"
         case _:
             return f"{who} wrote something of it"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _ordinal(number: int) -> str:

@@ -181,9 +181,7 @@ class Runtime:
         assert self._committer is not None, "start() before take_up()"
         assert self._peers is None, "several nodes take up new code by being started anew"
         try:
-            await runner.start(self.catalog)
-            functions = _OwnFunctions(runner, self._times, self._random_bytes)
-            await check(self._store, self.ts, runner.info, functions)
+            functions = await self._tried_out(runner)
             if await is_due(self._store, self.ts, runner.info, self.catalog, functions):
                 async with self._mutations.held():
                     await self._deploy_while_serving(runner, functions)
@@ -192,6 +190,24 @@ class Runtime:
         except BaseException:
             await runner.close()
             raise
+
+    async def try_out(self, runner: Runner) -> None:
+        """Checks whether another version of the app could be served from the documents that there are now.
+
+        Args:
+            runner: of the other version; this starts it.
+
+        Raises:
+            Refused: it could not.
+            StorageError: the store could not be read.
+        """
+        await self._tried_out(runner)
+
+    async def _tried_out(self, runner: Runner) -> _OwnFunctions:
+        await runner.start(self.catalog)
+        functions = _OwnFunctions(runner, self._times, self._random_bytes)
+        await check(self._store, self.ts, runner.info, functions)
+        return functions
 
     async def _deploy_while_serving(self, runner: Runner, functions: _OwnFunctions) -> None:
         """Brings the store to what another version declares, which takes over then. Nothing else may be written."""

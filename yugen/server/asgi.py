@@ -48,7 +48,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     api = HttpApi(endpoints)
     public = yugen.app.parent / "public"
     routes = [
-        *DeploymentApi(endpoints, yugen.everywhere or yugen.runs).routes(),
+        *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
         *api.routes(),
         Route("/client.js", _client_js, methods=["GET"]),
         *(docs_routes(endpoints, public) if yugen.docs else ()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from yugen.errors import Refused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.calls import change
@@ -36,10 +38,14 @@ class DeploymentApi:
     Args:
         endpoints: makes the endpoints.
         runs: the last runs of functions.
+        reload: takes up the code of the app as it is now, where that may be asked for.
     """
 
-    def __init__(self, endpoints: Endpoints, runs: Runs | Everywhere) -> None:
+    def __init__(
+        self, endpoints: Endpoints, runs: Runs | Everywhere, reload: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._endpoints = endpoints
+        self._reload = reload
         self._runs = runs
         self._polls = 0
 
@@ -47,6 +53,7 @@ class DeploymentApi:
         """What to mount at the root of an origin, before the routes of `HttpApi`."""
         return [
             Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
+            Route("/api/reload", self._endpoints.make(self._take_up_code)),
             Route("/api/why", self._endpoints.make(_why, "GET")),
             Route("/api/export/request/zip", self._endpoints.make(_request_export)),
             Route("/api/export/zip/{ts:int}", self._endpoints.make(_send_export, "GET")),
@@ -58,6 +65,19 @@ class DeploymentApi:
             # Not among the requests under way, of which there may be only so many: these wait.
             Route("/api/stream_function_logs", Endpoint(self._stream_runs)),
         ]
+
+    async def _take_up_code(self, request: Request, backend: Backend) -> Response:
+        """Takes up the code of the app. When this is answered, functions run in their present form."""
+        await admin_of(request, backend.callers)
+        if self._reload is None:
+            raise HttpError(
+                400, "NotInDevelopment", "A server that runs in production keeps its code: restart it with the new one."
+            )
+        try:
+            await self._reload()
+        except Refused as error:
+            raise HttpError(400, error.code, f"The app's code was not taken up: {error}") from None
+        return _json({})
 
     async def _stream_runs(self, request: Request) -> Response:
         """The runs after a cursor. When there are none it waits for them, or answers that nothing has run."""

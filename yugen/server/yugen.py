@@ -361,6 +361,11 @@ class Yugen(InProcessCaller):
         self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
 
     @property
+    def development(self) -> bool:
+        """Whether it is run by somebody who works on the app."""
+        return self._development
+
+    @property
     def database(self) -> Path:
         """The file of the data."""
         return self.data / "data.sqlite3"

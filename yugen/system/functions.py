@@ -30,6 +30,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/exports:recover": exports.recover,
     "_system/cli/queryImport:default": imports.query_import,
     "_system/cli/queryImport:list": imports.list_imports,
+    "_system/imports:columns": imports.columns,
     "_system/imports:begin": imports.begin,
     "_system/imports:check": imports.check,
     "_system/imports:checked": imports.checked,

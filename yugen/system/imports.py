@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from yugen.archive.cells import Kinds
 from yugen.archive.reader import Format, open_import
-from yugen.archive.rows import Kinds
 from yugen.errors import Refused
 from yugen.functions.registry import App
 from yugen.functions.tables import Tables
@@ -57,6 +57,12 @@ async def query_import(ctx: SystemQueryCtx, id: Annotated[str, Field(alias="impo
 async def list_imports(ctx: SystemQueryCtx) -> list[Record]:
     """The newest imports, the newest first."""
     return await ctx.db.query(_TABLE).order("desc").take(KEPT)
+
+
+@system_query
+async def columns(ctx: SystemQueryCtx, table: str) -> dict[str, list[str]]:
+    """What the fields of a table's class can be, as an import of CSV takes them; nothing for a table without one."""
+    return {name: sorted(kinds) for name, kinds in _kinds(ctx.app, table).items()}
 
 
 @system_mutation

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import call, done
+from tests.cli.chat import write_chat
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> list[str]:
+    done("run", "messages:list", "--data", tmp_path / "data", "--app", write_chat(tmp_path))
+    return ["--data", str(tmp_path / "data")]
+
+
+def test_variables_are_set_and_removed(here: list[str], tmp_path: Path) -> None:
+    assert done("env", "set", "GREETING", "hello", *here).err == "Set GREETING.\n"
+    done("env", "set", "PAIR=a=b", *here)
+    done("env", "set", "SECRET", *here, stdin="from a file\n")
+    assert done("env", "list", *here).out == "GREETING=hello\nPAIR=a=b\nSECRET='from a file'\n"
+    assert done("env", "list", "--json", *here).json == [{"GREETING": "hello", "PAIR": "a=b", "SECRET": "from a file"}]
+    assert done("env", "get", "PAIR", *here).out == "a=b\n"
+    assert done("env", "get", "PAIR", "--json", *here).json == ["a=b"]
+    assert done("run", "messages:hidden", "--app", tmp_path / "app", *here).json == ["hello"]
+    assert done("env", "unset", "PAIR", "SECRET", *here).err == "Removed PAIR, SECRET.\n"
+    assert done("env", "list", *here).out == "GREETING=hello\n"
+
+
+def test_variables_that_are_not_there(here: list[str]) -> None:
+    done("env", "set", "A", "1", *here)
+    called = call("env", "get", "B", *here)
+    assert (called.status, called.err) == (1, "There is no variable B; set it with `yugen env set B`.\n")
+    called = call("env", "unset", "A", "B", *here)
+    assert (called.status, called.err) == (1, "There is no variable B; see which there are with `yugen env list`.\n")
+    assert done("env", "list", *here).out == "A=1\n"
+
+
+def test_a_file_is_set_as_a_whole_or_not_at_all(here: list[str], tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('# ours\nA=1\nexport B="two\\nlines"\n')
+    assert done("env", "import", file, *here).err == "Set A, B.\n"
+    listed = done("env", "list", *here).out
+    assert listed == "A=1\nB='two\nlines'\n"
+    done("env", "unset", "A", "B", *here)
+    done("env", "import", "-", *here, stdin=listed)
+    assert done("env", "list", *here).out == listed
+    for text, fault in [
+        ("A=3\nwhat\n", "line 2 is not like NAME=VALUE. Nothing was set."),
+        ("\n", "There are no variables in"),
+    ]:
+        file.write_text(text)
+        called = call("env", "import", file, *here)
+        assert called.status in (1, 2)
+        assert fault in called.err
+    called = call("env", "import", "-", *here, stdin=f"A=3\nC={'x' * 10_000}\n")
+    assert (called.status, "C is longer than" in called.err) == (1, True)
+    assert done("env", "list", *here).out == listed
+
+
+def test_a_file_that_cannot_be_read(here: list[str], tmp_path: Path) -> None:
+    assert "No such file" in call("env", "import", tmp_path / "none", *here).err
+    (tmp_path / "latin").write_bytes(b"A=\xe9")
+    assert "not in UTF-8" in call("env", "import", tmp_path / "latin", *here).err
+
+
+def test_what_the_deployment_refuses_is_told(here: list[str]) -> None:
+    called = call("env", "set", "1A", "x", *here)
+    assert called.status == 1
+    assert called.err.startswith("'1A' cannot name an environment variable")
+
+
+def test_a_command_must_follow(here: list[str]) -> None:
+    assert call("env").status == 2

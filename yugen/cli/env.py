@@ -1,0 +1,101 @@
+"""`yugen env`: the environment variables of a deployment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from yugen.cli import dotenv
+from yugen.cli.remote import Api, Where, deployment, run_command
+from yugen.cli.status import USAGE, fail
+
+
+def list_variables(*, as_json: bool, where: Where) -> None:
+    """Prints all variables."""
+
+    async def command() -> None:
+        async with deployment(where, "data") as api:
+            variables = await _variables(api)
+            if as_json:
+                print(json.dumps(variables, ensure_ascii=False))
+            else:
+                print(dotenv.write(variables), end="")
+
+    run_command(where.url, command())
+
+
+def get_variable(name: str, *, as_json: bool, where: Where) -> None:
+    """Prints the value of a variable. Ends the process with status 1 when there is none."""
+
+    async def command() -> None:
+        async with deployment(where, "data") as api:
+            value = (await _variables(api)).get(name)
+            if value is None:
+                fail(f"There is no variable {name}; set it with `yugen env set {name}`.")
+            print(json.dumps(value, ensure_ascii=False) if as_json else value)
+
+    run_command(where.url, command())
+
+
+def set_variable(name: str, value: str | None, *, where: Where) -> None:
+    """Sets a variable, to what comes from standard input if there is no value."""
+    if value is None and "=" in name:
+        name, _, value = name.partition("=")
+    if value is None:
+        if sys.stdin.isatty():
+            print(f"The value of {name}, and then Ctrl-D:", file=sys.stderr)
+        value = sys.stdin.read().removesuffix("\n")
+    _change({name: value}, where, f"Set {name}.")
+
+
+def unset_variables(names: Iterable[str], *, where: Where) -> None:
+    """Removes variables. Ends the process with status 1, and removes none, when one of them is not there."""
+
+    async def command() -> None:
+        async with deployment(where, "data") as api:
+            known = await _variables(api)
+            for name in names:
+                if name not in known:
+                    fail(f"There is no variable {name}; see which there are with `yugen env list`.")
+            await _update(api, dict.fromkeys(names))
+            print(f"Removed {', '.join(names)}.", file=sys.stderr)
+
+    run_command(where.url, command())
+
+
+def import_variables(file: str, *, where: Where) -> None:
+    """Sets all variables of a file."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        variables = dotenv.parse(text)
+    except OSError as error:
+        fail(f"{file} cannot be read ({error.strerror}); name a file of lines like NAME=VALUE.")
+    except UnicodeDecodeError:
+        fail(f"{file} is not in UTF-8; save it so.")
+    except dotenv.InvalidFile as error:
+        fail(f"{file}: {error}. Nothing was set.")
+    if not variables:
+        fail(f"There are no variables in {file}; write lines like NAME=VALUE.", USAGE)
+    _change(variables, where, f"Set {', '.join(variables)}.")
+
+
+def _change(variables: Mapping[str, str | None], where: Where, told: str) -> None:
+    async def command() -> None:
+        async with deployment(where, "data") as api:
+            await _update(api, variables)
+            print(told, file=sys.stderr)
+
+    run_command(where.url, command())
+
+
+async def _variables(api: Api) -> dict[str, str]:
+    found = await api.call("_system/cli/queryEnvironmentVariables")
+    return {variable["name"]: variable["value"] for variable in found}
+
+
+async def _update(api: Api, variables: Mapping[str, str | None]) -> None:
+    """Changes variables, all of them or none; None takes one away."""
+    changes = [{"name": name, "value": value} for name, value in variables.items()]
+    await api.post("/api/update_environment_variables", {"changes": changes})
