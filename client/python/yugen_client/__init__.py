@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     )
     from yugen_client.frames import to_pandas, to_polars
     from yugen_client.local_store import LocalStore
+    from yugen_client.pages import PagedResults, PaginatedSubscription
     from yugen_client.session import ConnectionState
     from yugen_client.subscriptions import Subscription, SubscriptionGroup
-    from yugen_client.sync_client import Client, SyncSubscription, SyncSubscriptionGroup
+    from yugen_client.sync_client import Client, SyncPaginatedSubscription, SyncSubscription, SyncSubscriptionGroup
     from yugen_client.tokens import AdminAuth
     from yugen_client.values import Int64
     from yugen_client.version import __version__
@@ -44,9 +45,10 @@ _HOMES: Final = {
     ),
     "yugen_client.frames": ("to_pandas", "to_polars"),
     "yugen_client.local_store": ("LocalStore",),
+    "yugen_client.pages": ("PagedResults", "PaginatedSubscription"),
     "yugen_client.session": ("ConnectionState",),
     "yugen_client.subscriptions": ("Subscription", "SubscriptionGroup"),
-    "yugen_client.sync_client": ("Client", "SyncSubscription", "SyncSubscriptionGroup"),
+    "yugen_client.sync_client": ("Client", "SyncPaginatedSubscription", "SyncSubscription", "SyncSubscriptionGroup"),
     "yugen_client.tokens": ("AdminAuth",),
     "yugen_client.values": ("Int64",),
     "yugen_client.version": ("__version__",),
@@ -69,10 +71,13 @@ __all__ = [
     "InvalidResult",
     "InvalidValue",
     "LocalStore",
+    "PagedResults",
+    "PaginatedSubscription",
     "ProtocolError",
     "ServerRefused",
     "Subscription",
     "SubscriptionGroup",
+    "SyncPaginatedSubscription",
     "SyncSubscription",
     "SyncSubscriptionGroup",
     "TransferFailed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import logging
 import os
 import random
@@ -28,6 +29,7 @@ from yugen_client.local_store import LocalStore, OptimisticUpdate
 from yugen_client.messages import QueryId, RequestId
 from yugen_client.optimistic import Draft, Update
 from yugen_client.outcome import Outcome
+from yugen_client.pages import PagedResults, PaginatedSubscription
 from yugen_client.session import ActionLost, ConnectionState, QueryChanged, RequestResolved, Session, UpdateDropped
 from yugen_client.subscriptions import LiveResult, Subscription, SubscriptionGroup, log_error
 from yugen_client.values import decode
@@ -93,6 +95,7 @@ class AsyncClient:
         self._requests: dict[RequestId, tuple[asyncio.Future[Outcome], datetime]] = {}
         self._watchers: dict[QueryId, set[asyncio.Event]] = {}
         self._callbacks: set[asyncio.Task[None]] = set()
+        self._list_ids = itertools.count(1)
         self._transfers = Transfers()
         self._state_listeners: dict[object, Callable[[ConnectionState], object]] = {}
         self._published_state = self._session.state
@@ -293,6 +296,71 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         group = SubscriptionGroup(self, subscribed, loop, return_exceptions=return_exceptions)
         return self._subscribed(group, on_update, on_error)
+
+    @overload
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: type[T],
+        on_update: Callable[[PagedResults[T]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> PaginatedSubscription[T]: ...
+    @overload
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: Any = None,
+        on_update: Callable[[PagedResults[Any]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> PaginatedSubscription[Any]: ...
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: Any = None,
+        on_update: Callable[[PagedResults[Any]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> PaginatedSubscription[Any]:
+        """Subscribes to a paginated query as one list, which `load_more` makes longer.
+
+        The list has no gaps and no duplicates, whatever is written meanwhile, and is of one moment. What was loaded
+        stays loaded, also over a reconnect.
+
+        Args:
+            function: A query that ends in `paginate`.
+            args: Its arguments but for the pagination options.
+            page_size: How many rows to load first, 1 at least.
+            returns: The type of one row.
+            on_update: As in `subscribe`.
+            on_error: As in `subscribe`.
+        """
+        if page_size < 1:
+            raise ValueError(f"a page has at least one row; page_size is {page_size}")
+        what = target(function, None if returns is None else Any, self._app)
+        as_rows = _as_they_are if returns is None else target(function, list[returns], self._app).convert
+        encoded = encode_args(args)
+        self._start()
+
+        def subscribe(options: Mapping[str, Any]) -> QueryId:
+            return self._session.subscribe(what.path, {**encoded, "paginationOpts": encode_args(options)})
+
+        def rows(page: Any) -> list[Any]:
+            converted = what.convert(page)
+            return as_rows(converted["page"] if isinstance(converted, Mapping) else converted.page)
+
+        loop = asyncio.get_running_loop()
+        pages: PaginatedSubscription[Any] = PaginatedSubscription(
+            self, subscribe, page_size, rows, partial(next, self._list_ids), loop
+        )
+        return self._subscribed(pages, on_update, on_error)
 
     # Data frames and files
 
@@ -512,6 +580,10 @@ class AsyncClient:
 
 
 L = TypeVar("L", bound=LiveResult[Any])
+
+
+def _as_they_are(rows: list[Any]) -> list[Any]:
+    return rows
 
 
 def _encoded_update(update: OptimisticUpdate, args: dict[str, Any], app: str | None) -> Update:

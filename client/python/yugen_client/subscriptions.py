@@ -91,11 +91,21 @@ class LiveResult(Generic[T]):
             client._check()
             self._news.clear()
             outcomes = client._shown(self._query_ids)
-            if outcomes is not None and not (self._seen and all(map(same_outcome, outcomes, self._seen))):
+            if outcomes is not None and not self._is_seen(outcomes):
+                if not self._is_final(outcomes):
+                    continue
                 self._seen = outcomes
                 return outcomes
             await self._news.wait()
         return None
+
+    def _is_seen(self, outcomes: tuple[Outcome, ...]) -> bool:
+        seen = self._seen
+        return seen is not None and len(seen) == len(outcomes) and all(map(same_outcome, outcomes, seen))
+
+    def _is_final(self, outcomes: tuple[Outcome, ...]) -> bool:
+        """Whether these results are to be shown, and not others that were asked for because of them."""
+        return True
 
     async def _call_back(self, on_update: Callable[[T], object], on_error: Callable[[ClientError], object]) -> None:
         """Hands on each result, one after the other, until there are no more."""

@@ -23,6 +23,7 @@ from yugen_client.files import Source
 from yugen_client.frames import to_pandas, to_polars
 from yugen_client.functions import Function, FunctionReference
 from yugen_client.local_store import OptimisticUpdate
+from yugen_client.pages import PagedResults, PaginatedSubscription
 from yugen_client.session import ConnectionState
 from yugen_client.subscriptions import LiveResult, Subscription, SubscriptionGroup
 
@@ -202,6 +203,52 @@ class Client:
 
         return SyncSubscriptionGroup(self, self._thread.call(subscribe()))
 
+    @overload
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: type[T],
+        on_update: Callable[[PagedResults[T]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> SyncPaginatedSubscription[T]: ...
+    @overload
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: Any = None,
+        on_update: Callable[[PagedResults[Any]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> SyncPaginatedSubscription[Any]: ...
+    def subscribe_pages(
+        self,
+        function: Function,
+        args: Args = None,
+        *,
+        page_size: int = 20,
+        returns: Any = None,
+        on_update: Callable[[PagedResults[Any]], object] | None = None,
+        on_error: Callable[[ClientError], object] | None = None,
+    ) -> SyncPaginatedSubscription[Any]:
+        """Subscribes to a paginated query as one list; see `AsyncClient.subscribe_pages`."""
+
+        async def subscribe() -> PaginatedSubscription[Any]:
+            return self._client.subscribe_pages(
+                function,
+                args,
+                page_size=page_size,
+                returns=returns,
+                on_update=self._called_back(on_update),
+                on_error=self._called_back(on_error),
+            )
+
+        return SyncPaginatedSubscription(self, self._thread.call(subscribe()))
+
     # Data frames and files
 
     def query_pandas(self, function: Function, args: Args = None, *, returns: Any = None) -> pandas.DataFrame:
@@ -317,6 +364,18 @@ class SyncSubscription(_SyncLiveResult[T]):
 
 class SyncSubscriptionGroup(_SyncLiveResult[dict[str, Any]]):
     """The results of several queries, always of one moment; the blocking twin of `SubscriptionGroup`."""
+
+
+class SyncPaginatedSubscription(_SyncLiveResult[PagedResults[T]]):
+    """A list that follows a paginated query; the blocking twin of `PaginatedSubscription`."""
+
+    def __init__(self, client: Client, live: PaginatedSubscription[T]) -> None:
+        super().__init__(client, live)
+        self._paginated = live
+
+    def load_more(self, count: int | None = None) -> bool:
+        """Loads another page; see `PaginatedSubscription.load_more`."""
+        return self._thread.call(_called(partial(self._paginated.load_more, count)))
 
 
 async def _called(function: Callable[[], T]) -> T:
