@@ -470,6 +470,15 @@ async def test_a_group_with_a_query_that_fails(server: ScriptedServer, client: A
     assert await anext(raising) == await anext(giving) == {"one": 1.0, "other": 2.0}
 
 
+async def test_what_is_no_query_of_a_group(client: AsyncClient) -> None:
+    queries: list[tuple[Any, ...]] = [(), ("a:a", {}, int, "more")]
+    for query in queries:
+        with pytest.raises(TypeError, match="a query of a group is"):
+            client.subscribe_all({"one": query})
+    with pytest.raises(TypeError, match="stands for no function"):
+        client.subscribe_all({"one": {}})  # type: ignore[dict-item]
+
+
 async def test_an_empty_group(client: AsyncClient) -> None:
     results = aiter(client.subscribe_all({}))
     assert await anext(results) == {}

@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,8 +44,8 @@ T = TypeVar("T")
 Args: TypeAlias = Mapping[str, Any] | None
 """The arguments of a call by name; None is none."""
 
-GroupedQuery: TypeAlias = Function | tuple[Function, Mapping[str, Any]] | tuple[Function, Mapping[str, Any], Any]
-"""A query of a group: a function, with its arguments, with the type that its result is to be."""
+GroupedQuery: TypeAlias = Function | Sequence[Any]
+"""A query of a group: a function, or a tuple of one, its arguments and perhaps the type that its result is to be."""
 
 _log = logging.getLogger("yugen_client")
 
@@ -519,7 +519,10 @@ class AsyncClient:
                 assert_never(event)
 
     def _grouped(self, query: GroupedQuery) -> tuple[Target[Any], Any]:
-        function, args, returns = (*query, None, None)[:3] if isinstance(query, tuple) else (query, None, None)
+        parts = query if isinstance(query, Sequence) and not isinstance(query, str) else (query,)
+        if not 1 <= len(parts) <= 3:
+            raise TypeError(f"a query of a group is (function, args) or (function, args, type), not {query!r}")
+        function, args, returns = (*parts, None, None)[:3]
         return target(function, returns, self._app), encode_args(args)
 
     def _subscribed(
