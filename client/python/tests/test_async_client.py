@@ -200,7 +200,7 @@ async def test_a_value_that_cannot_be_read_says_so(server: ScriptedServer, clien
         await querying
 
 
-@pytest.mark.parametrize("call", ["query", "mutation", "action", "subscribe"])
+@pytest.mark.parametrize("call", ["query", "mutation", "action", "subscribe", "subscribe_pages"])
 async def test_bad_calls_are_refused_before_anything_is_sent(client: AsyncClient, call: str) -> None:
     for path, args, complaint in (
         ("a:a", {"x": object()}, "at .x: object"),
@@ -477,6 +477,10 @@ async def test_what_is_no_query_of_a_group(client: AsyncClient) -> None:
             client.subscribe_all({"one": query})
     with pytest.raises(TypeError, match="stands for no function"):
         client.subscribe_all({"one": {}})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="not the name of a function"):
+        client.subscribe_all({"one": "a:a", "other": ""})
+    assert client._watchers == {}
+    assert list(client._session._queries) == []
 
 
 async def test_an_empty_group(client: AsyncClient) -> None:

@@ -355,6 +355,15 @@ async def test_a_user_who_signs_out_at_the_provider(server: ScriptedServer) -> N
             assert await peer.receive(Authenticate) == Authenticate(base_version=1, token_type="None")
 
 
+async def test_an_empty_cache_is_passed_by(server: ScriptedServer) -> None:
+    def auth(*, force_refresh: bool) -> str | None:
+        return "fresh" if force_refresh else None
+
+    async with AsyncClient(server.url, auth=auth):
+        peer, _ = await accept(server)
+        assert (await peer.receive(Authenticate)).value == "fresh"
+
+
 async def test_a_function_that_gives_no_token_at_all(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     made: Iterator[Any] = iter([7, "ey"])
     async with AsyncClient(server.url, auth=lambda: next(made), backoff=at_once):

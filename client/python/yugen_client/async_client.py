@@ -30,6 +30,7 @@ from yugen_client.messages import QueryId, RequestId
 from yugen_client.optimistic import Draft, Update
 from yugen_client.outcome import Outcome
 from yugen_client.pages import PagedResults, PaginatedSubscription
+from yugen_client.paths import canonical_path
 from yugen_client.session import ActionLost, ConnectionState, QueryChanged, RequestResolved, Session, UpdateDropped
 from yugen_client.subscriptions import LiveResult, Subscription, SubscriptionGroup, log_error
 from yugen_client.values import decode
@@ -408,8 +409,8 @@ class AsyncClient:
     @property
     def connection_state(self) -> ConnectionState:
         """How the client stands with its server now."""
-        oldest = next((started for _, started in self._requests.values()), None)
-        return replace(self._session.state, oldest_in_flight=oldest)
+        started = [started for _, started in list(self._requests.values())[:1]]  # which other threads may look at
+        return replace(self._session.state, oldest_in_flight=started[0] if started else None)
 
     def on_connection_change(self, callback: Callable[[ConnectionState], object]) -> Callable[[], None]:
         """Calls a function whenever the connection state has changed, until the function given back is called."""
@@ -523,7 +524,8 @@ class AsyncClient:
         if not 1 <= len(parts) <= 3:
             raise TypeError(f"a query of a group is (function, args) or (function, args, type), not {query!r}")
         function, args, returns = (*parts, None, None)[:3]
-        return target(function, returns, self._app), encode_args(args)
+        what = target(function, returns, self._app)
+        return replace(what, path=canonical_path(what.path)), encode_args(args)
 
     def _subscribed(
         self,

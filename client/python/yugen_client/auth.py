@@ -27,12 +27,18 @@ A function is called before the first connection, shortly before a token ends, a
 
 
 async def fetch_token(auth: Auth, *, force_refresh: bool) -> Token:
-    """The token that `auth` gives now."""
+    """The token that `auth` gives now; a cache that is empty is passed by."""
     if auth is None or isinstance(auth, str | AdminAuth):
         return auth
     fetch = cast("Callable[..., Any]", auth)
-    token = fetch(force_refresh=force_refresh) if _takes_force_refresh(fetch) else fetch()
-    result: object = await token if inspect.isawaitable(token) else token
+    if not _takes_force_refresh(fetch):
+        return await _checked(fetch())
+    token = await _checked(fetch(force_refresh=force_refresh))
+    return token if token is not None or force_refresh else await _checked(fetch(force_refresh=True))
+
+
+async def _checked(token: object) -> str | None:
+    result = await token if inspect.isawaitable(token) else token
     if result is None or isinstance(result, str):
         return result
     raise TypeError(f"the auth function gave {type(result).__name__}; it gives a token, which is a str, or None")

@@ -238,7 +238,7 @@ class Session:
         if not (self._connected and self._is_told):
             return []
         self._swapping = False  # it is who it was, whose results may have changed meanwhile
-        return list(map(QueryChanged, self._queries))
+        return list(map(QueryChanged, self._loaded()))
 
     def authenticate(self, token: Token) -> None:
         """Has another token of the same user presented from now on."""
@@ -329,7 +329,7 @@ class Session:
         changed = self._queries.apply(transition.modifications)
         if self._swapping and not self._held and self._is_told and self._version.query_set > 0:
             self._swapping = False
-            changed = list(self._queries)  # those that were left out are the same for both users
+            changed = self._loaded()  # those that were left out are the same for both users
         return self._resolved(self._requests.reach(self._version.ts), changed)
 
     def _token_refused(self, message: AuthError) -> list[Event]:
@@ -358,10 +358,14 @@ class Session:
     def _relaid(self, done: Collection[RequestId], changed: Collection[QueryId]) -> list[QueryChanged | UpdateDropped]:
         """Lays optimistic updates anew over results of which some have changed, without those that are done."""
         relaid = self._optimistic.relay(done)
-        return [
-            *(UpdateDropped(request_id, error) for request_id, error in relaid.failures.items()),
-            *dict.fromkeys((*map(QueryChanged, changed), *self._shown_by(relaid.keys))),
-        ]
+        dropped = [UpdateDropped(request_id, error) for request_id, error in relaid.failures.items()]
+        if self._swapping:
+            return [*dropped]  # nobody gets to see what changed
+        return [*dropped, *dict.fromkeys((*map(QueryChanged, changed), *self._shown_by(relaid.keys)))]
+
+    def _loaded(self) -> list[QueryId]:
+        """The queries that show something."""
+        return [query_id for query_id in self._queries if self.shown(query_id) is not None]
 
     def _shown_by(self, keys: Collection[str]) -> list[QueryChanged]:
         """Those of the queries that somebody wants."""

@@ -25,6 +25,8 @@ _log = logging.getLogger("yugen_client")
 class LiveResult(Generic[T]):
     """What subscriptions have in common; see `Subscription`."""
 
+    _closed = True  # until there is something to close
+
     def __init__(self, client: AsyncClient, query_ids: tuple[QueryId, ...], loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
         self._query_ids = query_ids
