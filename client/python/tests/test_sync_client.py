@@ -203,6 +203,25 @@ def test_callbacks_may_wait_for_the_client() -> None:
     ended.result()
 
 
+def test_closing_ends_a_callback_that_waits_for_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    waiting, ended_waiting = threading.Event(), threading.Event()
+
+    def on_update(value: Any) -> None:
+        waiting.set()
+        try:
+            client.action("a:never")
+        finally:
+            ended_waiting.set()
+
+    url, ended = beside(room)
+    with Client(url) as client:
+        client.subscribe("a:list", on_update=on_update)
+        waiting.wait()
+    ended_waiting.wait()
+    ended.result()
+    assert "a callback failed" not in caplog.text
+
+
 def test_the_client_is_not_to_be_called_on_its_own_thread() -> None:
     def update(store: LocalStore, args: dict[str, Any]) -> None:
         client.query("a:list")

@@ -399,6 +399,8 @@ class _CallbackThread:
                 return
             try:
                 callback(value)
+            except ClientClosed:
+                pass  # it was waiting for the client, which is closed; there is nothing more to say
             except Exception:
                 _log.exception("a callback failed")
             done.set_result(None)
