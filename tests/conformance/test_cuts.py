@@ -22,7 +22,7 @@ import pytest
 
 from tests.cutting import Shears, cutting
 from tests.serving import Process, serving
-from yugen_client import AsyncClient
+from yugen_client import AsyncClient, LocalStore
 from yugen_client.backoff import FIRST_SECONDS, backoff_seconds
 
 HERE = Path(__file__).parent
@@ -88,21 +88,35 @@ async def test_javascript_clients_count_exactly(client: str, clients: int, cuts:
     check_attempts(shears, cuts, 0.5)
 
 
-async def count(url: str, position: int, bumps: int) -> None:
-    """Counts in three streams, and watches; returns once all is shown."""
+def count_one_more(store: LocalStore, args: dict[str, Any]) -> None:
+    """What a bump will have done."""
+    for path, shown_args in (("counters:count", args), ("counters:total", {"team": args["team"]})):
+        value = store.get_query(path, shown_args)
+        if value is not None:
+            store.set_query(path, shown_args, value + 1)
+
+
+async def count(url: str, position: int, bumps: int, *, optimistic: bool) -> None:
+    """Counts in three streams, and watches; returns once all is shown.
+
+    What is shown never goes back: not to before an answer, and not because an optimistic update lies over results which
+    have it already, or was taken away before they have.
+    """
     mine, neighbour = ({"team": "python", "name": str(n % TEAM)} for n in (position, position + 1))
     acknowledged: list[int] = []
 
     async def stream(client: AsyncClient, share: int) -> None:
         for _ in range(share):
-            number = await client.mutation("counters:bump", mine)
+            number = await client.mutation(
+                "counters:bump", mine, optimistic_update=count_one_more if optimistic else None
+            )
             acknowledged.append(number)
             assert await client.query("counters:count", mine) >= number
 
     async def watch(client: AsyncClient, path: str, args: dict[str, Any], end: int) -> None:
         before = 0
         async for value in client.subscribe(path, args):
-            assert value >= (max(acknowledged, default=0) if args is mine else before)
+            assert value >= max(before, max(acknowledged, default=0) if args is mine else 0)
             before = value
             if value == end:
                 return
@@ -117,11 +131,13 @@ async def count(url: str, position: int, bumps: int) -> None:
     assert acknowledged == list(range(1, bumps + 1))
 
 
-async def test_the_python_client_counts_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimistic", [False, True])
+async def test_the_python_client_counts_exactly(optimistic: bool, tmp_path: Path) -> None:
     cuts = 10
     async with serving(APP, tmp_path) as server, many_shears(server.port, TEAM, cuts) as shears:
         async with asyncio.timeout(SECONDS_MAX):
-            await asyncio.gather(*(count(each.url, n, BUMPS_PER_CUT * cuts) for n, each in enumerate(shears)))
+            bumps = BUMPS_PER_CUT * cuts
+            await asyncio.gather(*(count(each.url, n, bumps, optimistic=optimistic) for n, each in enumerate(shears)))
     check_attempts(shears, cuts, FIRST_SECONDS / 2)
 
 

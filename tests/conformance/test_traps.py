@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from tests.apps import write_app
 from tests.serving import Process, Server, serving
-from yugen_client import AsyncClient
+from yugen_client import AsyncClient, FunctionError, InvalidValue
 
 HERE = Path(__file__).parent
 
@@ -192,6 +192,23 @@ async def test_trap_3_what_no_client_can_decode_is_an_error_of_the_one_call(clie
     assert counts == {"counts": [0, 1], "connections": 1}
 
 
+async def test_trap_3_nor_can_the_own_python_client_be_stopped(server: Server) -> None:
+    channel = {"channel": "odd python"}
+    async with AsyncClient(server.url) as client:
+        counts = client.subscribe("odd:count", channel)
+        assert await anext(counts) == 0
+        for kind, complaint in ODD.items():
+            calls = [client.query("odd:returned", {"kind": kind}), client.query("odd:raised", {"kind": kind})]
+            calls += [client.mutation("odd:keep", {"kind": kind}), client.action("odd:acted", {"kind": kind})]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, FunctionError)
+                assert complaint in str(error)
+        assert await client.query("odd:printed") == "printed"
+        await client.mutation("odd:bump", channel)
+        assert await anext(counts) == 1
+        assert client.connection_state.connection_count == 1
+
+
 async def test_trap_21_the_client_takes_notice_of_each_refusal_and_gives_up(server: Server) -> None:
     """Trap 33: and it waits for each close to be answered, which it is while the action still runs."""
     asked, lost, caller, count = await play("refused", "official", server.url)
@@ -220,6 +237,19 @@ async def test_trap_25_arguments_that_are_too_large_are_refused_by_an_answer(cli
     assert lengths == {"lengths": [9 * 2**20 + 1] * 2, "connections": 1}
 
 
+async def test_trap_25_the_own_python_client_learns_what_is_too_large(server: Server) -> None:
+    async with AsyncClient(server.url) as client:
+        large, too_large = "x" * (15 * 2**20), "x" * (17 * 2**20)
+        for call, name in ((client.mutation, "length"), (client.action, "measured"), (client.query, "counted")):
+            with pytest.raises(FunctionError, match="LimitExceeded"):
+                await call(f"odd:{name}", {"text": too_large})
+        assert await client.mutation("odd:length", {"text": large}) == len(large)
+        long: list[dict[str, Any]] = [{"channel": "large python", "letter": letter, "mebibytes": 9} for letter in "ab"]
+        group = client.subscribe_all({args["letter"]: ("odd:long", args) for args in long})
+        assert {len(text) for text in (await anext(group)).values()} == {9 * 2**20 + 1}  # in parts
+        assert client.connection_state.connection_count == 1
+
+
 async def test_trap_26_numbers_have_a_point_for_the_python_http_client(server: Server) -> None:
     numbers = convex.http_client.ConvexHttpClient(server.url).query("odd:numbers", {})
     assert [type(number) for number in numbers] == [float, float, float, bool, float, float, float, float]
@@ -234,6 +264,15 @@ async def test_trap_30_half_of_a_character_ends_one_call_and_not_the_client(clie
     for call in failed:
         assert "surrogate" in call["message"]
     assert end == {"length": 1, "connections": 1}
+
+
+async def test_trap_30_the_own_python_client_sends_no_half_of_a_character(server: Server) -> None:
+    async with AsyncClient(server.url) as client:
+        for call, name in ((client.mutation, "length"), (client.action, "measured"), (client.query, "counted")):
+            with pytest.raises(InvalidValue, match="surrogate"):
+                await call(f"odd:{name}", {"text": "\ud800"})
+        assert await client.mutation("odd:length", {"text": "a"}) == 1
+        assert client.connection_state.connection_count == 1
 
 
 @pytest.mark.parametrize("end", ["/", "//"])

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.sync import session as server_session
 from yugen.sync.client import ClientInfo
-from yugen.sync.messages import UserToken
+from yugen.sync.messages import NoToken, UserToken
 from yugen.sync.session import (
     PING_SECONDS,
     CheckTimestamp,
@@ -37,7 +37,7 @@ from yugen.sync.session import (
 )
 from yugen_client import outcome
 from yugen_client.absent import ABSENT
-from yugen_client.messages import Authenticate, decode_server, encode_client
+from yugen_client.messages import decode_server, encode_client
 from yugen_client.outcome import Outcome, Success
 from yugen_client.session import Event, QueryChanged, RequestResolved, Session, TokenRefused
 
@@ -166,7 +166,7 @@ class View:
                 assert not self.requests
             case "Authenticate":
                 assert message["baseVersion"] == len(self.callers) - 1
-                self.callers.append(TOKENS.get(message["value"]))
+                self.callers.append(TOKENS.get(message.get("value")))
             case "ModifyQuerySet":
                 assert message["baseVersion"] == len(self.query_sets) - 1
                 assert message["newVersion"] == len(self.query_sets)
@@ -378,14 +378,15 @@ class Pair(RuleBasedStateMachine):
 
     @rule(client=CLIENT, token=st.sampled_from([*TOKENS, "bad"]), then=PICKS)
     def present(self, client: int, token: str | None, then: list[int]) -> None:
-        """A token for the next connection; or for this one, as Convex's clients do and this session does not."""
+        """Somebody else comes, or goes; perhaps it takes a moment until a token is there."""
         owner = self.clients[client]
-        if owner.line is None:
-            owner.session.authenticate(token)
-        elif token is not None:
-            base = len(owner.line.view.callers) - 1
-            self.say(owner.line)
-            self.send(owner.line, [encode_client(Authenticate(base_version=base, value=token))])
+        if len(then) % 2:
+            owner.session.hold()
+            owner.unsaid = True
+            self.advance(client, then[:1] if owner.line else [])
+        for event in owner.session.become(token):
+            self.take(owner, event)
+        owner.unsaid = True
         self.advance(client, then)
 
     def open(self, client: Client) -> None:
@@ -448,7 +449,7 @@ class Pair(RuleBasedStateMachine):
                     assert result == outcome.Failure("refused", {"code": "FULL"})
             case TokenRefused():
                 self.drop(client)
-                client.session.authenticate("ada")
+                client.session.become("ada")
             case _:
                 pytest.fail(f"{event} for a correct client")
 
@@ -546,6 +547,8 @@ class Pair(RuleBasedStateMachine):
                 assert line.view.requests[request_id] == ("Action", caller)
                 self.database.actions[session, request_id] += 1
                 line.server.action_finished(request_id, Answer(b"1.0"))
+            case CheckToken(NoToken()):
+                line.server.token_accepted(None)
             case CheckToken(UserToken(token)):
                 if token in TOKENS:
                     line.server.token_accepted(TOKENS[token], expires=1.0 if "expiring" in token else None)
@@ -625,6 +628,8 @@ class Pair(RuleBasedStateMachine):
             if query_id not in view.queries:
                 assert held is None
                 continue
+            if held is None and (client.unsaid or identity < len(view.callers) - 1):
+                continue  # it is about to be somebody else, and hides what it has
             right = self.database.read(path, args, ts, view.callers[identity], client.journals.get(query_id))
             assert held == told(right), f"{path} {args} at {ts} for {view.callers[identity]}"
 

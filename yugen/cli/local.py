@@ -17,6 +17,7 @@ from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL
 from yugen.server.api import HttpApi
+from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.exports import Exports
@@ -24,7 +25,6 @@ from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
 from yugen.server.runs import Runs
-from yugen.server.backend import Backend
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.system.deployment import Deployment

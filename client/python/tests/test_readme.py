@@ -22,6 +22,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "READ
 async def answer(peer: Peer) -> None:
     """A chat room where somebody always replies."""
     messages: list[Any] = []
+    wanted: list[int] = []
     ts = 1
     async for text in peer.socket:
         ts += 1
@@ -30,6 +31,7 @@ async def answer(peer: Peer) -> None:
                 await peer.send(peer.transition(identity=1))
             case ModifyQuerySet(modifications=modifications, new_version=version):
                 added = [change.query_id for change in modifications if isinstance(change, AddQuery)]
+                wanted += added
                 await peer.send(peer.transition(dict.fromkeys(added, messages), query_set=version, ts=ts))
                 messages.append("a reply")
                 ts += 1
@@ -42,7 +44,7 @@ async def answer(peer: Peer) -> None:
             case Mutation(request_id=request_id, args=({"body": body},)):
                 messages.append(body)
                 await peer.send(MutationResponse(request_id=request_id, success=True, result=None, ts=ts))
-                await peer.send(peer.transition(ts=ts))
+                await peer.send(peer.transition(dict.fromkeys(wanted, messages), ts=ts))
 
 
 @pytest.fixture
@@ -72,7 +74,10 @@ def url() -> Iterator[str]:
     thread.join()
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["asyncio", "blocking", "errors", "auth"])
+NAMES = ["asyncio", "blocking", "errors", "group", "optimistic", "types", "auth"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=NAMES)
 def test_program(program: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "http://localhost:3210" in program
     exec(compile(program.replace("http://localhost:3210", url), "README.md", "exec"), {"__name__": "readme"})

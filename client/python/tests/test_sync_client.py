@@ -2,25 +2,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from scripted import Peer, ScriptedServer, scripted_server
+from websockets.exceptions import ConnectionClosed
 
-from yugen_client import Client, ClientClosed, FunctionError
+from yugen_client import Client, ClientClosed, ConnectionState, FunctionError, LocalStore
 from yugen_client.messages import (
     Action,
     ActionResponse,
+    AddQuery,
+    Authenticate,
     Connect,
     ModifyQuerySet,
     Mutation,
     MutationResponse,
     QueryFailed,
     RemoveQuery,
+    decode_client,
 )
 
 
@@ -124,6 +131,139 @@ def test_closing_ends_iterations_and_calls_on_other_threads() -> None:
         client.query("a:get")
     with pytest.raises(ClientClosed):
         client.subscribe("a:get")
+    ended.result()
+
+
+async def room(server: ScriptedServer) -> None:
+    """Answers one client: `a:list` is a list of words, `a:count` their number, `a:add` adds one unless that is bad."""
+    with suppress(ConnectionClosed):  # the client may leave while it is answered
+        await answer(await accept(server))
+
+
+async def answer(peer: Peer) -> None:
+    words: list[str] = []
+    wanted: dict[int, str] = {}
+    ts = 1
+
+    def results(query_ids: Iterable[int]) -> dict[int, Any]:
+        return {each: words if wanted[each] == "a:list" else float(len(words)) for each in query_ids}
+
+    async for text in peer.socket:
+        match decode_client(text):
+            case ModifyQuerySet(modifications=modifications, new_version=version):
+                added = [change for change in modifications if isinstance(change, AddQuery)]
+                wanted |= {change.query_id: change.udf_path for change in added}
+                for change in modifications:
+                    if isinstance(change, RemoveQuery):
+                        del wanted[change.query_id]
+                await peer.send(peer.transition(results(each.query_id for each in added), query_set=version, ts=ts))
+            case Mutation(request_id=request_id, args=({"word": "bad"},)):
+                await peer.send(MutationResponse(request_id=request_id, success=False, result="no"))
+            case Mutation(request_id=request_id, args=({"word": word},)):
+                ts += 1
+                words = [*words, word]
+                await peer.send(MutationResponse(request_id=request_id, success=True, result=None, ts=ts))
+                await peer.send(peer.transition(results(wanted), ts=ts))
+            case Authenticate(base_version=version):
+                await peer.send(peer.transition(identity=version + 1))
+
+
+def add_word(store: LocalStore, args: dict[str, Any]) -> None:
+    store.set_query("a:list", {}, [*(store.get_query("a:list") or []), args["word"]])
+
+
+def test_groups_and_optimistic_updates() -> None:
+    url, ended = beside(room)
+    with Client(url) as client:
+        group = client.subscribe_all({"list": "a:list", "count": "a:count"})
+        assert next(group) == {"list": [], "count": 0.0}
+        with pytest.raises(FunctionError, match="no"):
+            client.mutation("a:add", {"word": "bad"}, optimistic_update=add_word)
+        client.mutation("a:add", {"word": "good"}, optimistic_update=add_word)
+        assert next(group) == {"list": ["good"], "count": 1.0}
+        group.close()
+        assert list(group) == []
+    ended.result()
+
+
+def test_callbacks_may_wait_for_the_client() -> None:
+    updates: queue.Queue[Any] = queue.Queue()
+    states: queue.Queue[ConnectionState] = queue.Queue()
+
+    def on_update(value: Any) -> None:
+        updates.put((value, client.query("a:count"), threading.current_thread().name))
+
+    url, ended = beside(room)
+    with Client(url) as client:
+        stop = client.on_connection_change(states.put)
+        subscription = client.subscribe("a:list", on_update=on_update)
+        client.subscribe_all({"count": "a:count"}, on_update=print, on_error=print).close()
+        with pytest.raises(TypeError, match="gives its results to `on_update`"):
+            iter(subscription)
+        assert updates.get() == ([], 0.0, "yugen-client-callbacks")
+        client.mutation("a:add", {"word": "a"})
+        assert updates.get() == (["a"], 1.0, "yugen-client-callbacks")
+        assert states.get().connected
+        stop()
+        client.check_connection()
+    ended.result()
+
+
+def test_closing_ends_a_callback_that_waits_for_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    waiting, ended_waiting = threading.Event(), threading.Event()
+
+    def on_update(value: Any) -> None:
+        waiting.set()
+        try:
+            client.action("a:never")
+        finally:
+            ended_waiting.set()
+
+    url, ended = beside(room)
+    with Client(url) as client:
+        client.subscribe("a:list", on_update=on_update)
+        waiting.wait()
+    ended_waiting.wait()
+    ended.result()
+    assert "a callback failed" not in caplog.text
+
+
+def test_the_client_is_not_to_be_called_on_its_own_thread() -> None:
+    def update(store: LocalStore, args: dict[str, Any]) -> None:
+        client.query("a:list")
+
+    with Client("http://127.0.0.1:9") as client, pytest.raises(RuntimeError, match="cannot wait for itself"):
+        client.mutation("a:add", optimistic_update=update)
+
+
+def test_another_user_and_data_frames() -> None:
+    url, ended = beside(room)
+    with Client(url) as client:
+        client.mutation("a:add", {"word": "a"})
+        client.set_auth(lambda: "ada")
+        assert client.query_pandas("a:list")["value"].tolist() == ["a"]
+        assert client.connection_state.authenticated
+        assert client.query_polars("a:list")["value"].to_list() == ["a"]
+    ended.result()
+
+
+def test_callbacks_keep_their_client_alive() -> None:
+    heard = threading.Event()
+
+    async def script(server: ScriptedServer) -> None:
+        peer = await accept(server)
+        await peer.receive_up_to(ModifyQuerySet)
+        gc.collect()
+        await peer.send(peer.transition({0: 1.0}, query_set=1, ts=1))
+        await peer.finished_by_client()
+
+    url, ended = beside(script)
+    ended_callback = Client(url).subscribe("a:list", on_update=lambda value: heard.set())
+    gc.collect()
+    heard.wait()
+    ended_callback.close()
+    del ended_callback
+    gc.collect()
     ended.result()
 
 

@@ -3,6 +3,8 @@
 ClientError
 ├── FunctionError           the function failed on the server
 ├── InvalidValue            a value has no form on the wire, or what came is not a value (also a ValueError)
+├── InvalidResult           a result is not of the type that was asked for
+├── TransferFailed          a file could not be sent or fetched
 ├── ConnectionLost          an action was running when the connection dropped
 ├── ClientClosed            the client was closed
 ├── AuthenticationFailed    the server refused the token, and there is no better one
@@ -39,6 +41,22 @@ class FunctionError(ClientError):
 
 class InvalidValue(ClientError, ValueError):
     """A Python value that cannot be sent, or a received one that cannot be read."""
+
+
+class InvalidResult(ClientError):
+    """A function returned what is not of the type that the call asked for, or that the function declares."""
+
+
+class TransferFailed(ClientError):
+    """A file could not be sent or fetched.
+
+    Attributes:
+        status: The HTTP status that the server answered with; None if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ConnectionLost(ClientError):

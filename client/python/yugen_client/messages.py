@@ -81,8 +81,9 @@ class Authenticate(_Message):
 
     type: Literal["Authenticate"] = "Authenticate"
     base_version: int
-    token_type: Literal["User"] = "User"
-    value: str
+    token_type: Literal["User", "Admin", "None"] = "User"
+    value: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    impersonating: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class AddQuery(_Message):

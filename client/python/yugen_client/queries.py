@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -19,6 +19,11 @@ from yugen_client.messages import (
 )
 from yugen_client.outcome import Outcome, same_outcome
 from yugen_client.values import Json, canonical_json
+
+
+def query_key(path: str, args: Json) -> str:
+    """Text that two queries share exactly when they are the same: a canonical path, and encoded arguments."""
+    return canonical_json([path, args])
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class QuerySet:
 
     def subscribe(self, path: str, args: Json) -> QueryId:
         """Counts one more subscriber; the same query with equal arguments is the same id."""
-        key = canonical_json([path, args])
+        key = query_key(path, args)
         query_id = self._ids.get(key)
         if query_id is None:
             query_id = self._next_id
@@ -74,8 +79,8 @@ class QuerySet:
         self._queries[query_id].subscribers += 1
         return query_id
 
-    def unsubscribe(self, query_id: QueryId) -> None:
-        """Counts one subscriber less."""
+    def unsubscribe(self, query_id: QueryId) -> bool:
+        """Counts one subscriber less, and says whether there are others."""
         query = self._queries[query_id]
         query.subscribers -= 1
         if query.subscribers == 0:
@@ -85,6 +90,7 @@ class QuerySet:
                 del self._untold[query_id]
             else:
                 self._unwanted[query_id] = None
+        return query.subscribers > 0
 
     def outcome(self, query_id: QueryId) -> Outcome | None:
         """The result on the present connection; None until there is one.
@@ -94,6 +100,26 @@ class QuerySet:
         """
         query = self._queries[query_id]
         return query.outcome if query.confirmed else None
+
+    def __iter__(self) -> Iterator[QueryId]:
+        """The wanted queries."""
+        return iter(self._queries)
+
+    def key(self, query_id: QueryId) -> str:
+        """The `query_key` of a wanted query."""
+        return self._queries[query_id].key
+
+    def find(self, key: str) -> QueryId | None:
+        """The wanted query with this key, if there is one."""
+        return self._ids.get(key)
+
+    def latest(self, query_id: QueryId) -> Outcome | None:
+        """The last result, also one of an earlier connection; None if there has been none."""
+        return self._queries[query_id].outcome
+
+    def named(self, path: str) -> Iterator[tuple[str, Json, Outcome | None]]:
+        """Each wanted query of a function: its key, its arguments and its last result."""
+        return ((query.key, query.args, query.outcome) for query in self._queries.values() if query.path == path)
 
     def difference(self) -> ModifyQuerySet | None:
         """What the server must be told to know of the wanted queries and no others; it counts as told from here on.

@@ -31,9 +31,17 @@ class Requests:
         """How many of a kind are unresolved."""
         return self._counts[kind]
 
-    def add(self, kind: type[Mutation | Action], path: str, args: Json) -> RequestId:
+    def reserve(self) -> RequestId:
+        """The id of a request that may be added later."""
         request_id = self._next_id
         self._next_id += 1
+        return request_id
+
+    def add(
+        self, kind: type[Mutation | Action], path: str, args: Json, request_id: RequestId | None = None
+    ) -> RequestId:
+        if request_id is None:
+            request_id = self.reserve()
         request = kind(request_id=request_id, udf_path=path, args=(args,))
         self._requests[request_id] = request
         self._counts[kind] += 1

@@ -11,6 +11,8 @@
 | Array   | list (tuple is taken too) | […]                                              |
 | Object  | dict with str keys        | {…}                                              |
 
+A pydantic model is taken for an object too, by its aliases.
+
 The rules are those of Convex's JavaScript client, so that a value which passes here passes there.
 """
 
@@ -100,7 +102,10 @@ def _encode(value: Any, path: str, depth: int) -> Json:
             _check_depth(path, depth)
             return {_field_name(name, path): _encode(item, f"{path}.{name}", depth + 1) for name, item in value.items()}
         case _:
-            raise _invalid(path, f"{type(value).__name__} is not a type the wire knows")
+            dump = getattr(value, "model_dump", None)
+            if dump is None or isinstance(value, type):
+                raise _invalid(path, f"{type(value).__name__} is not a type the wire knows")
+            return _encode(dump(by_alias=True), path, depth)
 
 
 def _decode(encoded: Json, path: str, depth: int) -> Any:
