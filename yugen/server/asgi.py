@@ -31,6 +31,9 @@ from yugen.sync.client import ClientInfo
 
 STATIC = Path(__file__).parent / "static"
 
+CLIENT_FILES = ("client.js", "client.global.js")
+"""The browser client, as an ES module and as a script."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs).routes(),
         *api.routes(),
-        Route("/client.js", _client_js, methods=["GET"]),
+        *(Route(f"/{file}", _client_file, methods=["GET"]) for file in CLIENT_FILES),
         Mount("/", _Files(directory=yugen.app.parent / "public", html=True, check_dir=False)),
     ]
     # Clients may come from any origin: no cookie is ever read, what they may do depends on the token they send.
@@ -145,7 +148,8 @@ class _Files(StaticFiles):
         return response
 
 
-async def _client_js(request: Request) -> Response:
-    if not (STATIC / "client.js").exists():
+async def _client_file(request: Request) -> Response:
+    file = request.url.path.rpartition("/")[2]
+    if not (STATIC / file).exists():
         return PlainTextResponse("The browser client is not built; run `make setup`.\n", 404)
-    return await _Files(directory=STATIC).get_response("client.js", request.scope)
+    return await _Files(directory=STATIC).get_response(file, request.scope)

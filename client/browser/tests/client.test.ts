@@ -114,8 +114,12 @@ test("the package exports this and nothing else", () => {
     "ConnectionLostError",
     "FatalServerError",
     "FunctionError",
+    "UploadError",
     "VERSION",
     "YugenClient",
+    "anyApi",
+    "getFunctionName",
+    "makeFunctionReference",
   ]);
 });
 
@@ -356,6 +360,7 @@ describe("the connection", () => {
       status: "connecting",
       hasEverConnected: false,
       retries: 0,
+      connections: 0,
       pendingRequests: 0,
     });
     FakeWebSocket.latest.accept();
