@@ -56,8 +56,9 @@ type SignIn = {
   confirmed: boolean;
   /** Whether it has refused it. */
   refused: boolean;
-  /** When it ends, in milliseconds since the epoch. */
+  /** When it ends, and when it is to be replaced, in milliseconds since the epoch. */
   endsAt: number;
+  replaceAt: number;
   /** Whether a token is being fetched, or is about to be after a failure. */
   fetching: boolean;
 };
@@ -88,6 +89,7 @@ export class Auth {
       confirmed: false,
       refused: false,
       endsAt: Infinity,
+      replaceAt: Infinity,
       fetching: false,
     };
     this.#change({ isLoading: true, isAuthenticated: false, isRefreshing: false });
@@ -174,15 +176,15 @@ export class Auth {
       if (isNew) this.#signOut();
       else this.#fetch(signIn, true);
     } else if (token !== signIn.token) {
-      const endsAt = endOf(token, isNew, Date.now());
-      Object.assign(signIn, { token, isNew, confirmed: false, refused: false, endsAt });
+      Object.assign(signIn, { token, isNew, confirmed: false, refused: false, ...times(token, isNew, Date.now()) });
       this.#edge.authenticate(token);
     } else if (signIn.refused) {
       this.#signOut();
     } else {
       // Another was asked for in time, and is not to be had yet. If this one has ended, this clock is wrong.
-      const endsAt = endOf(token, false, Date.now());
-      Object.assign(signIn, { isNew: false, endsAt: endsAt > Date.now() ? endsAt : Infinity });
+      const { endsAt, replaceAt } = times(token, false, Date.now());
+      const hasEnded = endsAt <= Date.now();
+      Object.assign(signIn, { isNew: false }, hasEnded ? NEVER : { endsAt, replaceAt });
       this.#schedule(signIn);
       this.#edge.release();
       if (signIn.confirmed) this.#change({ ...this.#state, isRefreshing: false });
@@ -199,12 +201,11 @@ export class Auth {
   }
 
   #schedule(signIn: SignIn): void {
-    const left = signIn.endsAt - Date.now();
-    if (left === Infinity) return;
+    const now = Date.now();
+    if (signIn.replaceAt === Infinity) return;
     // The server has taken a token that by this clock has ended: it ends when the server says so.
-    if (left <= 0) signIn.endsAt = Infinity;
-    // A token that lasts for less than twice the leeway is replaced when half its time is over.
-    this.#plan(Math.max(left - LEEWAY_MS, left / 2, 1000), () => {
+    if (signIn.endsAt <= now) signIn.endsAt = Infinity;
+    this.#plan(Math.max(signIn.replaceAt - now, 1000), () => {
       if (signIn.endsAt <= Date.now()) this.#hold();
       this.#fetch(signIn, true);
     });
@@ -226,6 +227,14 @@ export class Auth {
     const same = (Object.keys(state) as (keyof AuthState)[]).every((key) => state[key] === before[key]);
     if (!same) this.#edge.changed();
   }
+}
+
+const NEVER = { endsAt: Infinity, replaceAt: Infinity };
+
+/** When a token ends, and when it is to be replaced: in time, or when half of what is left of its time is over. */
+function times(token: string, isNew: boolean, now: number): { endsAt: number; replaceAt: number } {
+  const endsAt = endOf(token, isNew, now);
+  return endsAt === Infinity ? NEVER : { endsAt, replaceAt: Math.max(endsAt - LEEWAY_MS, (now + endsAt) / 2) };
 }
 
 /**
