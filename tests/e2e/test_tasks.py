@@ -43,9 +43,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
     for part in ("app", "public"):
         shutil.copytree(TASKS / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(TASKS / "react/index.html", folder / "public/react.html")
-    bundle = (BIN / "esbuild", TASKS / "react/main.tsx", "--bundle", "--format=esm", "--jsx=automatic")
-    subprocess.run([*bundle, f"--outfile={folder}/public/react.js", "--log-level=warning"], check=True)
+    html = (TASKS / "react/index.html").read_text()
+    for source, name in (("main", "react"), ("official", "official")):
+        (folder / f"public/{name}.html").write_text(html.replace("/react.js", f"/{name}.js"))
+        bundle = (BIN / "esbuild", TASKS / f"react/{source}.tsx", "--bundle", "--format=esm", "--jsx=automatic")
+        subprocess.run([*bundle, f"--outfile={folder}/public/{name}.js", "--log-level=warning"], check=True)
     return folder
 
 
@@ -128,19 +130,34 @@ async def test_react(browser: Browser, server: Server) -> None:
     assert opened.complaints == []
 
 
+@pytest.mark.browser
+@in_module
+async def test_the_official_hooks(browser: Browser, server: Server) -> None:
+    await add(server, "tea")
+    opened = await window(browser, f"{server.url}/official.html")
+    await opened.page.get_by_role("button", name="Add").click()
+    await expect(opened.page.locator("li")).to_have_text(["tea", "Another"])
+    assert opened.complaints == []
+
+
 def test_a_wrong_argument_does_not_compile(tmp_path: Path) -> None:
     shutil.copytree(TASKS / "react", tmp_path / "react")
     (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
     options = (
         "--noEmit --strict --jsx react-jsx --module esnext --moduleResolution bundler --target es2022 --skipLibCheck"
     )
-    command = [str(BIN / "tsc"), *options.split(), "--lib", "es2022,dom", "react/main.tsx"]
+    command = [str(BIN / "tsc"), *options.split(), "--lib", "es2022,dom", "react/main.tsx", "react/official.tsx"]
     right = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert right.returncode == 0, right.stdout
-    main = tmp_path / "react/main.tsx"
-    main.write_text(main.read_text().replace("setDone({ task: task._id,", "setDone({ task: 7,"))
-    wrong = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Type 'number' is not assignable to type 'string'" in wrong.stdout
+    for file, right_call, wrong_call in (
+        ("main", "setDone({ task: task._id,", "setDone({ task: 7,"),
+        ("official", 'add({ text: "Another" })', "add({ text: 7 })"),
+    ):
+        source = tmp_path / f"react/{file}.tsx"
+        source.write_text(source.read_text().replace(right_call, wrong_call))
+        wrong = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert f"react/{file}.tsx" in wrong.stdout
+        assert "Type 'number' is not assignable to type 'string'" in wrong.stdout
 
 
 @in_module
@@ -154,6 +171,28 @@ async def test_node(server: Server) -> None:
                 await client.mutation("tasks:set_done", {"task": task["_id"], "done": True})
         assert await node.ended() == 0, "\n".join(node.lines)
     assert node.lines[-1] == "0 open"
+
+
+@in_module
+async def test_the_tour_of_the_guide(server: Server) -> None:
+    async with Process("node", TASKS / "tour.mjs", env={"YUGEN_URL": server.url}) as node:
+        assert await node.ended() == 0, "\n".join(node.lines)
+    shown = iter(node.lines)
+    # Each of these, in this order; in between is what a faster or slower machine shows as well.
+    for line in (
+        "1 tea",
+        "tea",
+        "empty",
+        "1 open",
+        "2 of 3 open",
+        "2 open, perhaps",
+        "3 open, perhaps",
+        "tea, milk, sugar, bread",
+        "connected, 1 to save",
+        "connected, 0 to save",
+    ):
+        assert line in shown, "\n".join(node.lines)
+    assert not [line for line in node.lines if "4 open" in line]
 
 
 @pytest.mark.browser
