@@ -141,6 +141,8 @@ export class YugenClient {
   #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
   #flushScheduled = false;
   #closed: Error | undefined;
+  /** What every query shows once the server has refused this client for good. */
+  #refused: Outcome<never> | undefined;
   #announcedState: ConnectionState;
 
   /**
@@ -316,8 +318,8 @@ export class YugenClient {
     const name = getFunctionName(query);
     const key = this.#session.key(name, args);
     return {
-      current: () => this.#session.shown(key),
-      subscribe: (listener) => this.#subscribe(name, args, { next: listener, closed: () => {} })[1],
+      current: () => this.#refused ?? this.#session.shown(key),
+      subscribe: (listener) => this.#subscribe(name, args, { next: listener, closed: listener })[1],
     };
   }
 
@@ -627,6 +629,7 @@ export class YugenClient {
   #shutDown(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
+    if (error instanceof FatalServerError) this.#refused = { ok: false, error };
     this.#stopListening();
     this.#auth.stop();
     clearTimeout(this.#reconnectTimer);

@@ -61,7 +61,16 @@ export class OptimisticLayers {
 
   /** Lays an update on top. If it throws, it has changed nothing, and is not kept. */
   add(requestId: RequestId, update: OptimisticUpdate<any>, args: Args): void {
-    const layer = { requestId, run: (store: OptimisticLocalStore) => update(store, args) };
+    const layer = {
+      requestId,
+      run(store: OptimisticLocalStore) {
+        const result: unknown = update(store, args);
+        if (result instanceof Promise) {
+          result.catch(() => {}); // what it says is of no use any more
+          throw new TypeError("An optimistic update must not be async: what it sets has to be set when it returns");
+        }
+      },
+    };
     const overlay = new Map(this.#overlay);
     layer.run(this.#store(overlay));
     this.#layers.push(layer);

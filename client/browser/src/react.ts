@@ -88,9 +88,12 @@ export type RequestForQueries = { [name: string]: { query: FunctionOrName<"query
  * The results of any number of queries, all of one moment: `undefined` for those that load, the error for those that
  * failed.
  */
-export function useQueries<R extends RequestForQueries>(queries: R): { [K in keyof R]: any } {
-  return useResults(queries) as { [K in keyof R]: any };
+export function useQueries<R extends RequestForQueries>(queries: R): { [K in keyof R]: ResultOf<R[K]["query"]> } {
+  return useResults(queries) as { [K in keyof R]: ResultOf<R[K]["query"]> };
 }
+
+/** What `useQueries` gives for a query; of one that is named by a text, nothing is known. */
+type ResultOf<Q> = Q extends string ? any : FunctionReturnType<Q> | Error | undefined;
 
 function useResults(queries: RequestForQueries): { [name: string]: unknown } {
   const client = useYugen();

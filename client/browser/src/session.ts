@@ -54,7 +54,7 @@ export type SessionEvent =
   | { type: "RequestSettled"; requestId: RequestId; outcome: Outcome }
   /** An optimistic update threw when it was run again, and is not run any more. */
   | { type: "UpdateFailed"; error: unknown }
-  /** The server has taken the newest sign-in, and all results are those for this caller. */
+  /** The server has taken the newest sign-in, and all that was asked along with it is answered for this caller. */
   | { type: "IdentityConfirmed" }
   /** The server refuses the newest sign-in, or no longer takes it; it says nothing more on this connection. */
   | { type: "IdentityRefused"; message: string; whileSigningIn: boolean };
@@ -98,6 +98,8 @@ type Connection = {
   identity: Identity;
   /** The version of that. */
   identityVersion: number;
+  /** While that is not confirmed, the query set that was announced along with it; it counts when both are there. */
+  identityQuerySet?: number;
   /** Where the results stand: the end of the last transition. */
   version: StateVersion;
   /** Parts of a transition that is still arriving. */
@@ -280,7 +282,8 @@ export class Session {
       delete connection.connect;
     }
 
-    if (connection.identity !== this.#identity) {
+    const signsIn = connection.identity !== this.#identity;
+    if (signsIn) {
       connection.identity = this.#identity;
       messages.push(authenticate(this.#identity, connection.identityVersion++));
     }
@@ -290,6 +293,8 @@ export class Session {
       const baseVersion = connection.querySetVersion++;
       messages.push({ type: "ModifyQuerySet", baseVersion, newVersion: connection.querySetVersion, modifications });
     }
+
+    if (signsIn) connection.identityQuerySet = connection.querySetVersion;
 
     for (const request of this.#requests.values()) {
       if (request.sent) continue;
@@ -374,6 +379,10 @@ export class Session {
     return [...this.#laidOver(before, answered), ...failed];
   }
 
+  #confirmsIdentity({ version, identity, identityVersion, identityQuerySet = Infinity }: Connection): boolean {
+    return version.identity === identityVersion && version.querySet >= identityQuerySet && identity === this.#identity;
+  }
+
   #refused(connection: Connection, { error, baseVersion, authUpdateAttempted }: AuthError): SessionEvent[] {
     // It names the version before the one it is about. The client may have signed in anew meanwhile.
     if (baseVersion + 1 < connection.identityVersion || connection.identity !== this.#identity) return [];
@@ -435,7 +444,6 @@ export class Session {
           `to a client at ${describe(connection.version)}`,
       );
     }
-    const identityBefore = connection.version.identity;
     connection.version = transition.endVersion;
     this.#observe(transition.endVersion.ts);
 
@@ -457,8 +465,8 @@ export class Session {
     }
     events.push(...this.#replay(new Set(settled.keys()), answered));
 
-    const { identity } = transition.endVersion;
-    if (identity > identityBefore && identity === connection.identityVersion && connection.identity === this.#identity) {
+    if (this.#confirmsIdentity(connection)) {
+      delete connection.identityQuerySet;
       events.push({ type: "IdentityConfirmed" });
     }
     for (const [requestId, outcome] of settled) events.push(this.#settle(requestId, outcome));

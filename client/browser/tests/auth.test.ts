@@ -93,6 +93,19 @@ describe("signing in", () => {
     expect(fetchToken.mock.calls).toStrictEqual([[{ forceRefreshToken: false }]]);
   });
 
+  test("is done when what was asked along with it is answered, too", async () => {
+    client.setAuth(fetchToken, onChange);
+    client.subscribe("m:list", {}, () => {});
+    await turn();
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    socket.say(moved([0, 0, 0], [0, 1, 5]));
+    expect(states).toStrictEqual(["loading"]);
+    socket.say(moved([0, 1, 5], [1, 1, 6]));
+    expect(states).toStrictEqual(["loading", "in"]);
+    expect(onChange).toHaveBeenCalledOnce();
+  });
+
   test("what was called before goes as before", async () => {
     const socket = FakeWebSocket.latest;
     socket.accept();

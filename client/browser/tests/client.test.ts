@@ -489,6 +489,33 @@ describe("in a page", () => {
   });
 });
 
+describe("a query as a store", () => {
+  test("is loading until it is asked and answered, and the same object until it changes", async () => {
+    const observed = client.observe<number>("m:count");
+    expect(observed.current()).toBeUndefined();
+    const listener = vi.fn();
+    const stop = observed.subscribe(listener);
+    await turn();
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    socket.say(server.transition([0, 0], [1, 5], server.updated(0, 3)));
+    const first = observed.current();
+    expect(first).toStrictEqual({ ok: true, value: 3 });
+    socket.say(server.transition([1, 5], [1, 6]));
+    expect(observed.current()).toBe(first);
+    socket.say(server.transition([1, 6], [1, 7], server.failed(0, "boom")));
+    expect(observed.current()).toMatchObject({ ok: false, error: { message: "boom" } });
+    expect(listener.mock.calls.length).toBeGreaterThan(2);
+    stop();
+    await turn();
+    expect(observed.current()).toBeUndefined();
+  });
+
+  test("whose arguments cannot be sent is refused at once", () => {
+    expect(() => client.observe("m:count", { at: new Date() as never })).toThrow("At .at: a Date cannot be sent");
+  });
+});
+
 describe("several queries", () => {
   const queries = { list: { query: "m:list", args: { channel: "a" } }, count: { query: "m:count" } };
 
@@ -607,11 +634,16 @@ describe("the end", () => {
   test("a fatal error reaches everyone, and nothing is tried again", async () => {
     const onError = vi.fn();
     client.subscribe("m:list", {}, () => {}, onError);
+    const observed = client.observe("m:count");
+    const listener = vi.fn();
+    observed.subscribe(listener);
     const mutation = expect(client.mutation("m:send", {})).rejects.toThrow(FatalServerError);
     await turn();
     FakeWebSocket.latest.accept();
     FakeWebSocket.latest.say('{"type": "FatalError", "error": "unknown client"}');
     await mutation;
+    expect(observed.current()).toMatchObject({ ok: false, error: { name: "FatalServerError" } });
+    expect(listener).toHaveBeenCalled();
     expect(onError).toHaveBeenCalledWith(
       new FatalServerError("The server refused this client for good: unknown client"),
     );

@@ -95,6 +95,16 @@ describe("an update", () => {
     expect(session.pendingRequests).toBe(0);
   });
 
+  test("that waits is refused", () => {
+    const list = listening(["a"]);
+    const update = async (store: OptimisticLocalStore) => {
+      await Promise.resolve();
+      append("b")(store);
+    };
+    expect(() => session.predict(session.mutation("m:send", {}), update, {})).toThrow("must not be async");
+    expect(value(list)).toStrictEqual(["a"]);
+  });
+
   test("that throws later is told of once, and the others stay", () => {
     const list = listening(["a"]);
     const update = vi.fn((store: OptimisticLocalStore) => {
