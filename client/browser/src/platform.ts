@@ -20,14 +20,14 @@ export function onReturn(listener: () => void): () => void {
   const { document } = globalThis;
   const whenVisible = () => document.visibilityState === "visible" && listener();
   const events: [EventTarget | undefined, string, () => void][] = [
-    [globalThis.addEventListener === undefined ? undefined : globalThis, "online", listener],
+    [globalThis, "online", listener],
     [document, "visibilitychange", whenVisible],
     [document, "resume", listener],
     [document === undefined ? undefined : globalThis, "pageshow", listener],
   ];
-  for (const [target, type, handle] of events) target?.addEventListener(type, handle);
+  for (const [target, type, handle] of events) target?.addEventListener?.(type, handle);
   return () => {
-    for (const [target, type, handle] of events) target?.removeEventListener(type, handle);
+    for (const [target, type, handle] of events) target?.removeEventListener?.(type, handle);
   };
 }
 
