@@ -319,7 +319,10 @@ export class YugenClient {
     const key = this.#session.key(name, args);
     return {
       current: () => this.#refused ?? this.#session.shown(key),
-      subscribe: (listener) => this.#subscribe(name, args, { next: listener, closed: listener })[1],
+      subscribe: (listener) => {
+        const closed = () => this.#refused !== undefined && listener();
+        return this.#subscribe(name, args, { next: listener, closed })[1];
+      },
     };
   }
 

@@ -65,6 +65,7 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
   readonly #listeners = new Set<() => void>();
   #id = ++lists;
   #pages: Page[];
+  #told: PaginatedList<T> | undefined;
   #last: { outcomes: unknown[]; list: PaginatedList<T> } | undefined;
 
   /**
@@ -145,7 +146,11 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
     for (const page of this.#all()) page.stop?.();
   }
 
+  /** Tells of a change once, though several pages may have changed in it. */
   #tell(): void {
+    const list = this.current();
+    if (list === this.#told) return;
+    this.#told = list;
     for (const listener of [...this.#listeners]) listener();
   }
 

@@ -77,6 +77,18 @@ test("what is shown is the same object until it changes", () => {
   expect(list.current()).not.toBe(before);
 });
 
+test("a change of several pages is told of once", () => {
+  const listener = vi.fn();
+  list.subscribe(listener);
+  say({ "null..": page("abc", "c") });
+  list.current().loadMore(3);
+  say({ "c..": page("de", "e") });
+  listener.mockClear();
+  say({ "null..": page("abx", "c"), "c..": page("dy", "e") });
+  expect(listener).toHaveBeenCalledOnce();
+  expect(shown()).toBe("abxdy CanLoadMore");
+});
+
 describe("a page that has grown", () => {
   beforeEach(() => {
     list.subscribe(() => {});
