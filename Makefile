@@ -31,7 +31,7 @@ bench: setup ## Measure everything beside what the machine allows (see benchmark
 	.venv/bin/python -m benchmarks
 
 clean: ## Remove what was built and installed; data in .yugen/ stays
-	rm -rf .venv node_modules client/browser/node_modules client/browser/dist dist benchmarks/client/built $(BROWSER_CLIENT)
+	rm -rf .venv node_modules client/browser/node_modules client/browser/dist dist benchmarks/client/built yugen/server/static/*.js
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

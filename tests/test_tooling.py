@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from yugen.server.asgi import CLIENT_FILES
+
 ROOT = Path(__file__).parent.parent
 PYTHON_LOCK = (ROOT / "requirements.lock").read_text()
 PINS = {canonicalize_name(name): version for name, version in re.findall(r"^(\S+)==(\S+)", PYTHON_LOCK, re.MULTILINE)}
@@ -66,8 +68,9 @@ def test_wheel_carries_the_browser_client_and_the_type_marker(tmp_path: Path) ->
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     files = set(zipfile.ZipFile(wheel).namelist())
-    pages = {f"yugen/server/static/{name}" for name in ("client.js", "docs.html", "docs.js", "docs.css")}
-    assert {"yugen/py.typed", "yugen/storage/interface.py", *pages} <= files
+    clients = {f"yugen/server/static/{file}" for file in CLIENT_FILES}
+    pages = {f"yugen/server/static/{name}" for name in ("docs.html", "docs.js", "docs.css")}
+    assert {"yugen/py.typed", "yugen/storage/interface.py", *pages} | clients <= files
     templates = ROOT / "yugen" / "templates"
     there = {
         str(file.relative_to(ROOT))

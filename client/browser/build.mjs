@@ -1,27 +1,41 @@
-// Bundles the client into one ES module and hands the server its copy, which it serves at /client.js.
+// Bundles the client, as an ES module, as a script, and the hooks for React, and hands the server its copies of the first two.
 import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const here = (path) => new URL(path, import.meta.url).pathname;
 const { version } = JSON.parse(readFileSync(here("package.json"), "utf8"));
-const output = here("dist/client.js");
-const served = here("../../yugen/server/static/client.js");
+const served = here("../../yugen/server/static");
 
-await build({
-  entryPoints: [here("src/index.ts")],
-  outfile: output,
+const common = {
   bundle: true,
-  format: "esm",
   target: "es2022",
-  // Identifiers stay: stack traces read well without a source map, and gzip makes the names nearly free.
-  minifySyntax: true,
-  minifyWhitespace: true,
+  minify: true,
   banner: { js: `/* Yugen browser client ${version} */` },
+};
+
+/** What the hooks import of the client they share with the page: a copy of their own would be another client. */
+const clientIsShared = {
+  name: "client-is-shared",
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: "./client.js", external: true })),
+};
+
+const client = { ...common, entryPoints: [here("src/index.ts")] };
+await build({ ...client, format: "esm", outfile: here("dist/client.js") });
+await build({ ...client, format: "iife", globalName: "yugen", outfile: here("dist/client.global.js") });
+await build({
+  ...common,
+  format: "esm",
+  entryPoints: [here("src/react.ts")],
+  outfile: here("dist/react.js"),
+  external: ["react"],
+  plugins: [clientIsShared],
 });
 
-mkdirSync(here("../../yugen/server/static/"), { recursive: true });
-copyFileSync(output, served);
+mkdirSync(served, { recursive: true });
+for (const file of ["client.js", "client.global.js"]) copyFileSync(here(`dist/${file}`), `${served}/${file}`);
 
-const bytes = readFileSync(output);
-console.log(`dist/client.js: ${bytes.length} bytes, ${gzipSync(bytes).length} gzipped`);
+for (const file of ["client.js", "client.global.js", "react.js"]) {
+  const bytes = readFileSync(here(`dist/${file}`));
+  console.log(`dist/${file}: ${bytes.length} bytes, ${gzipSync(bytes).length} gzipped`);
+}

@@ -23,28 +23,39 @@ class Official {
   query = (name, args) => this.#client.query(makeFunctionReference(name), args);
   mutation = (name, args, options) => this.#client.mutation(makeFunctionReference(name), args, options);
   action = (name, args) => this.#client.action(makeFunctionReference(name), args);
+  /** Follows a query; gives a function that says what it shows now. */
+  follow = (name, args) => this.#client.onUpdate(makeFunctionReference(name), args, () => {}).getCurrentValue;
+  paginate = (name, args, options, onList) =>
+    this.#client.onPaginatedUpdate_experimental(makeFunctionReference(name), args, options, onList, (error) => {
+      throw error;
+    });
+  setAuth = (fetchToken, onChange) => this.#client.setAuth(fetchToken, onChange);
   connections = () => this.#client.client.connectionState().connectionCount;
   close = () => this.#client.close();
 }
 
 class Own {
   #client;
-  #connections = 0;
 
   constructor(address) {
-    let before;
     this.#client = new YugenClient(address, { WebSocket });
-    this.#client.onConnectionState(({ status }) => {
-      if (status === "connected" && before !== "connected") this.#connections += 1;
-      before = status;
-    });
   }
 
   subscribe = (name, args, onValue, onError) => this.#client.subscribe(name, args, onValue, onError);
   query = (name, args) => this.#client.query(name, args);
-  mutation = (name, args) => this.#client.mutation(name, args);
+  mutation = (name, args, options) => this.#client.mutation(name, args, options);
   action = (name, args) => this.#client.action(name, args);
-  connections = () => this.#connections;
+  follow = (name, args) => {
+    const query = this.#client.observe(name, args);
+    query.subscribe(() => {});
+    return () => query.current()?.value;
+  };
+  paginate = (name, args, options, onList) => {
+    const list = this.#client.paginate(name, args, options);
+    return list.subscribe(() => onList(list.current()));
+  };
+  setAuth = (fetchToken, onChange) => this.#client.setAuth(fetchToken, onChange);
+  connections = () => this.#client.connectionState().connections;
   close = () => this.#client.close();
 }
 

@@ -1,28 +1,20 @@
-// A list that grows page by page without React, by the official client: `onPaginatedUpdate_experimental`.
+// A list that grows page by page without React: `onPaginatedUpdate_experimental` of the official client, `paginate`.
 
-import { ConvexClient } from "convex/browser";
-import { anyApi } from "convex/server";
+import { channel, connect, report } from "./clients.mjs";
 
-const [url, shelf, order] = process.argv.slice(2);
-const { books } = anyApi;
-const report = (event) => console.log(JSON.stringify(event));
+const shelf = channel.channel;
+const [order] = process.argv.slice(5);
 
-const client = new ConvexClient(url, { logger: false });
-const all = client.onUpdate(books.everything, { shelf, order }, () => {});
+const client = connect();
+const all = client.follow("books:everything", { shelf, order });
 const label = ({ title, position }) => `${title}@${position}`;
 let last = {};
 const listening = [];
-client.onPaginatedUpdate_experimental(
-  books.page,
-  { shelf, order },
-  { initialNumItems: 5 },
-  (result) => {
-    last = result;
-    report({ status: result.status, results: result.results.map(label), all: all.getCurrentValue()?.map(label) ?? null });
-    for (const listener of [...listening]) listener();
-  },
-  (error) => report({ failed: error.message }),
-);
+client.paginate("books:page", { shelf, order }, { initialNumItems: 5 }, (result) => {
+  last = result;
+  report({ status: result.status, results: result.results.map(label), all: all()?.map(label) ?? null });
+  for (const listener of [...listening]) listener();
+});
 
 /** Waits for a state of the list. */
 function until(wanted) {
@@ -52,4 +44,4 @@ async function readToTheEnd() {
   report({ atEnd: last.loadMore(5) });
   await client.close();
 }
-client.onUpdate(books.titled, { shelf, title: "the end" }, readToTheEnd, () => {});
+client.subscribe("books:titled", { shelf, title: "the end" }, readToTheEnd, () => {});

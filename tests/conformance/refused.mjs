@@ -1,12 +1,10 @@
-// Tokens that are all refused, while an action runs: the official client gives up soon, and goes on as nobody.
+// Tokens that are all refused, while an action runs: the client gives up soon, and goes on as nobody.
 
-import { ConvexClient } from "convex/browser";
-import { anyApi } from "convex/server";
-import { channel, failure, report, url } from "./clients.mjs";
+import { channel, connect, failure, report } from "./clients.mjs";
 
-const client = new ConvexClient(url);
-await client.mutation(anyApi.odd.bump, channel);
-const lost = failure(client.action(anyApi.odd.slow, {}));
+const client = connect();
+await client.mutation("odd:bump", channel);
+const lost = failure(client.action("odd:slow", {}));
 
 const part = (fields) => Buffer.from(JSON.stringify(fields)).toString("base64url");
 const asked = [];
@@ -18,7 +16,7 @@ const fetchToken = async ({ forceRefreshToken }) => {
 await new Promise((resolve) => client.setAuth(fetchToken, (isAuthenticated) => isAuthenticated || resolve()));
 report({ asked });
 report({ lost: (await lost).message });
-report({ caller: await client.query(anyApi.odd.caller, {}), connections: client.client.connectionState().connectionCount });
-await client.mutation(anyApi.odd.bump, channel);
-report({ count: await client.query(anyApi.odd.count, channel) });
+report({ caller: await client.query("odd:caller", {}), connections: client.connections() });
+await client.mutation("odd:bump", channel);
+report({ count: await client.query("odd:count", channel) });
 await client.close();

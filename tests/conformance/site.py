@@ -33,7 +33,7 @@ def write_app(folder: Path, app: str, **modules: str) -> Path:
     return folder / "app"
 
 
-def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
+def write_site(folder: Path, app: str, page: str, *, client: str = "official", **modules: str) -> Path:
     """Puts an app into a folder, and beside it a page, bundled as a user's tools would; returns the app.
 
     The page is there twice: as `/`, for production, and as `/development.html`, where React runs effects twice.
@@ -42,12 +42,14 @@ def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
         folder: where to.
         app: the app, a folder beside this file.
         page: the page, a file in `react/`.
+        client: whose hooks it uses: the "official" ones of convex/react, or Yugen's "own".
         modules: the text of modules that the app gets on top.
     """
     package = write_app(folder, app, **modules)
     public = folder / "public"
     public.mkdir()
     html = (HERE / "react/index.html").read_text()
+    hooks = [] if client == "official" else [f"--alias:convex/react={HERE}/react/own.jsx"]
     for name, script, mode in (("index", "page", "production"), ("development", "development", "development")):
         (public / f"{name}.html").write_text(html.replace("page.js", f"{script}.js"))
         subprocess.run(
@@ -57,6 +59,7 @@ def write_site(folder: Path, app: str, page: str, **modules: str) -> Path:
                 "--bundle",
                 "--format=esm",
                 "--jsx=automatic",
+                *hooks,
                 f"--define:process.env.NODE_ENV='{mode}'",
                 f"--outfile={public}/{script}.js",
                 "--log-level=warning",

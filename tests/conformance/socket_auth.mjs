@@ -1,47 +1,19 @@
-// Who calls, by the official client over a WebSocket: its token ends, it is an administrator, it is somebody else.
+// Whose calls they are, over a WebSocket, when a token ends and there is no other.
 
-import { ConvexClient } from "convex/browser";
-import { anyApi } from "convex/server";
+import { connect, report, until } from "./clients.mjs";
 
-const [url, adminKey, ...tokens] = process.argv.slice(2);
-const { notes } = anyApi;
-const report = (event) => console.log(JSON.stringify(event));
+const tokens = process.argv.slice(5);
+const users = async (client, wanted) =>
+  (await until(client, "notes:mine", {}, ({ user }) => user === wanted)).map(({ user }) => user);
 
-/** The values of a live query until one is as wanted. */
-function until(client, query, wanted) {
-  const values = [];
-  return new Promise((resolve, reject) => {
-    const stop = client.onUpdate(
-      query,
-      {},
-      (value) => {
-        values.push(value);
-        if (!wanted(value)) return;
-        queueMicrotask(() => stop());
-        resolve(values);
-      },
-      reject,
-    );
-  });
-}
-
-const user = new ConvexClient(url, { logger: false });
+const client = connect();
 const changes = [];
-user.setAuth(
+client.setAuth(
   async () => tokens.shift() ?? null,
   (signedIn) => changes.push(signedIn),
 );
-report({ users: (await until(user, notes.mine, ({ user }) => user === "cyd")).map(({ user }) => user) });
-await user.mutation(notes.write, { text: "of cyd" });
-report({ action: await user.action(notes.who) });
-const signedOut = await until(user, notes.mine, ({ user }) => user === null);
-report({ users: signedOut.map(({ user }) => user), changes, left: tokens.length });
-await user.close();
-
-const admin = new ConvexClient(url, { logger: false });
-admin.setAdminAuth(adminKey);
-report({ owners: (await until(admin, notes.all_owners, () => true))[0].slice(-1) });
-admin.setAdminAuth(adminKey, { issuer: "https://id.example", subject: "dot", tokenIdentifier: "https://id.example|dot" });
-await until(admin, notes.mine, ({ user }) => user === "dot");
-report({ action: await admin.action(notes.who) });
-await admin.close();
+report({ users: await users(client, "cyd") });
+await client.mutation("notes:write", { text: "of cyd" });
+report({ action: await client.action("notes:who", {}) });
+report({ users: await users(client, null), changes, left: tokens.length });
+await client.close();

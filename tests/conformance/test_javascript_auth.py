@@ -1,4 +1,4 @@
-"""Who calls, by the official JavaScript client in Node, over HTTP and over a WebSocket: users and administrators."""
+"""Who calls, by the JavaScript clients in Node, over HTTP and over a WebSocket: users and administrators."""
 
 from __future__ import annotations
 
@@ -78,13 +78,20 @@ async def test_the_order_of_calls_over_http(server: Server, issuer: Issuer) -> N
     assert consistent["shared"] == consistent["sharedNow"] - 1
 
 
-async def test_callers_over_a_websocket(server: Server, issuer: Issuer, folder: Path) -> None:
+@pytest.mark.parametrize("client", ["official", "own"])
+async def test_a_user_over_a_websocket(client: str, server: Server, issuer: Issuer) -> None:
     now = time.time()
     # The server takes it for good for 5 seconds more than it says, and the client has no other.
     ending = issuer.token(sub="cyd", iat=now - 3600, exp=now - 2)
-    signed_in, called, signed_out, admin, acting = await play("socket_auth", server, admin_key(folder), ending, ending)
+    async with Process("node", HERE / "socket_auth.mjs", client, server.url, "-", ending, ending) as node:
+        assert await node.ended() == 0, "\n".join(node.lines)
+    signed_in, called, signed_out = reports(node)
     assert signed_in == {"users": ["cyd"]}
     assert called == {"action": "cyd"}
     assert signed_out == {"users": ["cyd", None], "changes": [True, False], "left": 0}
+
+
+async def test_an_administrator_over_a_websocket(server: Server, issuer: Issuer, folder: Path) -> None:
+    admin, acting = await play("socket_admin", server, admin_key(folder))
     assert admin == {"owners": ["cyd"]}
     assert acting == {"action": "dot"}

@@ -1,4 +1,4 @@
-"""`onPaginatedUpdate_experimental` of the official client, in Node: lists that grow page by page, without React."""
+"""Lists that grow page by page, without React: in Node, by the official client and by Yugen's own."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_no_gap_ever_shows_while_others_write(server: Server, order: str) -> None:
-    shelf = f"busy {order}"
+@pytest.mark.parametrize("kind", ["official", "own"])
+async def test_no_gap_ever_shows_while_others_write(server: Server, kind: str, order: str) -> None:
+    shelf = f"busy {kind} {order}"
     async with relaying(server.port) as relay, AsyncClient(server.url) as client:
         books = await client.mutation("books:fill", {"shelf": shelf, "count": 30})
-        async with Process("node", HERE / "pages.mjs", relay.url, shelf, order) as node:
+        async with Process("node", HERE / "pages.mjs", kind, relay.url, shelf, order) as node:
             await node.printed("CanLoadMore")
             await asyncio.gather(*(scribble(server.url, shelf, books, seed) for seed in (1, 2)))
             relay.cut()

@@ -1,4 +1,4 @@
-"""convex/react, unmodified, in a real Chromium against a real server."""
+"""convex/react, unmodified, and Yugen's own hooks, in a real Chromium against a real server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.serving import serving
 from yugen_client import AsyncClient
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    return write_site(tmp_path, "app", "page.jsx")
+@pytest.fixture(params=["official", "own"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return write_site(tmp_path, "app", "page.jsx", client=request.param)
 
 
 @pytest.mark.browser

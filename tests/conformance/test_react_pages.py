@@ -1,4 +1,4 @@
-"""usePaginatedQuery in a real Chromium: lists whose pages stay right whatever happens between them."""
+"""usePaginatedQuery of convex/react, and Yugen's own, in a real Chromium: lists that stay right."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from yugen_client import AsyncClient
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(tmp_path_factory.mktemp("site"), "shelves_app", "shelf.jsx")
+@pytest.fixture(scope="module", params=["official", "own"])
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_site(tmp_path_factory.mktemp("site"), "shelves_app", "shelf.jsx", client=request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

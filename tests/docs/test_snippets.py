@@ -35,6 +35,21 @@ def test_a_snippet_is_a_part_of_a_tested_file(page: Path, snippet: str) -> None:
     assert any(is_part(snippet, text) for text in TESTED), f"{page.name} shows what no example has:\n{snippet}"
 
 
+SCRIPT_PAGES = [ROOT / "docs/browser-client.md", ROOT / "client/browser/README.md"]
+SCRIPT_SNIPPET = re.compile(r"^```(?:html|js|jsx|ts|tsx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", SCRIPT_PAGES, ids=lambda page: page.parent.name)
+def test_a_script_is_a_part_of_an_example_that_a_test_runs(page: Path) -> None:
+    kinds = (".html", ".js", ".mjs", ".ts", ".tsx")
+    tested = [path.read_text() for path in (ROOT / "examples").rglob("*") if path.suffix in kinds]
+    shown = SCRIPT_SNIPPET.findall(page.read_text())
+    assert shown
+    for snippet in shown:
+        parts = [f"\n{indent(snippet, ' ' * depth)}" for depth in (0, 2, 4)]
+        assert any(part in f"\n{text}" for part in parts for text in tested), snippet
+
+
 def anchors(page: Path) -> set[str]:
     """The names that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from convex import ConvexClient, http_client
+from playwright.async_api import Route, WebSocket, expect
 
 from tests.apps import write_app
+from tests.chromium import chromium, empty_window
 from tests.issuer import Issuer, issuing, sign, signing_key
 from tests.serving import ROOT, Process, Server, serving
 
@@ -128,3 +131,58 @@ async def test_providers_are_taken_up_when_auth_py_changes(issuer: Issuer, tmp_p
         (app / "auth.py").write_text(issuer.auth_py())
         await server.printed("Reloaded", since=since)
         assert (await post(server, "diary:my_email", auth=ada)).json()["value"] == "ada@id.example"
+
+
+@pytest.mark.browser
+async def test_the_page_of_the_guide(issuer: Issuer, diary: Server) -> None:
+    """A user signs in, stays so while a token ends and the next one takes its time, and signs out."""
+    asked: list[str] = []
+    slow = asyncio.Event()
+
+    async def give_token(route: Route) -> None:
+        asked.append(route.request.url.partition("?")[2])
+        now = time.time()
+        if len(asked) == 1:  # the server takes it for good for some two seconds more
+            await route.fulfill(body=token(issuer, iat=now - 3600, exp=now - 3))
+        else:
+            await slow.wait()
+            await route.fulfill(body=token(issuer))
+
+    async with chromium() as browser:
+        opened = await empty_window(browser)
+        page = opened.page
+        connections: list[WebSocket] = []
+        again = asyncio.Event()
+
+        def connected(connection: WebSocket) -> None:
+            connections.append(connection)
+            if len(connections) == 2:
+                again.set()
+
+        page.on("websocket", connected)
+        await page.route("**/session/token*", give_token)
+        await page.goto(diary.url)
+        who, entries = page.locator("#who"), page.locator("li")
+        await page.evaluate("""() => {
+            window.told = [];
+            const who = document.querySelector("#who");
+            const tell = () => told.at(-1) !== who.textContent && told.push(who.textContent);
+            new MutationObserver(tell).observe(who, { childList: true });
+        }""")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(who).to_have_text("signed in")
+        await post(diary, "diary:write", kind="mutation", auth=f"Bearer {token(issuer)}", text="mine")
+        await expect(entries).to_have_text(["mine"])
+
+        # The server no longer takes the token, and nothing of that shows until there is another.
+        async with asyncio.timeout(10):
+            await again.wait()
+        slow.set()
+        await post(diary, "diary:write", kind="mutation", auth=f"Bearer {token(issuer)}", text="still mine")
+        await expect(entries).to_have_text(["still mine", "mine"])
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(who).to_have_text("signed out")
+        await expect(entries).to_have_count(0)
+        assert await page.evaluate("told") == ["signing in", "signed in", "signed out"]
+        assert asked == ["new=false", "new=true"]
+        assert opened.complaints == []

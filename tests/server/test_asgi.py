@@ -125,23 +125,24 @@ async def test_without_a_page_there_is_a_greeting(yugen: Yugen) -> None:
         assert (await client.get("/index.html")).status_code == 404
 
 
+@pytest.mark.parametrize("file", asgi.CLIENT_FILES)
 async def test_the_browser_client_is_asked_about_each_time(
-    client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asgi, "STATIC", tmp_path / "nowhere")
-    missing = await client.get("/client.js")
+    missing = await client.get(f"/{file}")
     assert missing.status_code == 404
     assert "make setup" in missing.text
 
     built = tmp_path / "static"
     built.mkdir()
-    (built / "client.js").write_text("export {}")
+    (built / file).write_text("export {}")
     monkeypatch.setattr(asgi, "STATIC", built)
-    first = await client.get("/client.js")
+    first = await client.get(f"/{file}")
     assert first.text == "export {}"
     assert "javascript" in first.headers["content-type"]
     assert first.headers["cache-control"] == "no-cache"
-    assert (await client.get("/client.js", headers={"If-None-Match": first.headers["etag"]})).status_code == 304
+    assert (await client.get(f"/{file}", headers={"If-None-Match": first.headers["etag"]})).status_code == 304
 
 
 async def test_below_another_app(yugen: Yugen, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ from yugen.sync.client import ClientInfo
 
 STATIC = Path(__file__).parent / "static"
 
+CLIENT_FILES = ("client.js", "client.global.js")
+"""The browser client, as an ES module and as a script."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +53,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
         *api.routes(),
-        Route("/client.js", _client_js, methods=["GET"]),
+        *(Route(f"/{file}", _client_file, methods=["GET"]) for file in CLIENT_FILES),
         *(docs_routes(endpoints, public) if yugen.docs else ()),
         Mount("/", _Files(directory=public, html=True, check_dir=False)),
     ]
@@ -149,7 +152,8 @@ class _Files(StaticFiles):
         return response
 
 
-async def _client_js(request: Request) -> Response:
-    if not (STATIC / "client.js").exists():
+async def _client_file(request: Request) -> Response:
+    file = request.url.path.rpartition("/")[2]
+    if not (STATIC / file).exists():
         return PlainTextResponse("The browser client is not built; run `make setup`.\n", 404)
-    return await _Files(directory=STATIC).get_response("client.js", request.scope)
+    return await _Files(directory=STATIC).get_response(file, request.scope)

@@ -1,28 +1,52 @@
 /** The thin edge: a socket, timers, and the promises and callbacks of the page around a Session. */
+import { Auth, type AuthState, type FetchToken } from "./auth.js";
 import { reconnectDelay, type Drop } from "./backoff.js";
 import { ClientClosedError, FatalServerError, ProtocolError } from "./errors.js";
+import {
+  getFunctionName,
+  type FunctionArgs,
+  type FunctionOrName,
+  type FunctionReference,
+  type FunctionReturnType,
+  type RestArgs,
+} from "./functions.js";
 import type { QueryId, RequestId } from "./messages.js";
-import { Session, type Outcome, type SessionEvent } from "./session.js";
+import type { OptimisticUpdate } from "./optimistic.js";
+import type { Outcome } from "./outcome.js";
+import {
+  PaginatedQuery,
+  type Observed,
+  type PaginatedQueryArgs,
+  type PaginatedQueryItem,
+  type PaginatedQueryReference,
+} from "./pages.js";
+import {
+  defaultUrl,
+  defaultWebSocket,
+  guard,
+  onReturn,
+  reportUncaught,
+  syncUrl,
+  uuid,
+  type WebSocketConstructor,
+} from "./platform.js";
+import { Session, type SessionEvent } from "./session.js";
+import { upload } from "./upload.js";
 import type { Args, Value } from "./values.js";
-import { VERSION } from "./version.js";
 
 /** The server says something at least every 15 s; a minute of silence means that the connection is dead. */
 const SILENCE_MAX_MS = 60_000;
 
+/** After so much silence there should be something to read by now; it may have waited for a page that slept. */
+const SILENCE_MS = 20_000;
+
+/** How long what is there to read may take to be read. */
+const GRACE_MS = 2_000;
+
 // WebSocket.readyState, the same in every implementation.
 const CONNECTING = 0;
 const OPEN = 1;
-
-/** What the client needs of a WebSocket class: the browser's, Node's, or the `ws` package's. */
-export type WebSocketConstructor = new (url: string) => {
-  readonly readyState: number;
-  onopen: ((event: any) => void) | null;
-  onmessage: ((event: any) => void) | null;
-  onclose: ((event: any) => void) | null;
-  onerror: ((event: any) => void) | null;
-  send(text: string): void;
-  close(): void;
-};
+const CLOSED = 3;
 
 export type ClientOptions = {
   /** The WebSocket class to use. The default is the global one, which Node has from version 22 on. */
@@ -39,15 +63,35 @@ export type ConnectionState = {
   hasEverConnected: boolean;
   /** Attempts since the last healthy connection. */
   retries: number;
+  /** How many connections there have been. */
+  connections: number;
   /** Mutations and actions that are waiting to be sent or answered. */
   pendingRequests: number;
 };
 
+export type MutationOptions<A = Args> = {
+  /** Shows at once what the mutation is expected to change, until its effects are there or it has failed. */
+  optimisticUpdate?: OptimisticUpdate<A> | undefined;
+};
+
+/** Several queries by names of their own, as `subscribeAll` takes them. */
+export type Queries<Q> = { [K in keyof Q]: { query: Q[K]; args?: FunctionArgs<Q[K]> } };
+
+/** The results of several queries by the same names. */
+export type QueryResults<Q> = { [K in keyof Q]: FunctionReturnType<Q[K]> };
+
+type AnyQueries = { [name: string]: { query: FunctionOrName<"query">; args?: any } };
+
+type ArgsAndOptions<F, Options> =
+  {} extends FunctionArgs<F>
+    ? [args?: FunctionArgs<F>, options?: Options]
+    : [args: FunctionArgs<F>, options?: Options];
+
 type Socket = InstanceType<WebSocketConstructor>;
 
 type Subscriber = {
-  /** Takes a result: the same object as before if nothing changed, `current` if this connection confirmed it. */
-  next(outcome: Outcome, current: boolean): void;
+  /** What the query shows may have changed, or this connection has confirmed it. */
+  next(): void;
   /** The client is closed and will give no more. */
   closed(error: Error): void;
 };
@@ -68,6 +112,25 @@ export class YugenClient {
   readonly #subscribers = new Map<QueryId, Set<Subscriber>>();
   readonly #requests = new Map<RequestId, Pending>();
   readonly #stateListeners = new Set<(state: ConnectionState) => void>();
+  readonly #authListeners = new Set<(state: AuthState) => void>();
+  readonly #auth = new Auth({
+    hold: () => {
+      // What was called before is sent for whoever was signed in then.
+      this.#flush();
+      this.#session.held = true;
+    },
+    authenticate: (token) => {
+      this.#flush();
+      this.#session.authenticate(token);
+      this.#session.held = false;
+      this.#flush();
+    },
+    release: () => {
+      this.#session.held = false;
+      this.#flush();
+    },
+    changed: () => this.#tell(this.#authListeners, this.#auth.state),
+  });
   readonly #stopListening: () => void;
 
   #socket: Socket | undefined;
@@ -78,6 +141,8 @@ export class YugenClient {
   #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
   #flushScheduled = false;
   #closed: Error | undefined;
+  /** What every query shows once the server has refused this client for good. */
+  #refused: Outcome<never> | undefined;
   #announcedState: ConnectionState;
 
   /**
@@ -95,16 +160,20 @@ export class YugenClient {
   /**
    * Runs a query once.
    *
-   * @returns Its result at a moment not before every mutation that this client has seen succeed.
+   * @returns Its result at a moment not before every mutation that this client has seen succeed, without what optimistic
+   *   updates make of it.
    * @throws FunctionError if the query fails.
    */
-  query<T = Value>(name: string, args: Args = {}): Promise<T> {
+  query<T = Value>(name: string, args?: Args): Promise<T>;
+  query<Q extends FunctionReference<"query">>(query: Q, ...args: RestArgs<Q>): Promise<FunctionReturnType<Q>>;
+  query(query: FunctionOrName<"query">, args: Args = {}): Promise<any> {
     return this.#promise((pending) => {
-      const unsubscribe = this.#subscribe(name, args, {
-        next: (outcome, current) => {
+      const [id, unsubscribe] = this.#subscribe(getFunctionName(query), args, {
+        next: () => {
+          const { outcome, current } = this.#session.lastOutcome(id);
           if (!current) return;
           unsubscribe();
-          settle(pending, outcome);
+          settle(pending, outcome!);
         },
         closed: pending.reject,
       });
@@ -116,10 +185,25 @@ export class YugenClient {
    *
    * When the promise resolves, every subscription has been given the results that show the mutation's effects.
    *
-   * @throws FunctionError if the mutation fails; it then changed nothing.
+   * @throws FunctionError if the mutation fails; it then changed nothing. What the optimistic update throws when it is
+   *   first run; the mutation is then not sent.
    */
-  mutation<T = Value>(name: string, args: Args = {}): Promise<T> {
-    return this.#promise((pending) => this.#requests.set(this.#session.mutation(name, args), pending));
+  mutation<T = Value>(name: string, args?: Args, options?: MutationOptions<any>): Promise<T>;
+  mutation<M extends FunctionReference<"mutation">>(
+    mutation: M,
+    ...argsAndOptions: ArgsAndOptions<M, MutationOptions<FunctionArgs<M>>>
+  ): Promise<FunctionReturnType<M>>;
+  mutation(
+    mutation: FunctionOrName<"mutation">,
+    args: Args = {},
+    { optimisticUpdate }: MutationOptions<any> = {},
+  ): Promise<any> {
+    return this.#promise((pending) => {
+      const id = this.#session.mutation(getFunctionName(mutation), args);
+      const events = optimisticUpdate === undefined ? [] : this.#session.predict(id, optimisticUpdate, args);
+      this.#requests.set(id, pending);
+      this.#deliver(events);
+    });
   }
 
   /**
@@ -128,8 +212,12 @@ export class YugenClient {
    * @throws FunctionError if the action fails.
    * @throws ConnectionLostError if the connection drops while it runs.
    */
-  action<T = Value>(name: string, args: Args = {}): Promise<T> {
-    return this.#promise((pending) => this.#requests.set(this.#session.action(name, args), pending));
+  action<T = Value>(name: string, args?: Args): Promise<T>;
+  action<A extends FunctionReference<"action">>(action: A, ...args: RestArgs<A>): Promise<FunctionReturnType<A>>;
+  action(action: FunctionOrName<"action">, args: Args = {}): Promise<any> {
+    return this.#promise((pending) => {
+      this.#requests.set(this.#session.action(getFunctionName(action), args), pending);
+    });
   }
 
   /**
@@ -147,20 +235,47 @@ export class YugenClient {
     name: string,
     args: Args,
     onValue: (value: T) => void,
-    onError: (error: Error) => void = (error) => console.error(`The query ${name} failed:`, error),
+    onError?: (error: Error) => void,
+  ): () => void;
+  subscribe<Q extends FunctionReference<"query">>(
+    query: Q,
+    args: FunctionArgs<Q>,
+    onValue: (value: FunctionReturnType<Q>) => void,
+    onError?: (error: Error) => void,
+  ): () => void;
+  subscribe(
+    query: FunctionOrName<"query">,
+    args: Args,
+    onValue: (value: any) => void,
+    onError: (error: Error) => void = (error) => console.error(`The query ${getFunctionName(query)} failed:`, error),
   ): () => void {
-    let last: Outcome | undefined;
-    return this.#subscribe(name, args, {
-      next: (outcome) => {
-        if (outcome === last) return;
-        last = outcome;
-        if (outcome.ok) onValue(outcome.value as T);
-        else onError(outcome.error);
-      },
-      closed: (error) => {
+    return this.subscribeAll({ query: { query, args } }, (values: any) => onValue(values.query), onError);
+  }
+
+  /**
+   * Calls `onValues` with the results of several queries, all of one moment, and again whenever one of them changes.
+   *
+   *     client.subscribeAll({ lists: { query: api.lists.all }, open: { query: api.tasks.open, args: { user } } },
+   *       ({ lists, open }) => show(lists, open));
+   *
+   * The first call comes when all are there. However many of them a commit changes, there is one call for it.
+   *
+   * @param onError - Called instead while one of the queries fails. Without it, errors go to the console.
+   * @returns A function that ends the subscription.
+   * @throws ClientClosedError if the client is closed, TypeError if arguments cannot be sent.
+   */
+  subscribeAll<Q extends { [name: string]: FunctionOrName<"query"> }>(
+    queries: Queries<Q>,
+    onValues: (values: QueryResults<Q>) => void,
+    onError: (error: Error) => void = (error) => console.error("A query failed:", error),
+  ): () => void {
+    return this.#subscribeAll(
+      queries,
+      (outcome) => (outcome.ok ? onValues(outcome.value as QueryResults<Q>) : onError(outcome.error)),
+      (error) => {
         if (error instanceof FatalServerError) onError(error);
       },
-    });
+    );
   }
 
   /**
@@ -170,25 +285,111 @@ export class YugenClient {
    *
    * @throws FunctionError if the query fails, ClientClosedError when the client is closed.
    */
-  async *watch<T = Value>(name: string, args: Args = {}): AsyncGenerator<T, never, void> {
-    let latest: Outcome | undefined;
-    let last: Outcome | undefined;
-    let wake = () => {};
-    const next = (outcome: Outcome) => {
-      latest = outcome;
-      wake();
+  watch<T = Value>(name: string, args?: Args): AsyncGenerator<T, never, void>;
+  watch<Q extends FunctionReference<"query">>(
+    query: Q,
+    ...args: RestArgs<Q>
+  ): AsyncGenerator<FunctionReturnType<Q>, never, void>;
+  watch(query: FunctionOrName<"query">, args: Args = {}): AsyncGenerator<any, never, void> {
+    return this.#watch({ query: { query, args } }, (values) => values.query);
+  }
+
+  /** The same for several queries, whose results are all of one moment; see `subscribeAll`. */
+  watchAll<Q extends { [name: string]: FunctionOrName<"query"> }>(
+    queries: Queries<Q>,
+  ): AsyncGenerator<QueryResults<Q>, never, void> {
+    return this.#watch(queries, (values) => values as QueryResults<Q>);
+  }
+
+  /**
+   * A query as a store for user interface libraries: what it shows now, and a call when that may have changed.
+   *
+   * `current()` is `undefined` while the query loads, and as long as nobody is subscribed to it; else the same object
+   * until something has changed.
+   *
+   * @throws TypeError if the arguments cannot be sent.
+   */
+  observe<T = Value>(name: string, args?: Args): Observed<Outcome<T> | undefined>;
+  observe<Q extends FunctionReference<"query">>(
+    query: Q,
+    ...args: RestArgs<Q>
+  ): Observed<Outcome<FunctionReturnType<Q>> | undefined>;
+  observe(query: FunctionOrName<"query">, args: Args = {}): Observed<Outcome<any> | undefined> {
+    const name = getFunctionName(query);
+    const key = this.#session.key(name, args);
+    return {
+      current: () => this.#refused ?? this.#session.shown(key),
+      subscribe: (listener) => {
+        const closed = () => this.#refused !== undefined && listener();
+        return this.#subscribe(name, args, { next: listener, closed })[1];
+      },
     };
-    const unsubscribe = this.#subscribe(name, args, { next, closed: (error) => next({ ok: false, error }) });
-    try {
-      for (;;) {
-        while (latest === undefined || latest === last) await new Promise<void>((resolve) => (wake = resolve));
-        last = latest;
-        if (!last.ok) throw last.error;
-        yield last.value as T;
-      }
-    } finally {
-      unsubscribe();
-    }
+  }
+
+  /**
+   * A list that grows page by page, of a query that takes `paginationOpts` and gives pages.
+   *
+   * It is loaded while somebody is subscribed to it: `current()` is `{ results, status, isLoading, loadMore }`.
+   *
+   * @param options - `initialNumItems`: how many items the first page is to have.
+   * @throws TypeError if the arguments cannot be sent, RangeError if `initialNumItems` is not positive.
+   */
+  paginate<T = Value>(name: string, args: Args, options: { initialNumItems: number }): PaginatedQuery<T>;
+  paginate<Q extends PaginatedQueryReference>(
+    query: Q,
+    args: PaginatedQueryArgs<Q>,
+    options: { initialNumItems: number },
+  ): PaginatedQuery<PaginatedQueryItem<Q>>;
+  paginate(
+    query: FunctionOrName<"query">,
+    args: Args,
+    { initialNumItems }: { initialNumItems: number },
+  ): PaginatedQuery<any> {
+    const name = getFunctionName(query);
+    return new PaginatedQuery(
+      (paginationOpts) => this.observe<any>(name, { ...args, paginationOpts }),
+      initialNumItems,
+    );
+  }
+
+  /**
+   * Sends a file to an upload address, which a mutation has made.
+   *
+   * @returns The id under which the server has stored it.
+   * @throws UploadError if the server refuses it.
+   */
+  upload(url: string, file: Blob, options?: { signal?: AbortSignal }): Promise<string> {
+    return upload(url, file, options);
+  }
+
+  /**
+   * Signs a user in.
+   *
+   * `fetchToken` is asked for a token now, before that one ends, and once when the server refuses it. Until the first
+   * one is there, and while an ended one is replaced, nothing is sent.
+   *
+   * @param onChange - Called when the server has accepted the user, and when the user is signed out: by `clearAuth`,
+   *   because `fetchToken` gave no token, or because the server refused a new one.
+   */
+  setAuth(fetchToken: FetchToken, onChange: (isAuthenticated: boolean) => void = () => {}): void {
+    this.#checkOpen();
+    this.#auth.set(fetchToken, (isAuthenticated) => guard(() => onChange(isAuthenticated)));
+  }
+
+  /** Signs the user out: what is called from now on is called by nobody in particular. */
+  clearAuth(): void {
+    this.#checkOpen();
+    this.#auth.clear();
+  }
+
+  authState(): AuthState {
+    return this.#auth.state;
+  }
+
+  /** Calls `listener` whenever that changes. Returns a function that stops that. */
+  onAuthState(listener: (state: AuthState) => void): () => void {
+    this.#authListeners.add(listener);
+    return () => this.#authListeners.delete(listener);
   }
 
   connectionState(): ConnectionState {
@@ -196,6 +397,7 @@ export class YugenClient {
       status: this.#status(),
       hasEverConnected: this.#hasEverConnected,
       retries: this.#retries,
+      connections: this.#session.connectionCount,
       pendingRequests: this.#session.pendingRequests,
     };
   }
@@ -206,9 +408,18 @@ export class YugenClient {
     return () => this.#stateListeners.delete(listener);
   }
 
-  /** Closes the connection for good. Promises that are still pending are rejected with ClientClosedError. */
-  close(): void {
+  /**
+   * Closes the connection for good. Promises that are still pending are rejected with ClientClosedError.
+   *
+   * @returns A promise that resolves when the connection is closed.
+   */
+  close(): Promise<void> {
+    const socket = this.#socket;
     this.#shutDown(new ClientClosedError("The client was closed"));
+    return new Promise((resolve) => {
+      if (socket === undefined || socket.readyState === CLOSED) resolve();
+      else socket.onclose = () => resolve();
+    });
   }
 
   #status(): ConnectionState["status"] {
@@ -225,25 +436,96 @@ export class YugenClient {
     }) as Promise<T>;
   }
 
-  #subscribe(name: string, args: Args, subscriber: Subscriber): () => void {
+  #subscribe(name: string, args: Args, subscriber: Subscriber): [QueryId, unsubscribe: () => void] {
     this.#checkOpen();
     const id = this.#session.subscribe(name, args);
     const subscribers = this.#subscribers.get(id) ?? new Set();
-    this.#subscribers.set(id, subscribers.add(subscriber));
+    // One of its own, since the same one may be told of several queries, or twice of one.
+    const own = { ...subscriber };
+    this.#subscribers.set(id, subscribers.add(own));
     this.#scheduleFlush();
 
     queueMicrotask(() => {
-      if (!subscribers.has(subscriber)) return;
-      const { outcome, current } = this.#session.lastOutcome(id);
-      if (outcome !== undefined) guard(() => subscriber.next(outcome, current));
+      if (subscribers.has(own)) guard(own.next);
     });
 
-    return () => {
-      if (this.#closed !== undefined || !subscribers.delete(subscriber)) return;
-      if (subscribers.size === 0) this.#subscribers.delete(id);
+    const unsubscribe = () => {
+      if (this.#closed !== undefined || !subscribers.delete(own)) return;
+      if (subscribers.size === 0 && this.#subscribers.get(id) === subscribers) this.#subscribers.delete(id);
       this.#session.unsubscribe(id);
       this.#scheduleFlush();
     };
+    return [id, unsubscribe];
+  }
+
+  async *#watch<T>(
+    queries: AnyQueries,
+    pick: (values: { [name: string]: any }) => T,
+  ): AsyncGenerator<T, never, void> {
+    let latest: Outcome<{ [name: string]: any }> | undefined;
+    let last: typeof latest;
+    let wake = () => {};
+    const next = (outcome: typeof latest) => {
+      latest = outcome;
+      wake();
+    };
+    const unsubscribe = this.#subscribeAll(queries, next, (error) => next({ ok: false, error }));
+    try {
+      for (;;) {
+        while (latest === undefined || latest === last) await new Promise<void>((resolve) => (wake = resolve));
+        last = latest;
+        if (!last.ok) throw last.error;
+        yield pick(last.value);
+      }
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /** Tells of the results of several queries together: once all are there, and when what one shows has changed. */
+  #subscribeAll(
+    queries: AnyQueries,
+    changed: (outcome: Outcome<{ [name: string]: any }>) => void,
+    closed: (error: Error) => void,
+  ): () => void {
+    const names = Object.keys(queries);
+    const ids: QueryId[] = [];
+    const stops: (() => void)[] = [];
+    const stop = () => stops.forEach((each) => each());
+    let last: Outcome[] | undefined;
+    let over = false;
+
+    const next = () => {
+      if (!this.#session.areInStep(ids)) return;
+      const outcomes: Outcome[] = [];
+      for (const id of ids) {
+        const outcome = this.#session.shownById(id);
+        if (outcome === undefined) return;
+        outcomes.push(outcome);
+      }
+      if (outcomes.every((outcome, i) => outcome === last?.[i])) return;
+      last = outcomes;
+      const failed = outcomes.find((outcome) => !outcome.ok);
+      changed(
+        failed ?? { ok: true, value: Object.fromEntries(names.map((name, i) => [name, (outcomes[i] as any).value])) },
+      );
+    };
+    const ended = (error: Error) => {
+      if (!over) closed(error);
+      over = true;
+    };
+    try {
+      for (const name of names) {
+        const { query, args } = queries[name]!;
+        const [id, unsubscribe] = this.#subscribe(getFunctionName(query), args ?? {}, { next, closed: ended });
+        ids.push(id);
+        stops.push(unsubscribe);
+      }
+    } catch (error) {
+      stop();
+      throw error;
+    }
+    return stop;
   }
 
   #checkOpen(): void {
@@ -255,7 +537,7 @@ export class YugenClient {
     this.#reconnectTimer = undefined;
     const socket = new this.#WebSocket(this.#url);
     this.#socket = socket;
-    this.#heard();
+    this.#hear();
 
     const unlessStale =
       <Event>(handle: (event: Event) => void) =>
@@ -263,8 +545,9 @@ export class YugenClient {
         if (socket === this.#socket) handle(event);
       };
     socket.onopen = unlessStale(() => {
-      this.#heard();
+      this.#hear();
       this.#hasEverConnected = true;
+      this.#auth.awake(Date.now());
       this.#session.connected(Date.now());
       this.#flush();
     });
@@ -277,7 +560,7 @@ export class YugenClient {
   }
 
   #receive(data: unknown): void {
-    this.#heard();
+    this.#hear();
     try {
       if (typeof data !== "string") throw new ProtocolError("The server sent a binary message");
       this.#deliver(this.#session.receive(data));
@@ -293,17 +576,35 @@ export class YugenClient {
 
   #deliver(events: SessionEvent[]): void {
     for (const event of events) {
-      if (event.type === "QueryAnswered") {
-        const subscribers = this.#subscribers.get(event.queryId) ?? new Set();
-        for (const subscriber of [...subscribers]) {
-          // An earlier callback may have ended this subscription.
-          if (subscribers.has(subscriber)) guard(() => subscriber.next(event.outcome, true));
+      switch (event.type) {
+        case "QueryAnswered":
+        case "QueryLaidOver": {
+          const subscribers = this.#subscribers.get(event.queryId) ?? new Set();
+          for (const subscriber of [...subscribers]) {
+            // An earlier callback may have ended this subscription.
+            if (subscribers.has(subscriber)) guard(subscriber.next);
+          }
+          break;
         }
-      } else {
-        // A callback may have closed the client, which has rejected everything.
-        const pending = this.#requests.get(event.requestId);
-        this.#requests.delete(event.requestId);
-        if (pending !== undefined) settle(pending, event.outcome);
+        case "RequestSettled": {
+          // A callback may have closed the client, which has rejected everything.
+          const pending = this.#requests.get(event.requestId);
+          this.#requests.delete(event.requestId);
+          if (pending !== undefined) settle(pending, event.outcome);
+          break;
+        }
+        case "UpdateFailed":
+          reportUncaught(event.error);
+          break;
+        case "IdentityConfirmed":
+          this.#auth.confirmed();
+          break;
+        case "IdentityRefused":
+          this.#drop({ by: "client", reason: "AuthError" });
+          this.#auth.refused(event.message, event.whileSigningIn);
+          break;
+        default:
+          event satisfies never;
       }
     }
   }
@@ -322,6 +623,7 @@ export class YugenClient {
 
   #release(): void {
     clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = undefined;
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close();
@@ -330,7 +632,9 @@ export class YugenClient {
   #shutDown(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
+    if (error instanceof FatalServerError) this.#refused = { ok: false, error };
     this.#stopListening();
+    this.#auth.stop();
     clearTimeout(this.#reconnectTimer);
     this.#release();
     for (const { reject } of this.#requests.values()) reject(error);
@@ -342,22 +646,37 @@ export class YugenClient {
     this.#subscribers.clear();
     this.#announceState();
     this.#stateListeners.clear();
+    this.#authListeners.clear();
   }
 
-  #heard(): void {
+  #hear(): void {
     this.#lastHeard = Date.now();
-    clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => this.#drop({ by: "client", reason: "InactiveServer" }), SILENCE_MAX_MS);
+    this.#expectWithin(SILENCE_MAX_MS);
   }
 
-  /** The network or the reader is back. Timers may have slept meanwhile, so both deadlines are checked by hand. */
+  /** Gives the connection up if nothing is heard in this time. */
+  #expectWithin(milliseconds: number): void {
+    clearTimeout(this.#silenceTimer);
+    const due = Date.now() + milliseconds;
+    this.#silenceTimer = setTimeout(() => {
+      // A timer that is late has slept with the page, and what the server has said meanwhile is yet to be read.
+      if (Date.now() - due > GRACE_MS) this.#expectWithin(GRACE_MS);
+      else this.#drop({ by: "client", reason: "InactiveServer" });
+    }, milliseconds);
+  }
+
+  /** The network or the reader is back. Timers may have slept meanwhile, so deadlines are checked by hand. */
   #wake(): void {
-    if (this.#socket !== undefined && Date.now() - this.#lastHeard > SILENCE_MAX_MS) {
+    this.#auth.awake(Date.now());
+    const silence = Date.now() - this.#lastHeard;
+    if (this.#socket !== undefined && silence > SILENCE_MAX_MS) {
       this.#drop({ by: "client", reason: "InactiveServer" });
     }
     if (this.#socket === undefined) {
       this.#connect();
       this.#announceState();
+    } else if (silence > SILENCE_MS) {
+      this.#expectWithin(GRACE_MS);
     }
   }
 
@@ -374,6 +693,8 @@ export class YugenClient {
   #flush(): void {
     if (this.#socket?.readyState === OPEN) {
       for (const message of this.#session.messagesToSend()) this.#socket.send(JSON.stringify(message));
+    } else {
+      this.#session.sweep();
     }
     this.#announceState();
   }
@@ -384,65 +705,15 @@ export class YugenClient {
     const same = (Object.keys(state) as (keyof ConnectionState)[]).every((key) => state[key] === before[key]);
     if (same) return;
     this.#announcedState = state;
-    for (const listener of [...this.#stateListeners]) guard(() => listener(state));
+    this.#tell(this.#stateListeners, state);
+  }
+
+  #tell<State>(listeners: Set<(state: State) => void>, state: State): void {
+    for (const listener of [...listeners]) guard(() => listener(state));
   }
 }
 
 function settle({ resolve, reject }: Pending, outcome: Outcome): void {
   if (outcome.ok) resolve(outcome.value);
   else reject(outcome.error);
-}
-
-/** Runs a callback of the page. What it throws is reported as uncaught and does not stop the others. */
-function guard(callback: () => void): void {
-  try {
-    callback();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
-}
-
-/** Calls `listener` when the network comes back or the page is looked at again. Outside of pages, never. */
-function onReturn(listener: () => void): () => void {
-  const { document } = globalThis;
-  const whenVisible = () => document.visibilityState === "visible" && listener();
-  globalThis.addEventListener?.("online", listener);
-  document?.addEventListener("visibilitychange", whenVisible);
-  return () => {
-    globalThis.removeEventListener?.("online", listener);
-    document?.removeEventListener("visibilitychange", whenVisible);
-  };
-}
-
-function defaultUrl(): string {
-  const origin = globalThis.location?.origin;
-  if (origin === undefined) {
-    throw new TypeError(`Outside of a page, give the server's address: new YugenClient("http://localhost:3210")`);
-  }
-  return origin;
-}
-
-function defaultWebSocket(): WebSocketConstructor {
-  if (globalThis.WebSocket === undefined) {
-    throw new TypeError("There is no global WebSocket here; pass a class: new YugenClient(url, { WebSocket })");
-  }
-  return globalThis.WebSocket;
-}
-
-function syncUrl(url: string): string {
-  if (!/^https?:\/\//.test(url)) {
-    throw new TypeError(`The server's address must start with http:// or https://, not ${JSON.stringify(url)}`);
-  }
-  return `${url.replace(/^http/, "ws").replace(/\/+$/, "")}/api/yugen-browser-${VERSION}/sync`;
-}
-
-/** A random UUID. `crypto.randomUUID` exists only on https and localhost; pages on a local network need one, too. */
-function uuid(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

@@ -23,6 +23,21 @@ export class ConnectionLostError extends Error {
   override readonly name = "ConnectionLostError";
 }
 
+/** The server did not take a file. */
+export class UploadError extends Error {
+  override readonly name = "UploadError";
+  /** The status of the HTTP response. */
+  readonly status: number;
+  /** The server's word for what was wrong, such as `"StorageTokenExpired"`, if it gave one. */
+  readonly code: string | undefined;
+
+  constructor(status: number, code: unknown, message: unknown) {
+    super(typeof message === "string" ? message : `The upload failed with HTTP status ${status}`);
+    this.status = status;
+    this.code = typeof code === "string" ? code : undefined;
+  }
+}
+
 /** The client is closed: by `close()`, or because the server refused it for good. */
 export class ClientClosedError extends Error {
   override readonly name = "ClientClosedError";

@@ -1,5 +1,30 @@
+export type { AuthState, FetchToken } from "./auth.js";
 export { YugenClient } from "./client.js";
-export type { ClientOptions, ConnectionState, WebSocketConstructor } from "./client.js";
-export { ClientClosedError, ConnectionLostError, FatalServerError, FunctionError } from "./errors.js";
+export type { ClientOptions, ConnectionState, MutationOptions, Queries, QueryResults } from "./client.js";
+export { ClientClosedError, ConnectionLostError, FatalServerError, FunctionError, UploadError } from "./errors.js";
+export { anyApi, getFunctionName, makeFunctionReference } from "./functions.js";
+export type {
+  AnyApi,
+  FunctionArgs,
+  FunctionOrName,
+  FunctionReference,
+  FunctionReturnType,
+  FunctionType,
+  RestArgs,
+} from "./functions.js";
+export type { OptimisticLocalStore, OptimisticUpdate } from "./optimistic.js";
+export type { Outcome } from "./outcome.js";
+export type {
+  Observed,
+  PaginatedList,
+  PaginatedQuery,
+  PaginatedQueryArgs,
+  PaginatedQueryItem,
+  PaginatedQueryReference,
+  PaginationOptions,
+  PaginationResult,
+  PaginationStatus,
+} from "./pages.js";
+export type { WebSocketConstructor } from "./platform.js";
 export type { Args, Encodable, Value } from "./values.js";
 export { VERSION } from "./version.js";

@@ -8,7 +8,7 @@ export type RequestId = number;
 /** A commit timestamp. Its unit is the server's business; only its order matters here. */
 export type Timestamp = bigint;
 
-export type ClientMessage = Connect | ModifyQuerySet | FunctionRequest;
+export type ClientMessage = Connect | Authenticate | ModifyQuerySet | FunctionRequest;
 
 export type Connect = {
   type: "Connect";
@@ -18,6 +18,10 @@ export type Connect = {
   clientTs: number;
   maxObservedTimestamp?: string;
 };
+
+export type Authenticate = { type: "Authenticate"; baseVersion: number } & (
+  { tokenType: "User"; value: string } | { tokenType: "None" }
+);
 
 export type ModifyQuerySet = {
   type: "ModifyQuerySet";
@@ -38,7 +42,22 @@ export type FunctionRequest = {
 };
 
 export type ServerMessage =
-  Transition | TransitionChunk | FunctionResponse | { type: "FatalError"; error: string } | { type: "Ping" };
+  | Transition
+  | TransitionChunk
+  | FunctionResponse
+  | AuthError
+  | { type: "FatalError"; error: string }
+  | { type: "Ping" };
+
+/** The last message of a connection: the server does not take the token. */
+export type AuthError = {
+  type: "AuthError";
+  error: string;
+  /** The version of the identity that came before the one it is about. */
+  baseVersion: number;
+  /** `false`: the token was good, and is no longer. */
+  authUpdateAttempted: boolean;
+};
 
 /** Where a connection stands: which query set, which identity, which commit. */
 export type StateVersion = { querySet: number; identity: number; ts: Timestamp };
@@ -91,6 +110,13 @@ export function parseServerMessage(text: string): ServerMessage | undefined {
       return { type };
     case "FatalError":
       return { type, error: message.string("error") };
+    case "AuthError":
+      return {
+        type,
+        error: message.string("error"),
+        baseVersion: message.integer("baseVersion"),
+        authUpdateAttempted: message.optional("authUpdateAttempted").authUpdateAttempted !== false,
+      };
     case "Transition":
       return {
         type,
@@ -214,6 +240,7 @@ class Fields {
   /** The field alone in an object if it is there, else an empty object: absent and null mean different things. */
   optional(name: "journal"): { journal?: string | null };
   optional(name: "errorData"): { errorData?: Json };
+  optional(name: "authUpdateAttempted"): { authUpdateAttempted?: Json };
   optional(name: string): { [name: string]: Json } {
     const value = this.#fields[name];
     return value === undefined ? {} : { [name]: value };

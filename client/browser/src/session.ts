@@ -6,11 +6,18 @@
  * told, so that a reconnect needs no replay: a new connection has been told nothing.
  *
  * Life of a query: wanted (`subscribe`) → announced (an Add was sent) → current (a result arrived on this
- * connection). A drop takes it back to wanted; its last result stays. When nobody wants it, it is removed.
+ * connection). A drop takes it back to wanted; its last result stays. When nobody wants it by the time that
+ * messages are taken, it is removed; so one that is left and joined again in the same turn stays as it is.
  *
  * Life of a mutation: unsent → sent → completed at a timestamp → settled, once a transition has reached that
  * timestamp, so that whoever awaits it finds its effects in every subscribed result. A drop takes it back to
  * unsent, completed or not; the server recognizes (session id, request id) and does not run it twice.
+ *
+ * What a query *shows* is its result with the optimistic updates of mutations that are not settled laid over it
+ * (`optimistic.ts`).
+ *
+ * Life of a sign-in: wanted (`authenticate`) → announced → confirmed, or refused, by the server. A drop takes it back
+ * to wanted. While the session is held nothing is sent at all: who calls is not known yet.
  *
  * Life of an action: unsent → sent → settled. A drop settles a sent one with ConnectionLostError, because
  * nobody can tell whether it ran.
@@ -19,6 +26,8 @@ import { ConnectionLostError, FatalServerError, FunctionError, ProtocolError } f
 import {
   encodeTimestamp,
   parseServerMessage,
+  type Authenticate,
+  type AuthError,
   type ClientMessage,
   type Connect,
   type FunctionRequest,
@@ -32,16 +41,23 @@ import {
   type Transition,
   type TransitionChunk,
 } from "./messages.js";
-import { canonicalText, decodeValue, encodeValue, type Args, type Json, type Value } from "./values.js";
-
-/** What a function gave: a value, or the error its caller should see. */
-export type Outcome = { ok: true; value: Value } | { ok: false; error: Error };
+import { OptimisticLayers, queryKey, type OptimisticUpdate, type Shown } from "./optimistic.js";
+import type { Outcome } from "./outcome.js";
+import { decodeValue, encodeValue, equalValues, type Args, type Json } from "./values.js";
 
 /** What the outside must be told. Query events always come before the requests settled by the same message. */
 export type SessionEvent =
   /** A result valid on this connection. The same `outcome` object as before means that nothing changed. */
   | { type: "QueryAnswered"; queryId: QueryId; outcome: Outcome }
-  | { type: "RequestSettled"; requestId: RequestId; outcome: Outcome };
+  /** Optimistic updates have changed what a query shows, and the server has not said anything of it. */
+  | { type: "QueryLaidOver"; queryId: QueryId }
+  | { type: "RequestSettled"; requestId: RequestId; outcome: Outcome }
+  /** An optimistic update threw when it was run again, and is not run any more. */
+  | { type: "UpdateFailed"; error: unknown }
+  /** The server has taken the newest sign-in, and all that was asked along with it is answered for this caller. */
+  | { type: "IdentityConfirmed" }
+  /** The server refuses the newest sign-in, or no longer takes it; it says nothing more on this connection. */
+  | { type: "IdentityRefused"; message: string; whileSigningIn: boolean };
 
 type Query = {
   readonly id: QueryId;
@@ -50,7 +66,9 @@ type Query = {
   readonly args: Json;
   subscribers: number;
   /** The last result; kept across reconnects. */
-  outcome?: Outcome;
+  outcome: Outcome | undefined;
+  /** What those who watch were told last. */
+  shown: Outcome | undefined;
   /** Whether `outcome` was confirmed on this connection. */
   current: boolean;
   /** The server's note on how it paginated; given back on reconnect so that pages keep their ends. */
@@ -64,6 +82,11 @@ type Request = {
   completed?: { ts: Timestamp; outcome: Outcome };
 };
 
+/** Who calls: nobody, or whoever has a token. Each sign-in is an object of its own, also with a token as before. */
+type Identity = { readonly token: string | undefined };
+
+const NOBODY: Identity = { token: undefined };
+
 type Connection = {
   /** Present until it has been handed out. */
   connect?: Connect;
@@ -71,6 +94,12 @@ type Connection = {
   readonly announced: Set<QueryId>;
   /** The version of that set. */
   querySetVersion: number;
+  /** Who calls, as far as the server has been told. */
+  identity: Identity;
+  /** The version of that. */
+  identityVersion: number;
+  /** While that is not confirmed, the query set that was announced along with it; it counts when both are there. */
+  identityQuerySet?: number;
   /** Where the results stand: the end of the last transition. */
   version: StateVersion;
   /** Parts of a transition that is still arriving. */
@@ -85,12 +114,19 @@ export class Session {
   readonly #queries = new Map<QueryId, Query>();
   readonly #queryIds = new Map<string, QueryId>();
   readonly #requests = new Map<RequestId, Request>();
+  readonly #layers = new OptimisticLayers(
+    () => this.#shownByServer(),
+    (key) => this.#byKey(key)?.outcome,
+  );
+  #identity = NOBODY;
   #connection: Connection | undefined;
   #nextQueryId: QueryId = 0;
   #nextRequestId: RequestId = 0;
   #connectionCount = 0;
   #lastCloseReason = "InitialConnect";
   #maxObservedTimestamp: Timestamp | undefined;
+  /** Whether nothing may be sent, because it is not known yet who calls. */
+  held = false;
 
   /** @param sessionId - A UUID that no other session has. Mutations are recognized by it when they are resent. */
   constructor(sessionId: string) {
@@ -102,25 +138,33 @@ export class Session {
     return this.#requests.size;
   }
 
+  /** How many connections there have been. */
+  get connectionCount(): number {
+    return this.#connectionCount;
+  }
+
+  /** From the next message on, whoever has this token calls; without one, nobody in particular. */
+  authenticate(token: string | undefined): void {
+    this.#identity = token === undefined ? NOBODY : { token };
+  }
+
   /** Wants a query. Equal names and arguments share one query, which goes when each has unsubscribed. */
   subscribe(name: string, args: Args): QueryId {
     const encoded = encodeValue(args);
-    const key = `${name} ${canonicalText(encoded)}`;
+    const key = queryKey({ name, args: encoded });
     let id = this.#queryIds.get(key);
     if (id === undefined) {
       id = this.#nextQueryId++;
       this.#queryIds.set(key, id);
-      this.#queries.set(id, { id, key, name, args: encoded, subscribers: 0, current: false });
+      const shown = this.#layers.shown(key);
+      this.#queries.set(id, { id, key, name, args: encoded, subscribers: 0, outcome: undefined, shown, current: false });
     }
     this.#queries.get(id)!.subscribers++;
     return id;
   }
 
   unsubscribe(id: QueryId): void {
-    const query = this.#queries.get(id)!;
-    if (--query.subscribers > 0) return;
-    this.#queries.delete(id);
-    this.#queryIds.delete(query.key);
+    this.#queries.get(id)!.subscribers--;
   }
 
   /** The last result of a wanted query, and whether this connection has confirmed it. */
@@ -129,8 +173,44 @@ export class Session {
     return { outcome, current };
   }
 
+  /** What tells a query apart from others. */
+  key(name: string, args: Args): string {
+    return queryKey({ name, args: encodeValue(args) });
+  }
+
+  /** What the query with a key shows: `undefined` while it loads, and if nobody has asked for it. */
+  shown(key: string): Outcome | undefined {
+    return this.#layers.shown(key);
+  }
+
+  /** Whether what the server said of these wanted queries is of one moment: before the last drop, or after it. */
+  areInStep(ids: readonly QueryId[]): boolean {
+    return new Set(ids.map((id) => this.#queries.get(id)!.current)).size < 2;
+  }
+
+  /** What a wanted query shows. */
+  shownById(id: QueryId): Outcome | undefined {
+    return this.#layers.shown(this.#queries.get(id)!.key);
+  }
+
   mutation(name: string, args: Args): RequestId {
     return this.#request("Mutation", name, args);
+  }
+
+  /**
+   * Lays over all results what a mutation that was just asked for is expected to change.
+   *
+   * @throws Whatever the update throws; the mutation is then taken back.
+   */
+  predict(requestId: RequestId, update: OptimisticUpdate<any>, args: Args): SessionEvent[] {
+    const before = new Set(this.#layers.keys());
+    try {
+      this.#layers.add(requestId, update, args);
+    } catch (error) {
+      this.#requests.delete(requestId);
+      throw error;
+    }
+    return this.#laidOver(before);
   }
 
   action(name: string, args: Args): RequestId {
@@ -153,6 +233,8 @@ export class Session {
       connect,
       announced: new Set(),
       querySetVersion: 0,
+      identity: NOBODY,
+      identityVersion: 0,
       version: { querySet: 0, identity: 0, ts: 0n },
       chunks: [],
       firstQueryId: this.#nextQueryId,
@@ -179,10 +261,20 @@ export class Session {
     return events;
   }
 
+  /** Forgets the queries that nobody wants any more. */
+  sweep(): void {
+    for (const { id, key, subscribers } of this.#queries.values()) {
+      if (subscribers > 0) continue;
+      this.#queries.delete(id);
+      this.#queryIds.delete(key);
+    }
+  }
+
   /** Takes what has to be sent now, in order. */
   messagesToSend(): ClientMessage[] {
+    this.sweep();
     const connection = this.#connection;
-    if (connection === undefined) return [];
+    if (connection === undefined || this.held) return [];
     const messages: ClientMessage[] = [];
 
     if (connection.connect !== undefined) {
@@ -190,11 +282,19 @@ export class Session {
       delete connection.connect;
     }
 
+    const signsIn = connection.identity !== this.#identity;
+    if (signsIn) {
+      connection.identity = this.#identity;
+      messages.push(authenticate(this.#identity, connection.identityVersion++));
+    }
+
     const modifications = this.#announce(connection.announced);
     if (modifications.length > 0) {
       const baseVersion = connection.querySetVersion++;
       messages.push({ type: "ModifyQuerySet", baseVersion, newVersion: connection.querySetVersion, modifications });
     }
+
+    if (signsIn) connection.identityQuerySet = connection.querySetVersion;
 
     for (const request of this.#requests.values()) {
       if (request.sent) continue;
@@ -226,6 +326,8 @@ export class Session {
       case "MutationResponse":
       case "ActionResponse":
         return this.#response(message);
+      case "AuthError":
+        return this.#refused(connection, message);
       case "FatalError":
         throw new FatalServerError(`The server refused this client for good: ${message.error}`);
       default:
@@ -239,7 +341,52 @@ export class Session {
     if (connection === undefined) return false;
     const queries = [...this.#queries.values()].every(({ id, current }) => current || id >= connection.firstQueryId);
     const requests = [...this.#requests.keys()].every((id) => id >= connection.firstRequestId);
-    return queries && requests;
+    return queries && requests && connection.version.identity === connection.identityVersion;
+  }
+
+  #byKey(key: string): Query | undefined {
+    const id = this.#queryIds.get(key);
+    return id === undefined ? undefined : this.#queries.get(id);
+  }
+
+  *#shownByServer(): Iterable<[string, Shown]> {
+    for (const query of this.#queries.values()) if (query.subscribers > 0) yield [query.key, query];
+  }
+
+  /**
+   * What has to be told of queries that show something else than before.
+   *
+   * @param keys - Those that updates had changed before; those that they change now are looked at as well.
+   * @param answered - Those that are told of anyway.
+   */
+  #laidOver(keys: Iterable<string>, answered: ReadonlySet<QueryId> = new Set()): SessionEvent[] {
+    const events: SessionEvent[] = [];
+    for (const key of new Set([...keys, ...this.#layers.keys()])) {
+      const query = this.#byKey(key);
+      const shown = this.#layers.shown(key);
+      if (query === undefined || query.shown === shown) continue;
+      query.shown = shown;
+      if (!answered.has(query.id)) events.push({ type: "QueryLaidOver", queryId: query.id });
+    }
+    return events;
+  }
+
+  /** Takes away the updates of these mutations and runs the others again. */
+  #replay(dropped: ReadonlySet<RequestId>, answered?: ReadonlySet<QueryId>): SessionEvent[] {
+    const before = new Set(this.#layers.keys());
+    this.#layers.drop(dropped);
+    const failed = this.#layers.replay().map((error) => ({ type: "UpdateFailed" as const, error }));
+    return [...this.#laidOver(before, answered), ...failed];
+  }
+
+  #confirmsIdentity({ version, identity, identityVersion, identityQuerySet = Infinity }: Connection): boolean {
+    return version.identity === identityVersion && version.querySet >= identityQuerySet && identity === this.#identity;
+  }
+
+  #refused(connection: Connection, { error, baseVersion, authUpdateAttempted }: AuthError): SessionEvent[] {
+    // It names the version before the one it is about. The client may have signed in anew meanwhile.
+    if (baseVersion + 1 < connection.identityVersion || connection.identity !== this.#identity) return [];
+    return [{ type: "IdentityRefused", message: error, whileSigningIn: authUpdateAttempted !== false }];
   }
 
   #request(type: "Mutation" | "Action", name: string, args: Args): RequestId {
@@ -301,32 +448,45 @@ export class Session {
     this.#observe(transition.endVersion.ts);
 
     const events: SessionEvent[] = [];
+    const answered = new Set<QueryId>();
     for (const modification of transition.modifications) {
       const query = this.#queries.get(modification.queryId);
       // A result may cross the Remove of its query on the way.
       if (query === undefined || modification.type === "QueryRemoved") continue;
       events.push(this.#answer(query, modification));
+      answered.add(query.id);
     }
+
+    const settled = new Map<RequestId, Outcome>();
     for (const [requestId, { completed }] of this.#requests) {
       if (completed !== undefined && completed.ts <= transition.endVersion.ts) {
-        events.push(this.#settle(requestId, completed.outcome));
+        settled.set(requestId, completed.outcome);
       }
     }
+    events.push(...this.#replay(new Set(settled.keys()), answered));
+
+    if (this.#confirmsIdentity(connection)) {
+      delete connection.identityQuerySet;
+      events.push({ type: "IdentityConfirmed" });
+    }
+    for (const [requestId, outcome] of settled) events.push(this.#settle(requestId, outcome));
     return events;
   }
 
   #answer(query: Query, result: QueryResult): SessionEvent {
     if (result.journal === null) delete query.journal;
     else if (result.journal !== undefined) query.journal = result.journal;
-    // The first result on a new connection comes whether or not it differs from the one before the drop.
-    if (query.current || !holds(query.outcome, result)) {
-      query.outcome =
-        result.type === "QueryUpdated"
-          ? succeeded(query.name, result.value)
-          : failed(query.name, result.errorMessage, result.errorData);
-    }
+    const outcome =
+      result.type === "QueryUpdated"
+        ? succeeded(query.name, result.value)
+        : failed(query.name, result.errorMessage, result.errorData);
+    // What is the same stays the same object. The first result on a new connection comes whether or not it differs from
+    // the one before the drop, and an optimistic update may have shown just what then comes.
+    const known = [query.current ? undefined : query.outcome, query.shown === query.outcome ? undefined : query.shown];
+    query.outcome = known.find((each) => each !== undefined && same(each, outcome)) ?? outcome;
+    query.shown = this.#layers.shown(query.key);
     query.current = true;
-    return { type: "QueryAnswered", queryId: query.id, outcome: query.outcome! };
+    return { type: "QueryAnswered", queryId: query.id, outcome: query.outcome };
   }
 
   #response(response: FunctionResponse): SessionEvent[] {
@@ -335,7 +495,10 @@ export class Session {
     // A resent mutation may have been settled by the transition that came before this second response to it.
     if (request === undefined || request.completed !== undefined) return [];
     const name = request.message.udfPath;
-    if (!response.success) return [this.#settle(requestId, failed(name, response.result, response.errorData))];
+    if (!response.success) {
+      const outcome = failed(name, response.result, response.errorData);
+      return [...this.#replay(new Set([requestId])), this.#settle(requestId, outcome)];
+    }
 
     const outcome = succeeded(name, response.result);
     if (response.type === "ActionResponse") return [this.#settle(requestId, outcome)];
@@ -369,13 +532,15 @@ function failed(name: string, message: string, errorData: Json | undefined): Out
   return data.ok ? { ok: false, error: new FunctionError(name, message, data.value) } : data;
 }
 
-/** Whether a result says what is already known. Failures are rare enough to be told again. */
-function holds(outcome: Outcome | undefined, result: QueryResult): boolean {
-  return (
-    outcome?.ok === true &&
-    result.type === "QueryUpdated" &&
-    canonicalText(encodeValue(outcome.value)) === canonicalText(result.value)
-  );
+/** Whether an outcome says what is already known. Failures are rare enough to be told again. */
+function same(known: Outcome, outcome: Outcome): boolean {
+  return known.ok && outcome.ok && equalValues(known.value, outcome.value);
+}
+
+function authenticate({ token }: Identity, baseVersion: number): Authenticate {
+  return token === undefined
+    ? { type: "Authenticate", baseVersion, tokenType: "None" }
+    : { type: "Authenticate", baseVersion, tokenType: "User", value: token };
 }
 
 function sameVersion(a: StateVersion, b: StateVersion): boolean {

@@ -57,6 +57,23 @@ export function canonicalText(json: Json): string {
   );
 }
 
+/** Whether two values are the same, whatever the order of fields. */
+export function equalValues(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+  if (Array.isArray(a) || a instanceof Uint8Array) {
+    const other = b as typeof a;
+    return a.length === other.length && a.every((item, i) => equalValues(item, other[i]));
+  }
+  if (a instanceof ArrayBuffer) return equalValues(new Uint8Array(a), new Uint8Array(b as ArrayBuffer));
+  const names = Object.keys(a);
+  return (
+    names.length === Object.keys(b).length &&
+    names.every((name) => Object.hasOwn(b, name) && equalValues((a as any)[name], (b as any)[name]))
+  );
+}
+
 function encode(value: unknown, path: string, depth: number): Json {
   switch (typeof value) {
     case "boolean":

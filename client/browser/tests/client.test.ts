@@ -2,60 +2,10 @@ import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import * as yugen from "../src/index.js";
 import { ClientClosedError, ConnectionLostError, FatalServerError, FunctionError, YugenClient } from "../src/index.js";
+import { FakeWebSocket, turn } from "./fake_socket.js";
 import * as server from "./server.js";
 
-/** A WebSocket whose network is the test. */
-class FakeWebSocket {
-  static all: FakeWebSocket[] = [];
-  static get latest(): FakeWebSocket {
-    return this.all.at(-1)!;
-  }
-
-  readyState = 0;
-  onopen: ((event: unknown) => void) | null = null;
-  onmessage: ((event: { data: unknown }) => void) | null = null;
-  onclose: ((event: { code: number; reason: string }) => void) | null = null;
-  onerror: ((event: unknown) => void) | null = null;
-  readonly #sent: { type: string; [field: string]: unknown }[] = [];
-
-  constructor(readonly url: string) {
-    FakeWebSocket.all.push(this);
-  }
-
-  send(text: string): void {
-    if (this.readyState !== 1) throw new Error("InvalidStateError");
-    this.#sent.push(JSON.parse(text));
-  }
-
-  close(): void {
-    this.readyState = 2;
-  }
-
-  /** The messages sent since the last call. */
-  takeSent() {
-    return this.#sent.splice(0);
-  }
-
-  accept(): void {
-    this.readyState = 1;
-    this.onopen?.({});
-  }
-
-  say(data: unknown): void {
-    this.onmessage?.({ data });
-  }
-
-  fail(code = 1006, reason = ""): void {
-    this.readyState = 3;
-    this.onerror?.({});
-    this.onclose?.({ code, reason });
-  }
-}
-
 let client: YugenClient;
-
-/** Lets everything that waits for a microtask run. */
-const turn = () => vi.advanceTimersByTimeAsync(0);
 
 function makeClient(): YugenClient {
   return new YugenClient("http://localhost:3210", { WebSocket: FakeWebSocket });
@@ -114,8 +64,12 @@ test("the package exports this and nothing else", () => {
     "ConnectionLostError",
     "FatalServerError",
     "FunctionError",
+    "UploadError",
     "VERSION",
     "YugenClient",
+    "anyApi",
+    "getFunctionName",
+    "makeFunctionReference",
   ]);
 });
 
@@ -356,6 +310,7 @@ describe("the connection", () => {
       status: "connecting",
       hasEverConnected: false,
       retries: 0,
+      connections: 0,
       pendingRequests: 0,
     });
     FakeWebSocket.latest.accept();
@@ -497,6 +452,34 @@ describe("in a page", () => {
     expect(FakeWebSocket.all).toHaveLength(length + 1);
   });
 
+  test("what should have been heard while the page slept is given a moment", async () => {
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    vi.setSystemTime(Date.now() + 40_000);
+    page.dispatchEvent(new Event("resume"));
+    await vi.advanceTimersByTimeAsync(1999);
+    socket.say(server.PING);
+    await vi.advanceTimersByTimeAsync(50_000);
+    expect(FakeWebSocket.latest).toBe(socket);
+
+    vi.setSystemTime(Date.now() + 40_000);
+    globalThis.dispatchEvent(new Event("pageshow"));
+    await vi.advanceTimersByTimeAsync(2100);
+    expect(FakeWebSocket.latest).not.toBe(socket);
+  });
+
+  test("a timer that has slept with the page drops no connection that has something to say", async () => {
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    // The clock runs on while the timers sleep, for long after the minute of silence is over.
+    vi.setSystemTime(Date.now() + 50_000);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeWebSocket.latest).toBe(socket);
+    socket.say(server.PING);
+    await vi.advanceTimersByTimeAsync(59_000);
+    expect(FakeWebSocket.latest).toBe(socket);
+  });
+
   test("a closed client no longer listens", () => {
     const { length } = FakeWebSocket.all;
     client.close();
@@ -506,7 +489,118 @@ describe("in a page", () => {
   });
 });
 
+describe("a query as a store", () => {
+  test("is loading until it is asked and answered, and the same object until it changes", async () => {
+    const observed = client.observe<number>("m:count");
+    expect(observed.current()).toBeUndefined();
+    const listener = vi.fn();
+    const stop = observed.subscribe(listener);
+    await turn();
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    socket.say(server.transition([0, 0], [1, 5], server.updated(0, 3)));
+    const first = observed.current();
+    expect(first).toStrictEqual({ ok: true, value: 3 });
+    socket.say(server.transition([1, 5], [1, 6]));
+    expect(observed.current()).toBe(first);
+    socket.say(server.transition([1, 6], [1, 7], server.failed(0, "boom")));
+    expect(observed.current()).toMatchObject({ ok: false, error: { message: "boom" } });
+    expect(listener.mock.calls.length).toBeGreaterThan(2);
+    stop();
+    await turn();
+    expect(observed.current()).toBeUndefined();
+  });
+
+  test("whose arguments cannot be sent is refused at once", () => {
+    expect(() => client.observe("m:count", { at: new Date() as never })).toThrow("At .at: a Date cannot be sent");
+  });
+});
+
+describe("several queries", () => {
+  const queries = { list: { query: "m:list", args: { channel: "a" } }, count: { query: "m:count" } };
+
+  test("are given together, once all are there and once for each change", async () => {
+    const onValues = vi.fn();
+    client.subscribeAll(queries, onValues);
+    await turn();
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    socket.say(server.transition([0, 0], [1, 5], server.updated(0, ["a"])));
+    expect(onValues).not.toHaveBeenCalled();
+    socket.say(server.transition([1, 5], [1, 6], server.updated(1, 1)));
+    socket.say(server.transition([1, 6], [1, 7], server.updated(0, ["a", "b"]), server.updated(1, 2)));
+    socket.say(server.transition([1, 7], [1, 8], server.updated(1, 3)));
+    expect(onValues.mock.calls).toStrictEqual([
+      [{ list: ["a"], count: 1 }],
+      [{ list: ["a", "b"], count: 2 }],
+      [{ list: ["a", "b"], count: 3 }],
+    ]);
+  });
+
+  test("are never of two connections", async () => {
+    const onValues = vi.fn();
+    client.subscribeAll(queries, onValues);
+    await turn();
+    FakeWebSocket.latest.accept();
+    FakeWebSocket.latest.say(server.transition([0, 0], [1, 5], server.updated(0, ["a"]), server.updated(1, 1)));
+    FakeWebSocket.latest.fail();
+    await vi.advanceTimersByTimeAsync(1000);
+    FakeWebSocket.latest.accept();
+    FakeWebSocket.latest.say(server.transition([0, 0], [0, 9], server.updated(0, ["z"])));
+    expect(onValues).toHaveBeenCalledOnce();
+    FakeWebSocket.latest.say(server.transition([0, 9], [1, 9], server.updated(1, 1)));
+    expect(onValues.mock.lastCall).toStrictEqual([{ list: ["z"], count: 1 }]);
+    expect(onValues).toHaveBeenCalledTimes(2);
+  });
+
+  test("fail together, and end together", async () => {
+    const onValues = vi.fn();
+    const onError = vi.fn();
+    const stop = client.subscribeAll(queries, onValues, onError);
+    await turn();
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    socket.takeSent();
+    socket.say(server.transition([0, 0], [1, 5], server.updated(0, ["a"]), server.failed(1, "boom")));
+    expect(onError).toHaveBeenCalledOnce();
+    expect(onError.mock.lastCall![0]).toMatchObject({ functionName: "m:count", message: "boom" });
+    stop();
+    await turn();
+    expect(socket.takeSent()).toMatchObject([{ modifications: [{ type: "Remove" }, { type: "Remove" }] }]);
+    expect(onValues).not.toHaveBeenCalled();
+  });
+
+  test("of which one cannot be asked leave nothing behind", async () => {
+    const wrong = { ...queries, other: { query: "m:other", args: { at: new Date() as never } } };
+    expect(() => client.subscribeAll(wrong, () => {})).toThrow("At .at: a Date cannot be sent");
+    await turn();
+    FakeWebSocket.latest.accept();
+    expect(FakeWebSocket.latest.takeSent()).toMatchObject([{ type: "Connect" }]);
+  });
+
+  test("can be waited for", async () => {
+    const next = client.watchAll(queries).next();
+    await turn();
+    FakeWebSocket.latest.accept();
+    FakeWebSocket.latest.say(server.transition([0, 0], [1, 5], server.updated(0, []), server.updated(1, 0)));
+    expect(await next).toStrictEqual({ done: false, value: { list: [], count: 0 } });
+  });
+});
+
 describe("the end", () => {
+  test("close resolves when the connection is closed", async () => {
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    const closed = vi.fn();
+    void client.close().then(closed);
+    await turn();
+    expect(closed).not.toHaveBeenCalled();
+    socket.fail(1000);
+    await turn();
+    expect(closed).toHaveBeenCalled();
+    await client.close();
+  });
+
   test("close rejects what is pending and what comes after", async () => {
     const onValue = vi.fn();
     const onError = vi.fn();
@@ -540,11 +634,16 @@ describe("the end", () => {
   test("a fatal error reaches everyone, and nothing is tried again", async () => {
     const onError = vi.fn();
     client.subscribe("m:list", {}, () => {}, onError);
+    const observed = client.observe("m:count");
+    const listener = vi.fn();
+    observed.subscribe(listener);
     const mutation = expect(client.mutation("m:send", {})).rejects.toThrow(FatalServerError);
     await turn();
     FakeWebSocket.latest.accept();
     FakeWebSocket.latest.say('{"type": "FatalError", "error": "unknown client"}');
     await mutation;
+    expect(observed.current()).toMatchObject({ ok: false, error: { name: "FatalServerError" } });
+    expect(listener).toHaveBeenCalled();
     expect(onError).toHaveBeenCalledWith(
       new FatalServerError("The server refused this client for good: unknown client"),
     );
