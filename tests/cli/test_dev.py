@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -25,16 +26,15 @@ async def yugen(tmp_path: Path) -> AsyncIterator[Yugen]:
     await made.close()
 
 
-def test_what_there_is_to_open(yugen: Yugen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_to_open(yugen: Yugen) -> None:
     last = "Save a file in app/ and it is taken up; Ctrl-C stops the server."
-    assert dev.what_to_open(yugen, "http://here") == [last]
+    assert dev.what_to_open(Yugen(yugen.app, docs=False), "http://here") == [last]
     page = yugen.app.parent / "public" / "index.html"
     page.parent.mkdir()
     page.write_text("hello")
-    monkeypatch.setattr(dev, "PAGES", [("/docs", "the functions")])
     assert dev.what_to_open(yugen, "http://here") == [
         "  http://here       the page in public/",
-        "  http://here/docs  the functions",
+        "  http://here/docs  the functions, to try out",
         last,
     ]
 
@@ -59,6 +59,25 @@ async def test_what_is_to_be_done_after_each_load_is_done(
     assert caplog.text.count("fails has failed") == 2
     assert "the disk is full" in caplog.text
     assert spawn._early == []
+
+
+@pytest.mark.parametrize("wanted_by", ["package.json", "app/_generated/api.js"])
+async def test_types_are_written_after_each_load_where_something_uses_them(
+    wanted_by: str, yugen: Yugen, tmp_path: Path
+) -> None:
+    await yugen.start()
+    await dev.write_types(yugen)
+    types = tmp_path / "app/_generated/api.d.ts"
+    assert not types.exists()
+    (tmp_path / wanted_by).parent.mkdir(exist_ok=True)
+    (tmp_path / wanted_by).write_text("{}")
+    await dev.write_types(yugen)
+    assert "count: " in types.read_text()
+    assert "added" not in types.read_text()
+    write_app(tmp_path, notes=f"{dedent(NOTES)}\n@query\nasync def added(ctx: QueryCtx) -> None: ...\n")
+    await yugen.reload()
+    await dev.write_types(yugen)
+    assert "added: " in types.read_text()
 
 
 async def test_an_app_that_does_not_load_is_served_once_it_does(

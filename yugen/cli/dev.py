@@ -8,8 +8,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
+from yugen import values
+from yugen.codegen.files import FOLDER, write_files
 from yugen.errors import Refused
 from yugen.runtime import spawn
 from yugen.server.yugen import Yugen
@@ -17,7 +19,26 @@ from yugen.storage.interface import StorageError
 
 AfterLoad: TypeAlias = Callable[[Yugen], Awaitable[None]]
 
-AFTER_LOAD: Final[Sequence[AfterLoad]] = ()
+
+async def write_types(yugen: Yugen) -> None:
+    """Writes the types of the app for TypeScript, where there is something that can use them.
+
+    That is where `package.json` stands beside the app, or where they have been written before.
+    """
+    folder = yugen.app / FOLDER
+    if not (folder.is_dir() or (yugen.app.parent / "package.json").is_file()):
+        return
+    runtime = (await yugen.backend()).runtime
+    answer = await runtime.query("_system/codegen:types", b"{}", public=False)
+    if answer.failure is not None:
+        raise answer.failure.error()
+    assert answer.value is not None
+    changed = await asyncio.to_thread(write_files, cast("dict[str, str]", values.loads(answer.value)), folder)
+    if changed:
+        logger.info("Wrote %s", ", ".join(str(path.relative_to(yugen.app.parent)) for path in changed))
+
+
+AFTER_LOAD: Final[Sequence[AfterLoad]] = (write_types,)
 """What is to be done whenever the app has been loaded, at the start and after each save that was taken up.
 
 A failure of one of them is logged, and harms neither the others nor what is served.
@@ -35,15 +56,13 @@ SPARE_SECONDS: Final = 0.3
 logger = logging.getLogger(__name__)
 
 
-PAGES: Final[Sequence[tuple[str, str]]] = ()
-"""What the server has for a browser beside the files in `public/`: paths, and what is there."""
-
-
 def what_to_open(yugen: Yugen, address: str) -> list[str]:
     """Lines that say where a browser finds something, and how one goes on."""
-    pages = [(f"{address}{path}", what) for path, what in PAGES]
+    pages = []
     if (yugen.app.parent / "public" / "index.html").is_file():
-        pages.insert(0, (address, "the page in public/"))
+        pages.append((address, "the page in public/"))
+    if yugen.docs:
+        pages.append((f"{address}/docs", "the functions, to try out"))
     width = max((len(place) for place, _ in pages), default=0)
     shown = [f"  {place:{width}}  {what}" for place, what in pages]
     return [*shown, f"Save a file in {yugen.app.name}/ and it is taken up; Ctrl-C stops the server."]
@@ -69,8 +88,6 @@ async def started(yugen: Yugen, say_ready: Callable[[], None]) -> AsyncIterator[
             logger.error("Not started: %s", error)
             logger.warning("The app is served once a save has mended it.")
             yugen.wait_for_reload(error)
-        else:
-            await _after_load(yugen)
         watching = asyncio.ensure_future(_reload_on_save(yugen, first, saves, say_ready))
         yield
     finally:
@@ -86,6 +103,8 @@ async def _reload_on_save(
 ) -> None:
     spare = _spare_soon()
     try:
+        if yugen.is_serving:
+            await _after_load(yugen)
         await first
         while True:
             spare.cancel()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yugen.codegen.declarations import declarations
-from yugen.functions.registry import App
+if TYPE_CHECKING:
+    from yugen.functions.registry import App
 
 FOLDER = "_generated"
 """Where generated files go in the folder of an app unless it is said otherwise."""
@@ -26,6 +27,8 @@ def write_types(app: App, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
+    from yugen.codegen.declarations import declarations  # noqa: PLC0415 -- whoever has an app has imported most of it
+
     return write_files(declarations(app), folder)
 
 

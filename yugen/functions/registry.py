@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import linecache
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -227,6 +229,11 @@ def _make_importable(folder: Path, *, fresh: bool) -> None:
     above = str(folder.parent)
     sys.path[:] = [above, *(entry for entry in sys.path if entry != above)]
     importlib.invalidate_caches()
+    if folder.name not in sys.modules and not (folder / "__init__.py").exists():
+        # A folder that Python itself would only take for a part of a package, and look for more of it elsewhere.
+        spec = ModuleSpec(folder.name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        sys.modules[folder.name] = importlib.util.module_from_spec(spec)
 
 
 def _import(folder: Path, name: str) -> ModuleType:
