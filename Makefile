@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BROWSER_CLIENT := yugen/server/static/client.js
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ check: .venv/.stamp ## Lint, formatting, types, import directions
 bench: setup ## Measure everything beside what the machine allows (see benchmarks/)
 	@scripts/install-cc
 	.venv/bin/python -m benchmarks
+
+dist: setup ## Build the two packages into dist/, to be installed with pip
+	rm -rf dist
+	.venv/bin/python -m hatchling build -t wheel -d dist
+	cd client/python && ../../.venv/bin/python -m hatchling build -t wheel -d ../../dist
 
 clean: ## Remove what was built and installed; data in .yugen/ stays
 	rm -rf .venv node_modules client/browser/node_modules client/browser/dist dist benchmarks/client/built yugen/server/static/*.js

@@ -8,6 +8,8 @@ import pytest
 from tests.serving import ROOT
 from yugen.cli.init import NEXT, TEMPLATES, files_of
 from yugen.cli.main import main
+from yugen.codegen.declarations import declarations
+from yugen.codegen.files import FOLDER, outdated
 from yugen.functions.registry import load
 
 APP = {"README.md", ".gitignore", "app/schema.py", "app/tasks.py"}
@@ -65,6 +67,12 @@ def test_every_file_of_the_templates_is_of_some_template() -> None:
     assert there == {file for template in TEMPLATES for file in files_of(template).values()} | {
         home / "minimal/README.md"
     }
+
+
+def test_react_comes_with_the_types_of_its_functions(tmp_path: Path) -> None:
+    main(["init", str(tmp_path / "notes"), "--template", "react"])
+    app = tmp_path / "notes" / "app"
+    assert outdated(declarations(load(app)), app / FOLDER) == []
 
 
 def test_react_comes_with_the_versions_that_are_tested_here() -> None:

@@ -14,8 +14,9 @@ from yugen.functions.registry import load
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-TESTED = [path.read_text() for folder in ("examples", "tests/docs") for path in (ROOT / folder).rglob("*.py")]
-"""The examples, which tests run, and the tests that the guides show."""
+TESTED_FOLDERS = ("examples", "tests/docs", "yugen/templates")
+TESTED = [path.read_text() for folder in TESTED_FOLDERS for path in (ROOT / folder).rglob("*.py")]
+"""The examples and templates, which tests run, and the tests that the guides show."""
 
 
 def snippets() -> list[tuple[Path, str]]:
@@ -35,14 +36,15 @@ def test_a_snippet_is_a_part_of_a_tested_file(page: Path, snippet: str) -> None:
     assert any(is_part(snippet, text) for text in TESTED), f"{page.name} shows what no example has:\n{snippet}"
 
 
-SCRIPT_PAGES = [ROOT / "docs/browser-client.md", ROOT / "client/browser/README.md"]
+SCRIPT_PAGES = [ROOT / "README.md", ROOT / "docs/browser-client.md", ROOT / "client/browser/README.md"]
 SCRIPT_SNIPPET = re.compile(r"^```(?:html|js|jsx|ts|tsx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", SCRIPT_PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", SCRIPT_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_script_is_a_part_of_an_example_that_a_test_runs(page: Path) -> None:
     kinds = (".html", ".js", ".mjs", ".ts", ".tsx")
-    tested = [path.read_text() for path in (ROOT / "examples").rglob("*") if path.suffix in kinds]
+    folders = (ROOT / "examples", ROOT / "yugen/templates")
+    tested = [path.read_text() for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
     shown = SCRIPT_SNIPPET.findall(page.read_text())
     assert shown
     for snippet in shown:
