@@ -102,7 +102,7 @@ def _all(results: Iterable[bool | None]) -> bool | None:
 
 
 def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
-    """That many examples, much the same in every run: Hypothesis also draws constants of the modules that are loaded."""
+    """That many examples, much the same in every run; Hypothesis also draws constants of what is loaded."""
     found: list[Any] = []
 
     @settings(
