@@ -137,7 +137,11 @@ class Server(Process):
         """Starts the server and waits until it is ready."""
         since = len(self.lines)
         await super().start()
-        ready = await self.printed(_READY, since=since)
+        try:
+            ready = await self.printed(_READY, since=since)
+        except BaseException:
+            await self.destroy()  # whoever waits for it in `async with` has nothing to leave yet
+            raise
         self.url, self.port = ready[1], int(ready[2])
         self._command[self._command.index("--port") + 1] = ready[2]
 
