@@ -40,10 +40,19 @@ class Engine:
     A run takes `seconds`, in which it does nothing.
     """
 
+    refusing = False
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.ts = 1
         self.queries = Queries(self._execute, self.ts)
         self._seconds = seconds
+
+    @property
+    def acknowledged(self) -> int:
+        return self.ts
+
+    def refusal(self, path: str, request_id: str, received_ns: int | None) -> None:
+        return None
 
     def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
         return QueryKey(canonical_path(path), args, public, journal)
