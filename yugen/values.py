@@ -286,6 +286,8 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if error.msg.startswith("Not enough memory"):
+            raise MemoryError from None
         raise InvalidValue(f"not valid JSON: {error}") from None
 
 

@@ -437,7 +437,7 @@ class Pair(RuleBasedStateMachine):
     def take(self, client: Client, event: Event) -> None:
         match event:
             case QueryChanged(query_id):
-                assert client.session.outcome(query_id) is not None
+                assert client.session.shown(query_id) is not None
             case RequestResolved(request_id, result):
                 client.waiting.remove(request_id)
                 if client.asked.get(request_id):
