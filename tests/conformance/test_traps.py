@@ -245,9 +245,9 @@ async def test_trap_25_the_own_python_client_learns_what_is_too_large(server: Se
             with pytest.raises(FunctionError, match="LimitExceeded"):
                 await call(f"odd:{name}", {"text": too_large})
         assert await client.mutation("odd:length", {"text": large}) == len(large)
-        long: list[dict[str, Any]] = [{"channel": "large python", "letter": letter, "mebibytes": 6} for letter in "ab"]
+        long: list[dict[str, Any]] = [{"channel": "large python", "letter": letter, "mebibytes": 9} for letter in "ab"]
         group = client.subscribe_all({args["letter"]: ("odd:long", args) for args in long})
-        assert {len(text) for text in (await anext(group)).values()} == {6 * 2**20 + 1}  # in parts
+        assert {len(text) for text in (await anext(group)).values()} == {9 * 2**20 + 1}  # in parts
         assert client.connection_state.connection_count == 1
 
 

@@ -232,6 +232,13 @@ async def test_what_may_take_long_may_take_much_memory_and_the_process_gives_it_
     assert worker.says() == ()
 
 
+async def test_arguments_whose_parsing_takes_too_much_memory_say_so(start: Start) -> None:
+    worker = start("transactions")
+    worker.tell(("run", 1, a_run("f:echo", what="x" * 10 * 2**20)), ("run", 2, a_run("f:echo", what=1)))
+    assert worker.failure(1).startswith("MemoryLimitExceeded: f:echo needs more than the 67,108,864 bytes")
+    assert value_of(worker.outcome(2).answer) == 1
+
+
 async def test_an_answer_that_comes_in_time_is_not_interrupted_later(start: Start) -> None:
     worker = start("transactions")
     for number in range(1, 6):

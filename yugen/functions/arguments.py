@@ -161,6 +161,10 @@ class Signature:
         except values.InvalidValue as error:
             raise ReturnsValidationError(f"The result of {self.path} cannot be sent: {error}.") from None
 
+    def result_size(self, value: Any) -> int:
+        """The size of a checked result that can be sent, in bytes as limits count them."""
+        return values.size(values.decode(values.encode(value, fallback=as_wire)))
+
     def decode_result(self, text: bytes, catalog: Catalog | None) -> Any:
         """A result that came as encoded JSON, as the annotation promises it."""
         return self.result(values.loads(text), catalog)

@@ -104,7 +104,7 @@ class Executor:
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        return self._checked(registered.signature.encode_result(result))
+        return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
@@ -115,7 +115,7 @@ class Executor:
         registered = self._called(run)
         kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
         result = await registered.function.handler(ctx, **kwargs)
-        return self._checked(registered.signature.encode_result(registered.signature.result(result, self.catalog)))
+        return self._encoded(registered, registered.signature.result(result, self.catalog))
 
     def _called(self, run: Run) -> Registered:
         registered = self.app.find(run.path, public=run.public)
@@ -132,11 +132,12 @@ class Executor:
             check_size(values.size(args), "arguments_bytes", figure, "takes arguments of")
         return args
 
-    def _checked(self, result: bytes) -> bytes:
-        figure = self._limits.result_bytes
-        if values.may_exceed(result, figure):
-            check_size(values.size(values.loads(result)), "result_bytes", figure, "gives a result of")
-        return result
+    def _encoded(self, registered: Registered, result: Any) -> bytes:
+        text, figure = registered.signature.encode_result(result), self._limits.result_bytes
+        if values.may_exceed(text, figure):
+            # Not by parsing the text, which takes twelve times as much memory as that has bytes.
+            check_size(registered.signature.result_size(result), "result_bytes", figure, "gives a result of")
+        return text
 
     def reference(self, target: Function[Any, Any] | str) -> Registered:
         """The function that another function refers to, internal ones included."""
