@@ -222,8 +222,6 @@ class Queries:
         """
         answer = self.kept(key, caller, ts)
         if answer is not None:
-            if self.kept_told is not None:
-                self.kept_told(key, False)
             return answer
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -243,7 +241,10 @@ class Queries:
     def kept(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer | None:
         """The answer as `at` gives it if it is at hand, or None."""
         query = self._queries.get(key)
-        return None if query is None else self._kept(query, caller, ts)
+        answer = None if query is None else self._kept(query, caller, ts)
+        if answer is not None and self.kept_told is not None:
+            self.kept_told(key, False)
+        return answer
 
     def ask(self, key: QueryKey, caller: Identity | None, ts: Timestamp, told: Told) -> None:
         """Has `told` called once with the answer as of `at`: at once if it is at hand, or else when a run has ended.

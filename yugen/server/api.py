@@ -117,8 +117,6 @@ class HttpApi:
         if not caller.admin and runtime.acknowledged <= runtime.ts:
             answer = runtime.queries.kept(call.key, caller.identity, runtime.ts)
             if answer is not None:
-                if runtime.queries.kept_told is not None:
-                    runtime.queries.kept_told(call.key, False)
                 return _response(answer, call)
         return _response(await _answer(backend.runtime, "query", call, caller, request), call)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from types import coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
 from yugen.server.calls import CallRefused
+from yugen.server.stepping import Done, step
 from yugen.storage.interface import StorageError
 
 BODY_SIZE_MAX = 16 * 1024 * 1024 + 64 * 1024
@@ -214,15 +214,13 @@ def json_object(text: bytes) -> dict[str, Any]:
 
 async def read_body(request: Request) -> bytes:
     """The body of a request, if it comes in time and is not too large."""
-    body = _body(request)
-    try:
-        waits_for = body.send(None)
-    except StopIteration as read:
+    reading = step(_body(request))
+    if isinstance(reading, Done):
         # Nearly always all of it has come already, and setting a deadline would have taken longer than reading it.
-        return read.value  # type: ignore[no-any-return]
+        return reading.result
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _rest(body, waits_for)
+            return await reading
     except TimeoutError:
         raise HttpError(408, "RequestTimeout", f"The request took more than {BODY_SECONDS_MAX:g} s to come.") from None
 
@@ -239,26 +237,6 @@ async def _body(request: Request) -> bytes:
             raise HttpError(413, "RequestTooLarge", f"A request has at most {BODY_SIZE_MAX} bytes.")
         if not message.get("more_body", False):
             return b"".join(chunks)
-
-
-@coroutine
-def _rest(begun: Coroutine[object, None, bytes], waits_for: object) -> Generator[object, None, bytes]:
-    """Goes on with a coroutine that has been driven up to its first wait."""
-    while True:
-        try:
-            yield waits_for
-        except GeneratorExit:
-            begun.close()
-            raise
-        except BaseException as error:
-            # Not necessarily the end: middleware of anyio cancels a wait of its own, and goes on.
-            try:
-                waits_for = begun.throw(error)
-            except StopIteration as read:
-                return read.value  # type: ignore[no-any-return]
-        else:
-            body: bytes = yield from begun
-            return body
 
 
 def parse(text: str | bytes, what: str) -> Any:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
 
 
-class Done(NamedTuple):
+@dataclass(slots=True)
+class Done(Generic[Result]):
     """The result of a coroutine that did not wait."""
 
-    result: Any
+    result: Result
 
 
-def step(coroutine: Coroutine[Any, Any, Result]) -> Done | Awaitable[Result]:
+def step(coroutine: Coroutine[Any, Any, Result]) -> Done[Result] | Awaitable[Result]:
     """Runs a coroutine until it ends or waits for something; in the second case, what is left of it, to be awaited."""
     try:
         waits_for = coroutine.send(None)
