@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.crons import Crons
-    from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
+    from yugen.functions.declare import (
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+        workflow,
+    )
     from yugen.functions.faults import (
         BrokenReference,
         DocumentNotFound,
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.retry import Retry
+    from yugen.functions.workflows import WorkflowCtx
     from yugen.identity import Identity
     from yugen.runtime.runner import Overloaded
     from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
@@ -42,11 +52,14 @@ _HOMES = {
         "internal_query",
         "mutation",
         "query",
+        "workflow",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.retry": ("Retry",),
+    "yugen.functions.workflows": ("WorkflowCtx",),
     "yugen.identity": ("Identity",),
     "yugen.runtime.runner": ("Overloaded",),
     "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
@@ -63,9 +76,12 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "internal_query",
     "internal_mutation",
     "internal_action",
+    "workflow",
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",
+    "WorkflowCtx",
+    "Retry",
     "Crons",
     "Identity",
     "OidcProvider",

@@ -125,7 +125,23 @@ _BY_STATE = IndexSpec("by_state", 2, ("kind", "state.kind", "scheduledTime"))
 _BY_COMPLETED = IndexSpec("by_completed", 3, ("completedTime",))
 SCHEDULED = _system("_scheduled_functions", 7, _BY_STATE, _BY_COMPLETED)
 CRON_RUNS = _system("_cron_runs", 8, _BY_STATE, _BY_COMPLETED, IndexSpec("by_cron", 4, ("cron", "completedTime")))
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, SCHEDULED, CRON_RUNS)
+_BY_NAME = IndexSpec("by_name", 2, ("name",))
+WORKFLOWS = _system("_workflows", 10, _BY_NAME, _BY_COMPLETED, IndexSpec("by_due", 4, ("due",)))
+WORKFLOW_STEPS = _system("_workflow_steps", 11, _BY_STATE, IndexSpec("by_workflow", 3, ("workflow", "number")))
+OUTBOX = _system("_outbox", 13, _BY_STATE, _BY_COMPLETED, IndexSpec("by_key", 4, ("key",), unique=True))
+SYSTEM_TABLES = (
+    TABLES,
+    INDEXES,
+    ENVIRONMENT,
+    EXPORTS,
+    IMPORTS,
+    MIGRATIONS,
+    SCHEDULED,
+    CRON_RUNS,
+    WORKFLOWS,
+    WORKFLOW_STEPS,
+    OUTBOX,
+)
 
 
 class Catalog:

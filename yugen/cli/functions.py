@@ -36,7 +36,7 @@ async def _list(prefix: str, *, as_json: bool, where: Where) -> None:
 
 def in_words(spec: dict[str, Any]) -> str:
     """A function as a line: what it is, its arguments and its result, as in Python."""
-    internal = "" if spec["public"] else "internal "
+    internal = "" if spec["public"] or spec["kind"] == "workflow" else "internal "
     args = spec["args"]
     parts = [_argument(name, field) for name, field in args["value"].items()] if args["type"] == "object" else ["**Any"]
     return f"{internal}{spec['kind']} {spec['path']}({', '.join(parts)}) -> {as_type(spec['returns'])}"

@@ -1,4 +1,4 @@
-"""The decorators that make a coroutine function a query, a mutation or an action.
+"""The decorators that make a coroutine function a query, a mutation, an action or a workflow.
 
 A decorator only marks: it keeps the function and what was said about it. `yugen.functions.registry` finds the marked
 functions in an app's modules; nothing registers by being imported.
@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from yugen.errors import Refused
-from yugen.functions.info import Kind
+from yugen.functions.info import FunctionKind
 from yugen.functions.names import is_export
 
 if TYPE_CHECKING:
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from yugen.functions.workflows import WorkflowCtx
 
 __all__ = [
     "Action",
@@ -23,12 +24,14 @@ __all__ = [
     "Function",
     "Mutation",
     "Query",
+    "Workflow",
     "action",
     "internal_action",
     "internal_mutation",
     "internal_query",
     "mutation",
     "query",
+    "workflow",
 ]
 
 P = ParamSpec("P")
@@ -36,7 +39,7 @@ R = TypeVar("R")
 
 
 class DeclarationError(Refused):
-    """A function that cannot be a query, a mutation or an action as it is written."""
+    """A function that cannot be what it is declared to be as it is written."""
 
     code = "DeclarationError"
 
@@ -55,7 +58,7 @@ class Function(Generic[P, R]):
         DeclarationError: the handler is no `async def` function, or the name cannot name a function.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[FunctionKind]
     long = False
     """Whether it may take as long as an action; only Yugen's own functions may."""
 
@@ -102,6 +105,12 @@ class Action(Function[P, R]):
     """A function that may reach the outside world; it reads and writes through queries and mutations."""
 
     kind = "action"
+
+
+class Workflow(Function[P, R]):
+    """A function whose steps are carried out one by one and never lost, however long it takes. Nobody calls it."""
+
+    kind = "workflow"
 
 
 @overload
@@ -166,6 +175,17 @@ def internal_action(
 def internal_action(handler: Any = None, /, *, name: str | None = None) -> Any:
     """Declares an action that only other functions may call; to clients it looks missing."""
     return _declare(Action, handler, public=False, name=name)
+
+
+@overload
+def workflow(handler: Callable[Concatenate[WorkflowCtx, P], Awaitable[R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[WorkflowCtx, P], Awaitable[R]]], Workflow[P, R]]: ...
+def workflow(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a workflow, which mutations and actions start; to clients it looks missing."""
+    return _declare(Workflow, handler, public=False, name=name)
 
 
 def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

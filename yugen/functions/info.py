@@ -9,13 +9,17 @@ from typing import Any, Literal
 from yugen.functions.providers import Provider, provider_from_data, provider_to_data
 
 Kind = Literal["query", "mutation", "action"]
+"""What a function can be called as."""
+
+FunctionKind = Kind | Literal["workflow"]
+"""What a function can be."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionInfo:
     """A function by its kind, whether clients may call it, and whether it may take as long as an action."""
 
-    kind: Kind
+    kind: FunctionKind
     public: bool
     long: bool = False
 

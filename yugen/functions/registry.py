@@ -21,7 +21,7 @@ from yugen import values
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
-from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
+from yugen.functions.info import AppInfo, FunctionInfo, FunctionKind, IndexInfo
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
@@ -94,7 +94,7 @@ class Registered:
         self.path = path
         self.function = function
         self.signature = signature
-        self.kind: Kind = function.kind
+        self.kind: FunctionKind = function.kind
         self.system = path.startswith(SYSTEM_PREFIX)
 
 
@@ -340,8 +340,8 @@ def _scheduled(app: App, file: Path, cron: Cron) -> Scheduled:
     try:
         path = canonical_path(cron.function) if isinstance(cron.function, str) else app.path_of(cron.function)
         registered = app.find(path, public=False)
-        if registered.kind == "query":
-            raise WrongKind(f"{path} is a query, which changes nothing; let it run a mutation or an action.")
+        if registered.kind not in ("mutation", "action"):
+            raise WrongKind(f"{path} is a {registered.kind}; let a cron run a mutation or an action.")
         args = values.loads(registered.signature.encode_arguments(cron.args, None))
     except Refused as error:
         raise AppError(f"{file}: the cron {cron.name!r}: {error}") from error

@@ -128,14 +128,15 @@ def run_to_data(run: Run) -> Message:
         run.journal,
         run.long,
         run.job,
+        run.key,
     )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, key = data
     who = Identity(*identity) if identity else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job)
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, key)
 
 
 def answer_to_data(answer: Answer) -> Message:

@@ -25,6 +25,7 @@ class Run(NamedTuple):
         journal: where an earlier run of this query ended its page.
         long: whether it may take as long as an action.
         job: the id of what is scheduled and runs now; a mutation notes its own success there, in its transaction.
+        key: the idempotency key of an action, if it has one.
     """
 
     kind: Kind
@@ -39,3 +40,4 @@ class Run(NamedTuple):
     journal: str | None = None
     long: bool = False
     job: str | None = None
+    key: str | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
 from yugen.runtime.limits import RunLimits
+from yugen.runtime.outcome import Failure
 from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.queries import Subscription
 from yugen.runtime.runner import Overloaded
@@ -39,6 +40,7 @@ class _Job(NamedTuple):
     path: str
     args: dict[str, Any]
     time: float
+    key: str | None
 
 
 class Scheduler:
@@ -111,15 +113,26 @@ class Scheduler:
         mutated = await self._runtime.mutate(job.path, values.canonical(job.args), public=False, job=job.id)
         failure = mutated.answer.failure
         if failure is not None and not failure.detail.startswith(f"{NotPending.code}: "):
-            await change(self._runtime, "_system/scheduler:end", id=job.id, error=failure.detail)
+            await self._end(job, failure)
 
     async def _run_action(self, job: _Job) -> None:
         if not await change(self._runtime, "_system/scheduler:begin", id=job.id):
             return
         # From here on nobody else will run it: what stands in the way is waited out.
-        answer = await _persisting(lambda: self._runtime.act(job.path, values.canonical(job.args), public=False))
-        error = None if answer.failure is None else answer.failure.detail
-        await _persisting(lambda: change(self._runtime, "_system/scheduler:end", id=job.id, error=error))
+        args = values.canonical(job.args)
+        answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, key=job.key))
+        result = None if job.key is None or answer.value is None else values.loads(answer.value)
+        await _persisting(lambda: self._end(job, answer.failure, result))
+
+    async def _end(self, job: _Job, failure: Failure | None, result: Any = None) -> None:
+        ended: dict[str, Any] = {"result": result}
+        if failure is not None:
+            ended = {"error": failure.detail}
+            if failure.data is not None:
+                ended["data"] = [values.loads(failure.data)]
+        report = await change(self._runtime, "_system/scheduler:end", id=job.id, **ended)
+        if report is not None:
+            logger.error("%s", report)
 
     async def _recover(self) -> None:
         while count := await change(self._runtime, "_system/scheduler:recover"):

@@ -52,19 +52,23 @@ class TransactionLoop:
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             main: asyncio.Task[T] = self.create_task(coroutine)
-            ready = self._ready
             while True:
-                while ready:
-                    context, callback, args = ready.popleft()
-                    try:
-                        context.run(callback, *args)
-                    except Exception as error:  # as of a task that a group has ended before
-                        self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+                self.take_turns()
                 if main.done():
                     return main.result()
-                self._refuse_idle(main)
+                self.idle(main)
         finally:
             events._set_running_loop(outer)
+
+    def take_turns(self) -> None:
+        """Goes on until all tasks wait or are done."""
+        ready = self._ready
+        while ready:
+            context, callback, args = ready.popleft()
+            try:
+                context.run(callback, *args)
+            except Exception as error:  # as of a task that a group has ended before
+                self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
 
     # What asyncio asks of a loop for tasks and futures
 
@@ -95,7 +99,7 @@ class TransactionLoop:
     def __getattr__(self, name: str) -> NoReturn:
         raise self._refuse(_outward(sys._getframe(1)))
 
-    def _refuse_idle(self, main: asyncio.Task[Any]) -> None:
+    def idle(self, main: asyncio.Task[Any]) -> None:
         """Ends the wait for something that nobody in this transaction will ever bring about."""
         tasks: list[Any] = []
         waits_for: Any = main

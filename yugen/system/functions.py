@@ -12,7 +12,20 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, scheduler, schema
+from yugen.system import (
+    address,
+    codegen,
+    data,
+    environment,
+    exports,
+    imports,
+    migrations,
+    modules,
+    outbox,
+    scheduler,
+    schema,
+    workflows,
+)
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -52,6 +65,10 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/scheduler:recover": scheduler.recover,
     "_system/scheduler:sweep": scheduler.sweep,
     "_system/scheduler:take_up_crons": scheduler.take_up_crons,
+    "_system/workflows:start": workflows.start,
+    "_system/workflows:cancel": workflows.cancel,
+    "_system/workflows:send_event": workflows.send_event,
+    "_system/outbox:send": outbox.send,
 }
 
 

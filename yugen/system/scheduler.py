@@ -1,21 +1,26 @@
 """What is scheduled: the tables `_scheduled_functions` and, of what runs again and again, `_cron_runs`.
 
-A row goes from `pending` to its end, `success`, `failed` or `canceled`. A mutation does so in its own transaction, and
-so is carried out exactly once; an action is `inProgress` first, in a transaction before it begins, and so begins at
-most once. The end of a run of a cron is also the beginning of the next: they are one transaction, too.
+Steps of workflows and messages of the outbox are scheduled by their own rows, and a workflow by when it is due. A row
+goes from `pending` to its end, `success`, `failed` or `canceled`. A mutation does so in its own transaction, and so is
+carried out exactly once; an action is `inProgress` first, in a transaction before it begins, and so begins at most
+once. What follows from the end of a row is in the transaction that notes it: the next run of a cron, the next attempt,
+or that a workflow goes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from yugen.bounds import between
 from yugen.functions.scheduling import InvalidSchedule
+from yugen.system import outbox, workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
+from yugen.system.retrying import ResultTooLarge, note_end, try_again
 
 TABLE: Final = "_scheduled_functions"
 CRON_RUNS: Final = "_cron_runs"
-TABLES: Final = (TABLE, CRON_RUNS)
+TABLES: Final = (TABLE, CRON_RUNS, workflows.STEPS, outbox.TABLE)
 
 KEPT_MS: Final = 7 * 86_400_000.0
 """How long what has run is kept, in milliseconds."""
@@ -27,7 +32,11 @@ SWEPT_MAX: Final = 256
 
 STOPPED: Final = "The server stopped while this ran; nobody knows how far it came, and it is not run again."
 
+ERROR_SIZE_MAX: Final = 16_384
+"""Characters of an error that are kept."""
+
 Lane = Literal["mutation", "action"]
+_KINDS: Final = {"mutation": ("mutation", "query"), "action": ("action",)}
 Row = dict[str, Any]
 State = dict[str, Any]
 
@@ -49,6 +58,8 @@ async def schedule(
     registered = ctx.app.find(path, public=False)
     if registered.kind == "query":
         raise InvalidSchedule(f"{path} is a query, which changes nothing; schedule a mutation or an action.")
+    if registered.kind == "workflow":
+        raise InvalidSchedule(f"{path} is a workflow; start it with `ctx.workflows.start`, in a mutation if need be.")
     ctx.db.schedules()
     time = ctx.now + after if after is not None else at
     return await ctx.db.insert(TABLE, _pending(path, registered.kind, args, time))
@@ -66,19 +77,29 @@ async def cancel(ctx: SystemMutationCtx, id: str) -> None:
 
 @system_query
 async def pending(ctx: SystemQueryCtx, lane: Lane, limit: float) -> list[dict[str, Any]]:
-    """What is next: `{id, path, args, time}` of as many rows at most, the earliest first."""
-    rows = [
-        row
+    """What is next: `{id, path, args, time, key}` of as many rows at most, the earliest first.
+
+    The key is the idempotency key of what has one.
+    """
+    jobs = [
+        {"id": row["_id"], "path": row["name"], "args": row["args"][0], "time": row["scheduledTime"], "key": _key(row)}
         for table in TABLES
+        for kind in _KINDS[lane]
         for row in await ctx.db.query(table)
-        .with_index("by_state", **{"kind": lane, "state.kind": "pending"})
+        .with_index("by_state", **{"kind": kind, "state.kind": "pending"})
         .take(int(limit))
     ]
-    rows.sort(key=lambda row: row["scheduledTime"])
-    return [
-        {"id": row["_id"], "path": row["name"], "args": row["args"][0], "time": row["scheduledTime"]}
-        for row in rows[: int(limit)]
-    ]
+    if lane == "mutation":
+        jobs += [
+            {"id": row["_id"], "path": row["name"], "args": {}, "time": row["due"], "key": None}
+            for row in await workflows.due(ctx, int(limit))
+        ]
+    jobs.sort(key=lambda job: job["time"])
+    return jobs[: int(limit)]
+
+
+def _key(row: Row) -> str | None:
+    return row.get("key", row["_id"]) if "retry" in row else None
 
 
 @system_mutation
@@ -92,23 +113,67 @@ async def begin(ctx: SystemMutationCtx, id: str) -> bool:
 
 
 @system_mutation
-async def end(ctx: SystemMutationCtx, id: str, error: str | None) -> None:
-    """Notes that an action has ended, or that a mutation has failed."""
+async def end(
+    ctx: SystemMutationCtx, id: str, error: str | None = None, data: list[Any] | None = None, result: Any = None
+) -> str | None:
+    """Notes that an action has ended, or that a mutation or a workflow has failed.
+
+    Args:
+        ctx: the context.
+        id: the row.
+        error: what has gone wrong, if it has.
+        data: the data of the error, alone in a list, if it has any.
+        result: what it gave, if that is kept.
+
+    Returns:
+        What administrators should hear of it, if anything.
+    """
     row = await ctx.db.get(id)
-    if row is not None and row["state"]["kind"] in ("pending", "inProgress"):
-        await _end(ctx, row, {"kind": "success"} if error is None else {"kind": "failed", "error": error})
+    if row is None:
+        return None
+    state: State = {"kind": "success", "result": result}
+    if error is not None:
+        state = {"kind": "failed", "error": error[:ERROR_SIZE_MAX]} | ({"data": data[0]} if data else {})
+    if await ctx.db.table_of(id) == workflows.TABLE:
+        await workflows.fail(ctx, row, state)
+        return f"the workflow {id} has failed: {row['name']}: {state['error']}"
+    if row["state"]["kind"] not in ("pending", "inProgress"):
+        return None
+    try:
+        await _end(ctx, row, state)
+    except ResultTooLarge as fault:  # it has done its work, and would do so again
+        state = {"kind": "failed", "error": f"{fault.code}: {fault}"}
+        await _end(ctx, row, state, final=True)
+    return await _report(ctx, row, state)
 
 
-async def succeeded(ctx: SystemMutationCtx, id: str) -> None:
-    """Notes that a mutation has succeeded, in its own transaction.
+async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
+    """What to say of a message that was not carried out."""
+    if await ctx.db.table_of(row["_id"]) != outbox.TABLE or state["kind"] != "failed":
+        return None
+    ended = await ctx.db.get(row["_id"])
+    if ended is None or ended["state"]["kind"] != "failed":
+        return None
+    times = f"{ended['attempts']:g} attempts" if ended["attempts"] > 1 else "one attempt"
+    return f"the message {row['key']!r} was given up after {times}: {row['name']}: {state['error']}"
+
+
+async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) -> None:
+    """Notes that a mutation has succeeded, or gives what a query gave, in its own transaction.
+
+    Args:
+        ctx: a context in that transaction.
+        id: the row.
+        result: gives the result, if that is kept.
 
     Raises:
         NotPending: it is not to run any more.
+        ResultTooLarge: its result cannot be kept.
     """
     row = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
-    await _end(ctx, row, {"kind": "success"})
+    await _end(ctx, row, {"kind": "success"} | ({"result": result()} if "retry" in row else {}))
 
 
 @system_mutation
@@ -127,16 +192,21 @@ async def recover(ctx: SystemMutationCtx) -> int:
 async def sweep(ctx: SystemMutationCtx) -> int:
     """Deletes some of what ended long ago; returns how many rows."""
     count = 0
-    for table, kept in ((TABLE, KEPT_MS), (CRON_RUNS, CRON_RUNS_KEPT_MS)):
+    kept_ms = {TABLE: KEPT_MS, CRON_RUNS: CRON_RUNS_KEPT_MS, outbox.TABLE: KEPT_MS, workflows.TABLE: KEPT_MS}
+    for table, kept in kept_ms.items():
         old = (
             await ctx.db.query(table)
             .with_index("by_completed", completedTime=between(0.0, ctx.now - kept))
             .take(SWEPT_MAX)
         )
         for row in old:
-            await ctx.db.delete(row["_id"])
-        count += len(old)
+            count += await workflows.forget(ctx, row) if table == workflows.TABLE else await _forget(ctx, row)
     return count
+
+
+async def _forget(ctx: SystemMutationCtx, row: Row) -> int:
+    await ctx.db.delete(row["_id"])
+    return 1
 
 
 @system_mutation
@@ -164,8 +234,13 @@ async def _schedule_cron(ctx: SystemMutationCtx, name: str, time: float) -> None
     await ctx.db.insert(CRON_RUNS, row)
 
 
-async def _end(ctx: SystemMutationCtx, row: Row, state: State) -> None:
-    """Notes the end of something, and begins what it is to be followed by."""
+async def _end(ctx: SystemMutationCtx, row: Row, state: State, *, final: bool = False) -> None:
+    """Notes the end of something, and begins what it is to be followed by: unless `final`, perhaps another attempt."""
+    if "retry" in row:
+        if final or not await try_again(ctx, row, state):
+            await (workflows.end_step if "workflow" in row else note_end)(ctx, row, state)
+        return
+    state = {name: state[name] for name in ("kind", "error") if name in state}
     name = row.get("cron", "")
     skipped = {}
     if name in ctx.app.crons:
