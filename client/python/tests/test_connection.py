@@ -16,6 +16,7 @@ from yugen_client import (
     AuthenticationFailed,
     ClientError,
     FunctionError,
+    LocalStore,
     ServerRefused,
     __version__,
 )
@@ -433,6 +434,25 @@ async def test_another_user_whose_token_takes_its_time(server: ScriptedServer) -
         await peer.send(MutationResponse(request_id=0, success=True, result=None, ts=3))
         assert await anext(subscription) == "bob"
         await of_bob
+
+
+async def test_optimistic_updates_of_before_the_first_token_are_those_of_its_user(server: ScriptedServer) -> None:
+    def show(store: LocalStore, args: dict[str, Any]) -> None:
+        if (words := store.get_query("a:list")) is not None:
+            store.set_query("a:list", {}, [*words, "b"])
+
+    async def auth() -> str:
+        return "ada"
+
+    async with AsyncClient(server.url, auth=auth) as client:
+        subscription = client.subscribe("a:list")
+        mutating = asyncio.create_task(client.mutation("a:add", optimistic_update=show))
+        peer, _ = await accept(server)
+        assert (await peer.receive(Authenticate)).value == "ada"
+        await peer.send(peer.transition({0: ["a"]}, query_set=1, identity=1, ts=1))
+        assert await anext(subscription) == ["a", "b"]
+        await peer.send(MutationResponse(request_id=0, success=True, result=None, ts=1))
+        await mutating
 
 
 async def test_the_user_before_the_last_does_not_come_back(server: ScriptedServer) -> None:

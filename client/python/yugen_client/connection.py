@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Never, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -100,6 +100,7 @@ class Connection:
         self._refresh_at: float | None = None
         self._refresh_at_wall = 0.0
         self._refusal: TokenRefused | None = None
+        session.hold()  # for the first token; what is asked until it is there is asked by whom it is for
 
     def wake(self) -> None:
         """Says that the session may have messages to send."""
@@ -114,18 +115,18 @@ class Connection:
             self._auth_changed.set()
 
     def set_auth(self, auth: Auth) -> None:
-        """Goes on as somebody else. What was asked before was asked by the one before."""
+        """Goes on as somebody else. Over the present connection, what was asked before is asked by the one before."""
         self._auth = auth
         self._auth_count += 1
         self._refusal = None
         self._refresh_at = None
+        self._session.hold()
         if auth is None or isinstance(auth, str | AdminAuth):
             self._token_wanted = False
             self._token = auth
             self._deliver_all(self._session.become(auth))
         else:
             self._token_wanted = True
-            self._session.hold()
         self._auth_changed.set()
         self.wake()
 
@@ -331,7 +332,7 @@ class Connection:
             if clocks.tick(steady=time.monotonic(), wall=time.time()):
                 self.check()
 
-    def _deliver_all(self, events: list[QueryChanged]) -> None:
+    def _deliver_all(self, events: Iterable[Delivery]) -> None:
         for event in events:
             self._deliver(event)
 
