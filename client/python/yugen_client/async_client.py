@@ -434,8 +434,10 @@ class AsyncClient:
     def set_auth(self, auth: Auth) -> None:
         """Goes on as somebody else: see `auth` of the client; None signs out.
 
-        Calls made before run as who they were made by, and subscriptions show nothing more until the results of the
-        new user are there.
+        Mutations and actions called before are sent over the present connection as who they were made by. A mutation
+        without an answer when that breaks, and what was called while there was none, run after the reconnect as the new
+        user. A query without an answer gives the new user's result. Subscriptions show nothing more until the results
+        of the new user are there, and nothing of optimistic updates made before.
         """
         self._start()
         self._connection.set_auth(auth)
