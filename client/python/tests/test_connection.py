@@ -15,12 +15,14 @@ from yugen_client import (
     AsyncClient,
     AuthenticationFailed,
     ClientError,
+    ConnectionLost,
     FunctionError,
     LocalStore,
     ServerRefused,
     __version__,
 )
 from yugen_client.connection import INACTIVITY_SECONDS
+from yugen_client.errors import ProtocolError
 from yugen_client.messages import (
     Authenticate,
     AuthError,
@@ -254,12 +256,15 @@ async def test_asking_for_tokens_ends(server: ScriptedServer) -> None:
             await waiting
 
 
-async def test_a_function_that_fails_is_asked_again(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
-    failures = iter([OSError("identity provider is away")])
+@pytest.mark.parametrize("failure", [OSError, ConnectionLost, AuthenticationFailed, ProtocolError])
+async def test_a_function_that_fails_is_asked_again(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, failure: type[Exception]
+) -> None:
+    failures = [failure("identity provider is away")]
 
     def auth() -> str:
-        for failure in failures:
-            raise failure
+        if failures:
+            raise failures.pop()
         return "ey"
 
     async with AsyncClient(server.url, auth=auth, backoff=at_once):
@@ -267,6 +272,29 @@ async def test_a_function_that_fails_is_asked_again(server: ScriptedServer, capl
         assert connect.last_close_reason == "NoToken"
         assert (await peer.receive(Authenticate)).value == "ey"
     assert "identity provider is away" in caplog.text
+
+
+async def test_a_function_that_fails_after_a_refusal_is_given_time(server: ScriptedServer) -> None:
+    made: Iterator[Any] = iter(["old", OSError("away"), "new"])
+    attempts: list[int] = []
+
+    def auth() -> Any:
+        value = next(made)
+        if isinstance(value, OSError):
+            raise value
+        return value
+
+    def backoff(attempt: int) -> float:
+        attempts.append(attempt)
+        return 0.0
+
+    async with AsyncClient(server.url, auth=auth, backoff=backoff):
+        peer, _ = await accept(server)
+        await peer.receive(Authenticate)
+        await peer.send(AuthError(error="expired", base_version=0))
+        peer, _ = await accept(server)
+        assert (await peer.receive(Authenticate)).value == "new"
+    assert attempts == [1]  # none for the refusal itself
 
 
 async def test_a_token_is_replaced_before_it_ends(server: ScriptedServer) -> None:
