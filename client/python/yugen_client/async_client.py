@@ -415,8 +415,9 @@ class AsyncClient:
     def on_connection_change(self, callback: Callable[[ConnectionState], object]) -> Callable[[], None]:
         """Calls a function whenever the connection state has changed, until the function given back is called."""
         handle = object()
+        if not self._state_listeners:
+            self._published_state = self.connection_state  # else those who are there may yet have to hear of it
         self._state_listeners[handle] = callback
-        self._published_state = self.connection_state
 
         def stop() -> None:
             self._state_listeners.pop(handle, None)
@@ -504,6 +505,8 @@ class AsyncClient:
         return (await future).unwrap()
 
     def _deliver(self, event: Delivery) -> None:
+        if self._error is not None:
+            return  # all who waited know of it
         match event:
             case QueryChanged(query_id):
                 for news in self._watchers.get(query_id, ()):
