@@ -112,8 +112,9 @@ export class Auth {
     if (signIn?.token === undefined) return;
     signIn.confirmed = true;
     if (!signIn.fetching) this.#schedule(signIn);
-    if (!this.#state.isAuthenticated) signIn.onChange(true);
+    const isNew = !this.#state.isAuthenticated;
     this.#change({ isLoading: false, isAuthenticated: true, isRefreshing: false });
+    if (isNew && signIn === this.#signIn) signIn.onChange(true);
   }
 
   /**
@@ -196,8 +197,8 @@ export class Auth {
     const was = this.#state;
     this.stop();
     this.#edge.authenticate(undefined);
-    if (was.isLoading || was.isAuthenticated) onChange?.(false);
     this.#change(SIGNED_OUT);
+    if (was.isLoading || was.isAuthenticated) onChange?.(false);
   }
 
   #schedule(signIn: SignIn): void {

@@ -124,10 +124,12 @@ export class YugenClient {
       this.#session.authenticate(token);
       this.#session.held = false;
       this.#flush();
+      this.#lookAgain();
     },
     release: () => {
       this.#session.held = false;
       this.#flush();
+      this.#lookAgain();
     },
     changed: () => this.#tell(this.#authListeners, this.#auth.state),
   });
@@ -578,14 +580,9 @@ export class YugenClient {
     for (const event of events) {
       switch (event.type) {
         case "QueryAnswered":
-        case "QueryLaidOver": {
-          const subscribers = this.#subscribers.get(event.queryId) ?? new Set();
-          for (const subscriber of [...subscribers]) {
-            // An earlier callback may have ended this subscription.
-            if (subscribers.has(subscriber)) guard(subscriber.next);
-          }
+        case "QueryLaidOver":
+          this.#look(event.queryId);
           break;
-        }
         case "RequestSettled": {
           // A callback may have closed the client, which has rejected everything.
           const pending = this.#requests.get(event.requestId);
@@ -597,6 +594,7 @@ export class YugenClient {
           reportUncaught(event.error);
           break;
         case "IdentityConfirmed":
+          this.#lookAgain();
           this.#auth.confirmed();
           break;
         case "IdentityRefused":
@@ -607,6 +605,22 @@ export class YugenClient {
           event satisfies never;
       }
     }
+  }
+
+  /** Has all who watch a query look at what it shows now. */
+  #look(id: QueryId): void {
+    const subscribers = this.#subscribers.get(id) ?? new Set();
+    for (const subscriber of [...subscribers]) {
+      // An earlier callback may have ended this subscription.
+      if (subscribers.has(subscriber)) guard(subscriber.next);
+    }
+  }
+
+  /** Has everybody look again soon: results that had to wait until it was clear who calls may hold now. */
+  #lookAgain(): void {
+    queueMicrotask(() => {
+      for (const id of [...this.#subscribers.keys()]) this.#look(id);
+    });
   }
 
   /** Gives up the socket and plans the next. */

@@ -167,10 +167,10 @@ export class Session {
     this.#queries.get(id)!.subscribers--;
   }
 
-  /** The last result of a wanted query, and whether this connection has confirmed it. */
+  /** The last result of a wanted query, and whether this connection has confirmed it for whoever calls now. */
   lastOutcome(id: QueryId): { outcome: Outcome | undefined; current: boolean } {
     const { outcome, current } = this.#queries.get(id)!;
-    return { outcome, current };
+    return { outcome, current: current && this.#isIdentityConfirmed() };
   }
 
   /** What tells a query apart from others. */
@@ -377,6 +377,12 @@ export class Session {
     this.#layers.drop(dropped);
     const failed = this.#layers.replay().map((error) => ({ type: "UpdateFailed" as const, error }));
     return [...this.#laidOver(before, answered), ...failed];
+  }
+
+  /** Whether what the server has said is for whoever calls now. */
+  #isIdentityConfirmed(): boolean {
+    const connection = this.#connection;
+    return !this.held && connection?.identity === this.#identity && connection.identityQuerySet === undefined;
   }
 
   #confirmsIdentity({ version, identity, identityVersion, identityQuerySet = Infinity }: Connection): boolean {
