@@ -115,7 +115,8 @@ export class YugenClient {
   readonly #authListeners = new Set<(state: AuthState) => void>();
   readonly #auth = new Auth({
     hold: () => {
-      // What was called before is sent for whoever was signed in then.
+      // What was called before is sent for whoever was signed in then, if there is a connection. Requests do not keep
+      // who made them: what waits for a connection, or is sent again on a new one, goes for whoever has signed in by then.
       this.#flush();
       this.#session.held = true;
     },
@@ -378,7 +379,10 @@ export class YugenClient {
     this.#auth.set(fetchToken, (isAuthenticated) => guard(() => onChange(isAuthenticated)));
   }
 
-  /** Signs the user out: what is called from now on is called by nobody in particular. */
+  /**
+   * Signs the user out: what is called from now on is called by nobody in particular. So is what was called before and
+   * has to wait for a connection, or to be sent again on a new one.
+   */
   clearAuth(): void {
     this.#checkOpen();
     this.#auth.clear();

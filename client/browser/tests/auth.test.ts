@@ -106,7 +106,26 @@ describe("signing in", () => {
     expect(onChange).toHaveBeenCalledOnce();
   });
 
-  test("what was called before goes as before", async () => {
+  test("what is sent again after a drop goes for whoever is signed in by then", async () => {
+    const socket = await signIn();
+    void client.mutation("m:send").catch(() => {});
+    await turn();
+    expect(sentTypes(socket)).toStrictEqual(["Mutation"]);
+    socket.fail();
+    void client.mutation("m:send").catch(() => {});
+    client.setAuth(async () => "second");
+    await vi.advanceTimersByTimeAsync(1000);
+    FakeWebSocket.latest.accept();
+    await turn();
+    expect(FakeWebSocket.latest.takeSent()).toMatchObject([
+      { type: "Connect" },
+      { value: "second" },
+      { type: "Mutation", requestId: 0 },
+      { type: "Mutation", requestId: 1 },
+    ]);
+  });
+
+  test("what was called before on an open connection goes as before", async () => {
     const socket = FakeWebSocket.latest;
     socket.accept();
     socket.takeSent();
