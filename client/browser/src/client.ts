@@ -203,7 +203,7 @@ export class YugenClient {
   ): Promise<any> {
     return this.#promise((pending) => {
       const id = this.#session.mutation(getFunctionName(mutation), args);
-      const events = optimisticUpdate === undefined ? [] : this.#session.predict(id, optimisticUpdate, args);
+      const events = optimisticUpdate === undefined ? [] : this.#session.predict(id, optimisticUpdate);
       this.#requests.set(id, pending);
       this.#deliver(events);
     });

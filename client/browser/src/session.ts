@@ -200,9 +200,12 @@ export class Session {
   /**
    * Lays over all results what a mutation that was just asked for is expected to change.
    *
+   * The update is given the arguments as they are sent; what the caller makes of its own later is nothing to it.
+   *
    * @throws Whatever the update throws; the mutation is then taken back.
    */
-  predict(requestId: RequestId, update: OptimisticUpdate<any>, args: Args): SessionEvent[] {
+  predict(requestId: RequestId, update: OptimisticUpdate<any>): SessionEvent[] {
+    const [args] = this.#requests.get(requestId)!.message.args;
     const before = new Set(this.#layers.keys());
     try {
       this.#layers.add(requestId, update, args);
