@@ -7,6 +7,7 @@
  * again until it does not: the network may be away.
  */
 import { reconnectDelay } from "./backoff.js";
+import { equalValues } from "./values.js";
 
 /**
  * Gives a token for the user, a JWT, or `null` if nobody is signed in.
@@ -225,8 +226,7 @@ export class Auth {
   #change(state: AuthState): void {
     const before = this.#state;
     this.#state = state;
-    const same = (Object.keys(state) as (keyof AuthState)[]).every((key) => state[key] === before[key]);
-    if (!same) this.#edge.changed();
+    if (!equalValues(state, before)) this.#edge.changed();
   }
 }
 

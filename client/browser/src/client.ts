@@ -32,7 +32,7 @@ import {
 } from "./platform.js";
 import { Session, type SessionEvent } from "./session.js";
 import { upload } from "./upload.js";
-import type { Args, Value } from "./values.js";
+import { equalValues, type Args, type Value } from "./values.js";
 
 /** The server says something at least every 15 s; a minute of silence means that the connection is dead. */
 const SILENCE_MAX_MS = 60_000;
@@ -719,9 +719,7 @@ export class YugenClient {
 
   #announceState(): void {
     const state = this.connectionState();
-    const before = this.#announcedState;
-    const same = (Object.keys(state) as (keyof ConnectionState)[]).every((key) => state[key] === before[key]);
-    if (same) return;
+    if (equalValues(state, this.#announcedState)) return;
     this.#announcedState = state;
     this.#tell(this.#stateListeners, state);
   }

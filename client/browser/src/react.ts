@@ -36,7 +36,7 @@ import {
   type RestArgs,
   type Value,
 } from "./index.js";
-import { canonicalText, encodeValue } from "./values.js";
+import { canonicalText, encodeValue, equalValues } from "./values.js";
 
 export {
   insertAtBottomIfLoaded,
@@ -275,8 +275,7 @@ function useClientState<State extends object>(
       subscribe: (listener: () => void) => listen(listener),
       current: () => {
         const now = read();
-        const same = (Object.keys(now) as (keyof State)[]).every((key) => now[key] === last[key]);
-        return same ? last : (last = now);
+        return equalValues(now, last) ? last : (last = now);
       },
     };
   }, [client, listen, read]);
