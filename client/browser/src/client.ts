@@ -356,7 +356,7 @@ export class YugenClient {
   }
 
   /**
-   * Sends a file to an upload address, which a mutation has made.
+   * Sends a file to an upload address, such as a mutation on Convex's own servers gives. Yugen does not store files yet.
    *
    * @returns The id under which the server has stored it.
    * @throws UploadError if the server refuses it.
