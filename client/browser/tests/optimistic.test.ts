@@ -123,13 +123,10 @@ describe("an update", () => {
   test("can have a query load, show before it is answered, and sees none that failed", () => {
     const list = listening(["a"]);
     const other = session.subscribe("m:list", { channel: "b" });
-    session.predict(
-      session.mutation("m:send", {}),
-      (store) => {
-        store.setQuery("m:list", {}, undefined);
-        store.setQuery("m:list", { channel: "b" }, ["early"] as never);
-      },
-    );
+    session.predict(session.mutation("m:send", {}), (store) => {
+      store.setQuery("m:list", {}, undefined);
+      store.setQuery("m:list", { channel: "b" }, ["early"] as never);
+    });
     expect(value(list)).toBeUndefined();
     expect(value(other)).toStrictEqual(["early"]);
     session.messagesToSend();
@@ -138,13 +135,10 @@ describe("an update", () => {
     session.receive(server.mutationFailed(0, "no"));
     expect(value(list)).toStrictEqual(["a"]);
     expect(value(other)).toBe("boom");
-    session.predict(
-      session.mutation("m:send", {}),
-      (store) => {
-        expect(store.getQuery("m:list", { channel: "b" })).toBeUndefined();
-        expect(store.getQuery("m:unknown")).toBeUndefined();
-      },
-    );
+    session.predict(session.mutation("m:send", {}), (store) => {
+      expect(store.getQuery("m:list", { channel: "b" })).toBeUndefined();
+      expect(store.getQuery("m:unknown")).toBeUndefined();
+    });
   });
 
   test("is given the arguments as they are sent, whatever becomes of the caller's or of an earlier run's", () => {
