@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import MISSING as UNSET
 from pydantic import (
@@ -365,6 +366,9 @@ class Document(BaseModel):
         for name, stored in self.__absent_by_default__.items():
             if name not in self.model_fields_set:
                 fields.pop(stored if info.by_alias else name, None)
+        if info.context is _ON_THE_WIRE:
+            for name, computed in type(self).model_computed_fields.items():
+                fields.pop(computed.alias or name, None)
         return fields
 
     def __repr_args__(self) -> Any:
@@ -488,6 +492,8 @@ def _subclasses(cls: type[Document]) -> list[type[Document]]:
 
 
 _WIRE_TYPES = (dict, list, tuple, str, bytes, int, float, type(None))
+_ON_THE_WIRE: Final[Mapping[str, object]] = MappingProxyType({})
+"""The context of what is dumped for the wire, by which documents know. To serializers of apps it is as good as none."""
 
 
 def as_wire(value: object) -> object:
@@ -500,10 +506,10 @@ def as_wire(value: object) -> object:
         TypeError: nothing does.
     """
     match value:
-        case Document():
+        case Document() if value.__plain__ is not None:
             return value.to_fields()
         case BaseModel():
-            dumped: object = value.model_dump(by_alias=True, warnings=False)
+            dumped: object = value.model_dump(by_alias=True, warnings=False, context=_ON_THE_WIRE)
             return dumped if isinstance(dumped, _WIRE_TYPES) else as_wire(dumped)  # a RootModel is what it holds
         case Enum():
             return value.value
@@ -512,7 +518,7 @@ def as_wire(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         serializer = getattr(value, "__pydantic_serializer__", None)
         if serializer is not None:
-            return serializer.to_python(value, by_alias=True)
+            return serializer.to_python(value, by_alias=True, context=_ON_THE_WIRE)
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: part for name, part in fields.items() if part is not UNSET}
     try:

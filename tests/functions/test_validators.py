@@ -12,13 +12,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Required
 
+import pydantic.dataclasses
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, computed_field, field_serializer
 from typing_extensions import TypedDict
 
+from yugen import values
 from yugen.functions.pagination import PaginationOptions, PaginationResult
 from yugen.functions.validators import Json, gives, takes
-from yugen.schema import UNSET, Document, Id
+from yugen.schema import UNSET, Document, Id, as_wire
+from yugen.validation import Validator
 from yugen.values import Int64
 
 ANY = {"type": "any"}
@@ -83,6 +86,11 @@ class Shown(BaseModel):
     @property
     def double(self) -> float:
         return self.size * 2
+
+
+def sent(result: Any) -> Any:
+    """What a client gets of a result."""
+    return values.to_clean(values.decode(values.encode(result, fallback=as_wire)))
 
 
 def union(*members: Json) -> Json:
@@ -215,3 +223,54 @@ def test_pages() -> None:
     page = gives(PaginationResult[User])["value"]
     assert page["isDone"] == {"fieldType": {"type": "boolean"}, "optional": False}
     assert page["page"]["fieldType"] == array(gives(User))
+
+
+class Area(BaseModel):
+    sides: tuple[int, int]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def size(self) -> int:
+        return self.sides[0] * self.sides[1]
+
+
+class Meadow(Document, table="meadows"):
+    area: Area | None = None
+
+    @computed_field(alias="isLarge")  # type: ignore[prop-decorator]
+    @property
+    def is_large(self) -> bool:
+        return self.area is not None and self.area.size > 9
+
+
+class Farm(BaseModel):
+    best: Meadow
+
+
+@dataclasses.dataclass
+class Barn:
+    beside: Meadow
+
+
+@pydantic.dataclasses.dataclass
+class Shed:
+    beside: Meadow
+
+
+@pytest.mark.parametrize("area", [None, Area(sides=(2, 5))])
+def test_a_document_looks_the_same_wherever_it_is(area: Area | None) -> None:
+    one: Meadow = Validator(Meadow)({"_id": "f", "_creationTime": 1.0, "area": area}, None)
+    alone = sent(one)
+    area_sent = None if area is None else {"sides": [2, 5], "size": 10}
+    assert alone == {"_id": "f", "_creationTime": 1, "area": area_sent}
+    assert set(alone) == set(gives(Meadow)["value"])
+    assert sent([one]) == [alone]
+    page = PaginationResult[Meadow](page=[one], is_done=True, continue_cursor="")
+    assert sent(page)["page"] == [alone]
+    assert sent(Farm(best=one)) == {"best": alone}
+    assert sent(Barn(one)) == sent(Shed(one)) == {"beside": alone}
+
+
+def test_what_is_computed_of_a_document_is_there_in_python() -> None:
+    assert Farm(best=Meadow()).model_dump() == {"best": {"is_large": False}}
+    assert Meadow().model_dump(by_alias=True) == {"isLarge": False}
