@@ -121,6 +121,7 @@ async def test_closing_leaves_nothing_in_the_wal(path: Path) -> None:
 
 
 async def test_who_only_looks_at_the_lock_keeps_nobody_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_SH)
     monkeypatch.setattr("yugen.storage.sqlite_writer.time.sleep", lambda seconds: os.close(lock))
