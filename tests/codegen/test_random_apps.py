@@ -11,8 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
-from tests.codegen.test_random_types import examples
-from tests.random_types import Typed, or_null, typed
+from tests.random_types import Typed, examples, or_null, typed
 from tests.tsc import faults
 from yugen.codegen.declarations import declarations
 from yugen.codegen.files import write_types
