@@ -26,7 +26,8 @@ CALL_SECONDS_MAX: Final = 660.0
 LOCAL_URL: Final = "http://127.0.0.1:3210"
 LOCAL_DATA: Final = Path(".yugen")
 
-_BAD_KEYS: Final = ("BadDeployKey", "InvalidAuthHeader")
+BAD_KEYS: Final = ("BadDeployKey", "InvalidAuthHeader")
+"""Codes with which a deployment refuses the admin key, or who is to be acted as."""
 
 Needs = Literal["app", "columns", "data", "server"]
 """What a command needs where no server runs: the app and its data, or the data and what the app says of its columns if
@@ -168,7 +169,7 @@ def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
     except httpx.TransportError as error:
         fail(f"{shown} does not answer ({type(error).__name__} {error}); name another server with --url.", UNREACHABLE)
     except Refusal as error:
-        fail(str(error), UNREACHABLE if error.code in _BAD_KEYS else FAILED)
+        fail(str(error), UNREACHABLE if error.code in BAD_KEYS else FAILED)
     except BrokenPipeError:
         # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
