@@ -67,13 +67,16 @@ async def test_a_key_that_opens_nothing(tmp_path: Path) -> None:
         assert called.err == "The admin key is not the one of this deployment; see its data folder.\n"
 
 
-@pytest.mark.parametrize("command", ["logs", "why"])
-def test_what_is_in_the_memory_of_a_server_needs_one(tmp_path: Path, command: str) -> None:
-    called = call(command, "--data", tmp_path)
+@pytest.mark.parametrize("command", [["logs"], ["why"], ["run", "messages:list", "--watch"]])
+def test_what_is_in_the_memory_of_a_server_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    write_chat(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    called = call(*command, "--data", "typo")
     assert called.status == 3
-    assert called.err == (
-        f"No server runs over {tmp_path}, and this is in the memory of one; start it with `yugen dev`.\n"
-    )
+    assert called.err == "No server runs over typo, and this is in the memory of one; start it with `yugen dev`.\n"
+    assert not Path("typo").exists()
 
 
 def test_keys_that_lie_here_are_not_shown_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,5 +277,3 @@ def test_without_a_server_it_opens_the_data(tmp_path: Path) -> None:
     ]
     called = call("run", "messages:refuse", *here)
     assert (called.status, '"code": "full"' in called.err) == (1, True)
-    called = call("run", "messages:list", "--watch", *here)
-    assert (called.status, "start `yugen dev`, and watch that" in called.err) == (2, True)

@@ -226,6 +226,11 @@ async def deployment(where: Where, needs: Needs, *, keyless: bool = False) -> As
         yield api
 
 
+def is_without_server(where: Where) -> bool:
+    """Whether a command is to open the data itself, rather than to ask a server."""
+    return where.url is None and where.data is not None and holder(where.data) is None
+
+
 def key_for(where: Where, url: str) -> str | None:
     """The key that was given, or that of the deployment in a folder here; it is not shown to servers elsewhere."""
     if where.key:

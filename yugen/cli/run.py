@@ -52,9 +52,7 @@ async def _run(
     where: Where,
 ) -> None:
     found_key = where.key is None and user is None
-    async with deployment(where, "app", keyless=user is None and not push) as api:
-        if watch and api.exports is not None:
-            fail(f"Nothing can change {where.data} while this has it open; start `yugen dev`, and watch that.", USAGE)
+    async with deployment(where, "server" if watch else "app", keyless=user is None and not push) as api:
         if push and api.exports is None:
             await api.post("/api/reload", {})
         if watch:
