@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.strategies import names, values
@@ -77,6 +77,7 @@ def test_what_was_written_is_read(value: Value | Absent, kinds: set[str] | None)
     assert same(read_cell(write_cell(value, kinds), kinds), value)
 
 
+@example([{"_id": "1", "text": "a\rb", "last": "x\r1,2"}, {"_id": "2", "text": "\r\n", "last": "\r"}], {})
 @given(st.lists(DOCUMENTS, max_size=5), st.dictionaries(st.sampled_from("abc"), COLUMNS.filter(bool)))
 def test_documents_come_out_of_a_table_as_they_went_in(several: list[dict[str, Any]], kinds: dict[str, Any]) -> None:
     columns = list(dict.fromkeys(["_id", *(name for document in several for name in document)]))

@@ -85,6 +85,7 @@ def test_what_is_no_condition(here: list[str]) -> None:
 def test_values_are_json_or_text() -> None:
     assert condition("a.b >= 3") == {"field": "a.b", "comparison": "gte", "value": 3}
     assert condition("a=x=y") == {"field": "a", "comparison": "eq", "value": "x=y"}
+    assert condition("a==1") == {"field": "a", "comparison": "eq", "value": 1}
     assert condition("a!=null")["value"] is None
     assert condition("a=NaN")["value"] == "NaN"
     assert condition("a=")["value"] == ""

@@ -23,6 +23,8 @@ NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
         ('A="a\\n\\"b\\" \\\\ \\$c \\d"', {"A": 'a\n"b" \\ $c \\d'}),
         ("A='one\ntwo'\nB=3", {"A": "one\ntwo", "B": "3"}),
         ("A= # nothing", {"A": ""}),
+        ("A=#ff0000 # red", {"A": "#ff0000"}),
+        ("A= 'a b'", {"A": "a b"}),
         ("KEY=https://example.org/?a=b&c=d", {"KEY": "https://example.org/?a=b&c=d"}),
     ],
 )

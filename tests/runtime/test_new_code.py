@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from yugen.runtime.deploy import DeployError
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.outcome import Answer
 from yugen.runtime.queries import QueryKey, Subscription
-from yugen.runtime.runtime import Runtime
-from yugen.storage.interface import Store, Timestamp
+from yugen.runtime.runtime import Runtime, TimestampOutOfReach
+from yugen.storage.interface import Commit, Decide, Store, Timestamp
 
 RELOADS = int(os.environ.get("YUGEN_RELOADS", "60"))
 """How often the code changes under load; `make test YUGEN_RELOADS=200` is more thorough."""
@@ -58,6 +58,12 @@ APP = """
 TITLED = APP.replace(
     "text: str\n\n\n    @query", 'title: str\n        by_title = Index("title")\n\n\n    @query'
 ).replace("Note(text=text)", "Note(title=text)")
+INDEXED = APP.replace(
+    "text: str\n\n\n    @query", 'text: str\n        by_text = Index("text")\n\n\n    @query'
+).replace(
+    "ctx.db.query(Note).collect())]",
+    "ctx.db.query(Note).collect()), len(await ctx.db.query(Note).with_index(Note.by_text).collect())]",
+)
 RENAMES = """
     from typing import Any
     from yugen import MutationCtx, migration
@@ -108,9 +114,15 @@ class Subscriber:
     async def fails(self) -> None:
         await self._last(lambda answer: answer.failure is not None)
 
+    async def has_seen(self, count: int) -> None:
+        await self._until(lambda: len(self.seen) >= count)
+
     async def _last(self, holds: Callable[[Answer], bool]) -> None:
+        await self._until(lambda: bool(self.seen) and holds(self.seen[-1][1]))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(SECONDS_MAX), self._news:
-            await self._news.wait_for(lambda: self.seen and holds(self.seen[-1][1]))
+            await self._news.wait_for(condition)
 
     async def end(self) -> None:
         self._subscription()
@@ -190,6 +202,7 @@ async def test_answers_that_stay_the_same_are_equal(bench: Bench) -> None:
     await bench.subscribe("notes:count").sees([2, 0])
     await bench.take_up(version(3))
     await bench.subscribe("notes:count").sees([3, 0])
+    await subscriber.has_seen(3)
     assert len({answer for _, answer in subscriber.seen}) == 1
     assert len(subscriber.seen) == 3
 
@@ -312,6 +325,45 @@ async def test_what_a_migration_has_done_before_it_failed_is_seen_by_the_code_th
     )
     await bench.take_up(version(3, TITLED), migrations=mends)
     await subscriber.sees([3, 3])
+
+
+@pytest.mark.parametrize("appends", range(1, 7))
+async def test_what_is_called_off_midway_leaves_the_code_that_stays_with_all_there_is(
+    appends: int, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = bench.runtime
+    await change(runtime, "notes:add", text="a")
+    subscriber = bench.subscribe("notes:count")
+    await subscriber.sees([1, 1])
+    append, count = bench._store.append, 0
+
+    async def append_and_call_off(decide: Decide) -> Sequence[Commit]:
+        nonlocal count
+        commits = await append(decide)
+        count += 1
+        if count == appends:
+            taking.cancel()
+        return commits
+
+    monkeypatch.setattr(bench._store, "append", append_and_call_off)
+    taking = asyncio.create_task(bench.take_up(version(2, INDEXED)))
+    await asyncio.wait([taking])
+    monkeypatch.undo()
+    code = await change(runtime, "notes:add", text="b")
+    assert code == 1 or appends > 3, "it took over although it was called off in time"
+    await subscriber.sees([1, 2] if code == 1 else [2, 2, 2])
+    await bench.take_up(version(3, INDEXED))
+    await subscriber.sees([3, 2, 2])
+
+
+async def test_a_moment_before_the_code_changed_is_out_of_reach(bench: Bench) -> None:
+    await change(bench.runtime, "notes:add", text="a")
+    before = bench.runtime.ts
+    await bench.take_up(version(2))
+    with pytest.raises(TimestampOutOfReach):
+        await bench.runtime.query_at("notes:count", b"{}", None, before)
+    answer = await bench.runtime.query_at("notes:count", b"{}", None, bench.runtime.ts)
+    assert value_of(answer) == [2, 1]
 
 
 @pytest.mark.timeout(60 + RELOADS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -117,6 +118,16 @@ async def test_closing_leaves_nothing_in_the_wal(path: Path) -> None:
     snapshot = await reader.snapshot(10)
     assert await snapshot.get(key_of(1)) == A.stored
     reader.close()
+
+
+async def test_who_only_looks_at_the_lock_keeps_nobody_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    monkeypatch.setattr("yugen.storage.sqlite_writer.time.sleep", lambda seconds: os.close(lock))
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
 
 
 async def test_a_second_opener_is_refused_and_the_first_unharmed(store: SqliteStore, path: Path) -> None:

@@ -106,7 +106,8 @@ def write_csv(file: IO[str], names: Sequence[str], documents: Iterable[dict[str,
         documents: decoded values by field.
         kinds: what the columns can be for whoever is to read them.
     """
-    rows = csv.writer(file, lineterminator="\n")
+    # Of RFC 4180; and Python 3.11 quotes no other line break than the one that ends rows.
+    rows = csv.writer(file, lineterminator="\r\n")
     rows.writerow(names)
     count = 0
     for document in documents:

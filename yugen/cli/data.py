@@ -19,8 +19,8 @@ LIMIT: Final = 100
 """Documents that are shown if nobody says how many."""
 
 _CELL_WIDTH: Final = 40
-_CONDITION: Final = re.compile(r"([^=!<>]+)(=|!=|<=|>=|<|>)(.*)", re.DOTALL)
-_COMPARISONS: Final = {"=": "eq", "!=": "ne", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_CONDITION: Final = re.compile(r"([^=!<>]+)(==?|!=|<=|>=|<|>)(.*)", re.DOTALL)
+_COMPARISONS: Final = {"=": "eq", "==": "eq", "!=": "ne", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
 def show_data(

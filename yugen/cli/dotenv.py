@@ -12,12 +12,13 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-_NAME: Final = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
+_NAME: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=")
+_QUOTED: Final = re.compile(r"[ \t]*(?=['\"])")
 _SKIPPED: Final = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 _SINGLE: Final = re.compile(r"'([^']*)'")
 _DOUBLE: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _BARE: Final = re.compile(r"[^\n]*")
-_COMMENT: Final = re.compile(r"(?:^|[ \t])#.*")
+_COMMENT: Final = re.compile(r"[ \t]#.*")
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
@@ -40,8 +41,7 @@ def parse(text: str) -> dict[str, str]:
         if (skipped := _SKIPPED.match(text, place)) is not None:
             place = max(skipped.end(), place + 1)
             continue
-        start = re.compile(r"[ \t]*").match(text, place)
-        name = _NAME.match(text, start.end() if start else place)
+        name = _NAME.match(text, place)
         if name is None:
             raise _wrong(text, place, "is not like NAME=VALUE")
         variables[name[1]], place = _value(text, name.end())
@@ -58,7 +58,9 @@ def write(variables: Mapping[str, str]) -> str:
 
 
 def _value(text: str, place: int) -> tuple[str, int]:
-    """The value that begins at a place, and where it ends."""
+    """The value after a place, and where it ends."""
+    quoted = _QUOTED.match(text, place)
+    place = place if quoted is None else quoted.end()
     match text[place : place + 1]:
         case "'":
             found = _SINGLE.match(text, place)

@@ -252,7 +252,7 @@ def holder(data: Path) -> str | None:
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that those who only look see nobody but a holder
     except BlockingIOError:
         return os.read(lock, 20).decode() or "unknown"
     finally:

@@ -188,7 +188,8 @@ class Runtime:
             else:
                 await self._take_over(runner, self.catalog)
         except BaseException:
-            await runner.close()
+            if self._runner.newest is not runner:
+                await runner.close()
             raise
 
     async def try_out(self, runner: Runner) -> None:
@@ -211,10 +212,10 @@ class Runtime:
 
     async def _deploy_while_serving(self, runner: Runner, functions: _OwnFunctions) -> None:
         """Brings the store to what another version declares, which takes over then. Nothing else may be written."""
-        await self._stop_reindexing()
-        newest = await self._stored()
-        catalog = await stored_catalog(self._store, newest)
         try:
+            await self._stop_reindexing()
+            newest = await self._stored()
+            catalog = await stored_catalog(self._store, newest)
             await runner.start(catalog)
             _, reindexing = await deploy(
                 self._store,
@@ -225,16 +226,15 @@ class Runtime:
                 clock=self._clock,
                 random_bytes=self._random_bytes,
             )
-        except Exception:
-            # What was done up to there has not been published: the version from before goes on with that.
-            catalog = await stored_catalog(self._store, await self._stored())
-            await self._runner.start(catalog)
-            await self._take_over(None, catalog)
-            self._go_on_reindexing(unfinished(self.catalog))
+            await self._take_over(runner, catalog, reindexing)
+        except BaseException:
+            if self._runner.newest is not runner:
+                # What was done up to there has not been published: the version from before goes on with that, also
+                # where whoever asked for the new one has given up.
+                catalog = await stored_catalog(self._store, await self._stored())
+                await self._runner.start(catalog)
+                await self._take_over(None, catalog, unfinished(catalog))
             raise
-        await self._take_over(runner, catalog)
-        self._times.reach(self.ts + _MILLISECOND_NS)
-        self._go_on_reindexing(reindexing)
 
     async def _stored(self) -> Timestamp:
         """The newest timestamp of the store, which may not have been published."""
@@ -247,14 +247,15 @@ class Runtime:
         await self._store.append(look)
         return found[-1]
 
-    async def _take_over(self, runner: Runner | None, catalog: Catalog) -> None:
-        """Ends all answers by a commit, with which a version takes over, or the same one finds other data."""
+    async def _take_over(self, runner: Runner | None, catalog: Catalog, reindexing: Sequence[Reindexing] = ()) -> None:
+        """Ends all answers by a commit, with which a version takes over, or the same one finds other data.
+
+        It is carried to its end also when it is called off: half of it would be worse than either.
+        """
         assert self._committer is not None
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(result: Timestamp | Exception) -> None:
-            if done.done():
-                return  # it has been called off
             if isinstance(result, Exception):
                 done.set_exception(result)
                 return
@@ -262,11 +263,21 @@ class Runtime:
             done.set_result(None)
             self._taking_over = result
             self.catalog = catalog
+            self._times.reach(result + _MILLISECOND_NS)
             if runner is not None:
                 self._runner.take_up(runner, result, self.queries.released_before(result))
+            self._go_on_reindexing(reindexing)
 
         self._committer.propose(Proposal(self.ts, (), (), is_mark=True), settled)
-        await done
+        called_off: asyncio.CancelledError | None = None
+        while not done.done():
+            try:
+                await asyncio.wait([done])
+            except asyncio.CancelledError as error:
+                called_off = error
+        done.result()
+        if called_off is not None:
+            raise called_off
 
     async def _stop_reindexing(self) -> None:
         if self._reindexing is not None:
@@ -610,6 +621,8 @@ class Runtime:
             if written.ts == self._taking_over:
                 self._taking_over = None
                 self.queries.renew(written.commit)
+                # What was before it needs the code of then, which ends when nobody holds a timestamp of its time.
+                self._past = deque([(self._clock(), self.ts)])
             else:
                 self.queries.publish(written)
 

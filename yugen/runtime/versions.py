@@ -50,6 +50,11 @@ class Versions:
         self._leaving: dict[asyncio.Task[None], _Earlier] = {}
 
     @property
+    def newest(self) -> Runner:
+        """The runner of the newest version."""
+        return self._newest
+
+    @property
     def info(self) -> AppInfo:
         """What the newest version holds."""
         return self._newest.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,9 @@ _TRUNCATE_FRAMES: Final = 16384
 """Pages in the WAL (64 MiB) from which a checkpoint waits for readers, so that the WAL starts over even under load."""
 
 _TRUNCATE_BUSY_MS: Final = 100
+
+_LOOK_SECONDS_MAX: Final = 0.2
+"""How long somebody who looks whether the database is locked may hold up whoever opens it."""
 
 _DIRTY_MAX: Final = 16
 """Keys that totals may not know of: each costs a reader of totals some steps, and all of them together one round."""
@@ -226,7 +230,7 @@ def lock_file(path: Path) -> int:
     lock_path = Path(f"{path}.lock")
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except BlockingIOError as error:
         holder = os.read(lock, 20).decode() or "unknown"
         os.close(lock)
@@ -238,3 +242,15 @@ def lock_file(path: Path) -> int:
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
     return lock
+
+
+def _lock(file: int) -> None:
+    """Takes a lock, also from somebody who only looks whether it is held."""
+    until = time.monotonic() + _LOOK_SECONDS_MAX
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_SECONDS_MAX / 20)
