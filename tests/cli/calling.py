@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,3 +63,16 @@ async def call_there(*arguments: str | Path, stdin: str = "") -> Called:
 async def done_there(*arguments: str | Path, stdin: str = "") -> Called:
     """The same of a command that must not fail."""
     return await asyncio.to_thread(done, *arguments, stdin=stdin)
+
+
+@contextlib.contextmanager
+def held(data: Path, address: str) -> Iterator[None]:
+    """A folder as of a server that has its data open, and has noted this address there."""
+    data.mkdir(exist_ok=True)
+    (data / "admin_key").write_text("yugen|ours\n")
+    (data / "address").write_text(f"{address}\n")
+    with (data / "data.sqlite3.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("7")
+        lock.flush()
+        yield

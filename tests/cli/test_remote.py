@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps import write_app
-from tests.cli.calling import call, call_there, done, done_there
+from tests.cli.calling import call, call_there, done, done_there, held
 from tests.cli.chat import write_chat
 from tests.serving import serving
 from yugen.cli.remote import Where, holder, key_for
@@ -58,6 +58,34 @@ async def test_a_server_is_found_by_its_data(nowhere: str, tmp_path: Path) -> No
         assert (await done_there("data", "--data", ".yugen", "--url", server.url)).lines == ["messages", "users"]
     assert holder(Path(".yugen")) is None
     assert (await done_there("data", "--data", ".yugen")).lines == ["messages", "users"]
+
+
+def test_an_address_that_is_noted_and_nobody_is_there(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        noted = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with held(Path(".yugen"), noted):
+            monkeypatch.setattr("yugen.cli.remote.CALL_SECONDS_MAX", 0.1)
+            for more in ([], ["--data", ".yugen"]):
+                called = call("data", *more)
+                assert called.status == 3
+                assert called.err == f"{noted} does not answer (ReadTimeout); name another server with --url.\n"
+    with held(Path(".yugen"), noted):
+        called = call("data")
+        assert called.status == 3
+        assert called.err.startswith(f"There is no server at {noted}; ")
+
+
+async def test_an_address_that_is_noted_and_is_of_another_server(nowhere: str, tmp_path: Path) -> None:
+    async with serving(write_chat(tmp_path), tmp_path / "data") as server:
+        with held(Path(".yugen"), server.url):
+            called = await call_there("data", "--data", ".yugen")
+            assert called.status == 3
+            assert called.err == (
+                f".yugen is in use by a server (process 7), which is not at {server.url}; say where it is with --url, "
+                "or stop it.\n"
+            )
+            called = await call_there("data", "--data", ".yugen", "--admin-key", "wrong")
+            assert called.err == "The admin key is not the one of this deployment; see its data folder.\n"
 
 
 async def test_a_key_that_opens_nothing(tmp_path: Path) -> None:

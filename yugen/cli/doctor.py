@@ -227,7 +227,7 @@ async def _server(where: Where, data: Path, port: int) -> list[Finding]:
         try:
             response = await client.get(f"{url}/version")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            findings = [_nobody(where, url, port, error)]
+            findings = [_nobody(where.url or noted, port, error)]
         else:
             findings = [*_answered(url, response, where)]
             if response.status_code == 200:
@@ -235,8 +235,15 @@ async def _server(where: Where, data: Path, port: int) -> list[Finding]:
     return [Finding("versions", "ok", own), *findings]
 
 
-def _nobody(where: Where, url: str, port: int, error: Exception) -> Finding:
-    if where.url is not None:
+def _nobody(url: str | None, port: int, error: Exception) -> Finding:
+    """Where nobody answers.
+
+    Args:
+        url: the address at which there is to be a server; None if nobody has named one.
+        port: the port that was tried then.
+        error: what came of it.
+    """
+    if url is not None:
         return Finding(
             "server", "error", f"none at {url} ({type(error).__name__})", "Start it, or name another with --url."
         )

@@ -46,6 +46,20 @@ class Refusal(Exception):
         self.code = code
 
 
+class Unreachable(Exception):
+    """Nobody answers at the address of a deployment.
+
+    Attributes:
+        url: the address.
+        why: what came of it.
+    """
+
+    def __init__(self, url: str, why: httpx.TransportError) -> None:
+        super().__init__(url)
+        self.url = url
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Where a deployment is, as the options say it.
@@ -160,14 +174,19 @@ class Api:
 
 
 def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
-    """Runs a command, and ends the process with a sentence and a status when it fails."""
-    shown = url or LOCAL_URL
+    """Runs a command, and ends the process with a sentence and a status when it fails.
+
+    Args:
+        url: the address that the options name.
+        command: what to do.
+    """
     try:
         asyncio.run(command)
-    except httpx.ConnectError:
-        fail(f"There is no server at {shown}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
-    except httpx.TransportError as error:
-        fail(f"{shown} does not answer ({type(error).__name__} {error}); name another server with --url.", UNREACHABLE)
+    except Unreachable as error:
+        if isinstance(error.why, httpx.ConnectError):
+            fail(f"There is no server at {error.url}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
+        why = f"{type(error.why).__name__} {error.why}".strip()
+        fail(f"{error.url} does not answer ({why}); name another server with --url.", UNREACHABLE)
     except Refusal as error:
         fail(str(error), UNREACHABLE if error.code in BAD_KEYS else FAILED)
     except BrokenPipeError:
@@ -212,18 +231,30 @@ async def deployment(where: Where, needs: Needs, *, keyless: bool = False) -> As
         )
     async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
         api = Api(client, url, key)
-        if where.data is None or held_by is None or where.url or noted:
-            yield api
-            return
         try:
-            await api.call("_system/cli/convexUrl:cloudUrl")
-        except (httpx.TransportError, Refusal, SystemExit):
-            fail(
-                f"{where.data} is in use by a server (process {held_by}), which is not at {url}; say where it is with "
-                "--url, or stop it.",
-                UNREACHABLE,
-            )
-        yield api
+            if where.data is not None and held_by is not None and not where.url:
+                await _confirm(api, where, held_by)
+            yield api
+        except httpx.TransportError as error:
+            raise Unreachable(url, error) from error
+
+
+async def _confirm(api: Api, where: Where, held_by: str) -> None:
+    """Makes sure that a server is the one that has the data open; what it has noted may be of one that is gone."""
+    if api.key is None and noted_address(where.data or LOCAL_DATA):
+        return  # nobody here can tell
+    try:
+        await api.call("_system/cli/convexUrl:cloudUrl")
+    except httpx.TimeoutException:
+        raise
+    except (httpx.TransportError, Refusal, SystemExit) as error:
+        if where.key and isinstance(error, Refusal) and error.code in BAD_KEYS:
+            raise
+        fail(
+            f"{where.data} is in use by a server (process {held_by}), which is not at {api.url}; say where it is with "
+            "--url, or stop it.",
+            UNREACHABLE,
+        )
 
 
 def is_without_server(where: Where) -> bool:
