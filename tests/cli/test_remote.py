@@ -12,6 +12,7 @@ from tests.cli.calling import call, call_there, done, done_there, held
 from tests.cli.chat import write_chat
 from tests.serving import serving
 from yugen.cli.remote import Where, holder, key_for
+from yugen.server.yugen import Yugen
 
 
 @pytest.fixture
@@ -113,9 +114,41 @@ def test_keys_that_lie_here_are_not_shown_elsewhere(tmp_path: Path, monkeypatch:
     (tmp_path / ".yugen" / "admin_key").write_text("ours\n")
     assert key_for(Where(), "http://127.0.0.1:3210") == "ours"
     assert key_for(Where(), "http://localhost:3210") == "ours"
-    assert key_for(Where(), "https://example.org") is None
-    assert key_for(Where(data=Path(".yugen")), "https://example.org") == "ours"
-    assert key_for(Where(key="given"), "https://example.org") == "given"
+    assert key_for(Where(), "http://[::1]:3210") == "ours"
+    there = "https://example.org"
+    assert key_for(Where(), there) is None
+    assert key_for(Where(url=there), there) is None
+    assert key_for(Where(data=Path(".yugen")), there) is None  # which is then noted in the folder only
+    assert key_for(Where(url=there, data=Path(".yugen")), there) == "ours"
+    assert key_for(Where(key="given"), there) == "given"
+    with held(Path(".yugen"), there):
+        for more in ([], ["--data", ".yugen"]):
+            called = call("data", *more)
+            assert called.status == 3
+            assert called.err == (
+                f"No admin key goes to {there} unasked; name it with --url and the folder of its data with --data, or "
+                "give the key with --admin-key.\n"
+            )
+
+
+def test_the_data_is_beside_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "app").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("there/app")
+    monkeypatch.chdir(tmp_path)
+    for app in (Path("there/app"), Path("link"), tmp_path / "there" / "app"):
+        assert Where(app=app).folder == Path("there/.yugen")
+    monkeypatch.chdir("there/app")
+    assert Where(app=Path()).folder == tmp_path / "there" / ".yugen" == Yugen(".").data
+    assert Where(data=Path("data")).folder == Path("data")
+
+
+def test_files_beside_the_data_that_are_damaged(nowhere: str) -> None:
+    for text in (b"\xff", b"http://[", b""):
+        with held(Path(".yugen"), nowhere):
+            Path(".yugen/address").write_bytes(text)
+            assert call("data").err.startswith(f"There is no server at {nowhere}; ")
+            Path(".yugen/admin_key").write_bytes(b"\xff")
+            assert call("data").err.startswith("There is no admin key in .yugen; ")
 
 
 def test_data_is_opened_as_a_server_would(tmp_path: Path) -> None:
