@@ -328,8 +328,7 @@ async def _reading(data: Path, app: App | None) -> Any:
 
 
 def _runner(store: ReadOnlyStore, data: Path, app: App | None) -> InlineRunner:
-    app = app or App(data, functions={}, documents={}, providers=(), strict=False, migrations={}, _paths={})
-    return InlineRunner(app, store, secret=bytes(32))
+    return InlineRunner(app or App.empty(data), store, secret=bytes(32))
 
 
 def ahead(newest: int, now: int) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
     file = data / "data.sqlite3"
     if needs != "app" and not file.is_file():
         fail(f"There is no data in {data}; name the folder with --data, or the address of a server with --url.")
-    loaded = _loaded(app, needs) or App(data, {}, {}, (), False, {}, {})
+    loaded = _loaded(app, needs) or App.empty(data)
     try:
         backend, key = await _open(data, loaded, deployed=needs != "app")
     except (Refused, StorageError, OSError) as error:
