@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest.mock import patch
 
 from yugen.cli.main import main
@@ -34,11 +34,12 @@ class Called:
         return [json.loads(line) for line in self.lines]
 
 
-def call(*arguments: str | Path, stdin: str = "") -> Called:
+def call(*arguments: str | Path, stdin: str | TextIO = "") -> Called:
     """Carries a command out in this process."""
     out, err = io.StringIO(), io.StringIO()
+    given = io.StringIO(stdin) if isinstance(stdin, str) else stdin
     status: object = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch("sys.stdin", io.StringIO(stdin)):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch("sys.stdin", given):
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:

@@ -198,6 +198,15 @@ def test_mistakes_are_told(here: list[str], tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {"a.jsonl", "a.zip", "a.txt", "app", "data"}
 
 
+def test_a_disk_that_refuses_is_told_of(here: list[str], tmp_path: Path) -> None:
+    done("run", "messages:list", *here)
+    for name in ("x" * 250, "x" * 300):  # of which only the second is too long before anything is done
+        called = call("export", tmp_path / f"{name}.zip", *here)
+        assert called.status == 1
+        assert called.err.startswith("File name too long (")
+    assert {each.name for each in tmp_path.iterdir()} == {"app", "data"}
+
+
 def test_formats_can_be_named(here: list[str], tmp_path: Path) -> None:
     (tmp_path / "rows").write_text(json.dumps(ROWS))
     done("import", tmp_path / "rows", "--format", "json", "--table", "users", *here)

@@ -9,7 +9,6 @@ import asyncio
 import ipaddress
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from yugen.cli.status import FAILED, INTERRUPTED, UNREACHABLE, USAGE, fail
+from yugen.cli.status import FAILED, UNREACHABLE, USAGE, fail
 
 CALL_SECONDS_MAX: Final = 660.0
 """A little more than an action may run."""
@@ -197,12 +196,6 @@ def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
         fail(f"{error.url} does not answer ({why}); name another server with --url.", UNREACHABLE)
     except Refusal as error:
         fail(str(error), UNREACHABLE if error.code in BAD_KEYS else FAILED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 @asynccontextmanager
