@@ -41,8 +41,8 @@ class Peer:
 
     async def runs(self) -> tuple[int, str]:
         """The number and the path of the next run it is given."""
-        what, number, run = await self.receive()
-        assert what in ("run", "act")
+        what, number, run, *_ = await self.receive()
+        assert what in ("run", "act", "mutate")
         return number, run[1]
 
     def end(self) -> None:

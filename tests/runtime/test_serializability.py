@@ -470,6 +470,7 @@ async def test_clients_of_worker_processes_see_no_anomaly(
         losses = sum(isinstance(each, Loss) for each in runtime.queries.causes)
     outcomes = Counter(transaction.outcome for transaction in lists.history)
     assert outcomes["committed"] > len(lists.history) / 2
-    # What runs in a new line does not see what of the old one is not published yet.
-    assert losses < clients * (kills + 1) if lines == 1 else losses > 100
+    assert kills > 0
+    # What runs in one line does not see what of another is not published yet.
+    assert lines == 1 or losses > 100
     assert list(map(str, anomalies(lists.history)))[:10] == []

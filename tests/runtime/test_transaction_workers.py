@@ -69,6 +69,17 @@ def failure(outcome: Outcome) -> str:
     return outcome.answer.failure.message
 
 
+async def test_mutations_and_queries_take_turns_where_both_wait() -> None:
+    async with workers(replace(PATIENT, depth=1, workers_max=1)) as (pool, _, peer):
+        tasks = [start(pool, "first")]
+        tasks += [asyncio.ensure_future(pool.run(mutation(f"mutation {number}"))) for number in range(4)]
+        tasks += [start(pool, f"query {number}") for number in range(2)]
+        assert await serve(peer, 7) == (
+            ["first", "mutation 0", "query 0", "mutation 1", "query 1", "mutation 2", "mutation 3"]
+        )
+        await asyncio.gather(*tasks)
+
+
 async def test_a_worker_is_given_several_ahead_and_no_more_than_the_depth() -> None:
     async with workers(replace(PATIENT, depth=2, workers_max=1)) as (pool, _, peer):
         tasks = [start(pool, path) for path in "abc"]

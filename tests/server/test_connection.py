@@ -17,7 +17,7 @@ from tests.runtime.test_nodes import APP, nodes
 from tests.server.peers import SECONDS_MAX, Bench, Client, LoopTime, bench, ts, until_blocked
 from yugen.runtime.pressure import Pressure
 from yugen.runtime.runner import Overloaded
-from yugen.server import connection
+from yugen.server import connection, rounds
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection
 from yugen.server.subscriptions import QUERIES_AT_ONCE_MAX
@@ -614,6 +614,27 @@ async def test_a_client_that_leaves_does_not_take_back_its_calls(notes: Bench, c
     assert notes.runtime.queries.statistics()["subscribed"] == 0
     notes.probe.gate.set()
     await notes.gone()
+    assert await ask(notes.runtime, "notes:count", book="a") == 1
+
+
+async def test_a_client_that_leaves_at_once_has_said_what_it_said(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", -1.0)
+    monkeypatch.setattr(rounds, "_SERVED_BETWEEN_LOOKS", 1)
+    served = asyncio.Event()
+
+    class Busy:
+        def serve_in(self, round: rounds.Round) -> None:
+            served.set()
+
+    client = notes.client(COUNT)
+    for _ in range(20):
+        notes.rounds.add(Busy())
+    client.mutate("notes:add", book="a", text="x")
+    client.leave()
+    await notes.gone()
+    assert served.is_set()
     assert await ask(notes.runtime, "notes:count", book="a") == 1
 
 

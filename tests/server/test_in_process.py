@@ -17,9 +17,12 @@ import pytest
 from tests.apps import write_app
 from tests.server.peers import SECONDS_MAX
 from yugen.errors import FunctionFailed, YugenError
+from yugen.runtime.outcome import Answer
+from yugen.runtime.queries import Subscription
 from yugen.server.backend import NotServing
 from yugen.server.in_process import InProcessSubscription
 from yugen.server.yugen import Yugen
+from yugen.storage.interface import Timestamp
 
 SHELVES = """
     from __future__ import annotations
@@ -251,6 +254,25 @@ async def test_a_page_ends_where_it_ended(yugen: Yugen, books: ModuleType) -> No
         assert [book.title for book in (await anext(pages)).page] == ["a", "c"]
         await yugen.mutation(books.add, "b")
         assert [book.title for book in (await anext(pages)).page] == ["a", "b", "c"]
+
+
+async def test_a_page_that_changes_before_its_end_is_settled_is_seen(
+    yugen: Yugen, books: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, changes = Subscription.at, iter("b")
+
+    async def at_then_change(subscription: Subscription, ts: Timestamp) -> Answer:
+        answer = await at(subscription, ts)
+        for title in changes:
+            await yugen.mutation(books.add, title)
+        return answer
+
+    monkeypatch.setattr(Subscription, "at", at_then_change)
+    async with asyncio.timeout(SECONDS_MAX):
+        await yugen.mutation(books.add, "a")
+        async for books_seen in yugen.subscribe(books.page, options={"num_items": 2, "cursor": None}):
+            if len(books_seen.page) == 2:
+                break
 
 
 async def test_subscriptions_live_through_a_reload_and_end_with_the_backend(yugen: Yugen, tmp_path: Path) -> None:

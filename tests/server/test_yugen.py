@@ -78,6 +78,16 @@ async def test_closing_says_goodbye_and_stays_closed(yugen: Yugen) -> None:
     await yugen.backend()
 
 
+async def test_a_reload_that_waits_while_it_is_closed_opens_nothing(yugen: Yugen) -> None:
+    await yugen.start()
+    closing = asyncio.create_task(yugen.close())
+    await asyncio.sleep(0)
+    with pytest.raises(NotServing, match="shutting down"):
+        await yugen.reload()
+    await closing
+    assert not yugen.is_serving
+
+
 async def test_closing_cuts_off_what_still_runs(yugen: Yugen, tmp_path: Path) -> None:
     endless = NOTES + (
         "\n\n    @action\n    async def wait(ctx: ActionCtx) -> None:\n"

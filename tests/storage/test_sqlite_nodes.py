@@ -179,6 +179,25 @@ async def test_one_that_cannot_be_alone_says_so_and_takes_its_turns_later(
     await append(other, Commit(20, ()))
 
 
+async def test_what_could_not_be_told_is_told_later(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = pair
+    commit = History().commit(10, {1: A})
+    raise_to = one._board.raise_to
+    monkeypatch.setattr(one._board, "raise_to", lambda ts: None)  # as if it died before
+    await append(one, commit)
+    monkeypatch.setattr(one._board, "raise_to", raise_to)
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", flock)
+        with pytest.raises(StorageError, match="No locks available"):
+            await other.news()
+    assert await other.news() == [commit]
+    assert other.newest == 10
+
+
 async def test_the_bell_rings_for_all_but_who_appended(pair: Pair) -> None:
     rung = [0, 0]
     heard = asyncio.Event()

@@ -14,6 +14,7 @@ from yugen import values
 from yugen.codegen.files import FOLDER, write_files
 from yugen.errors import Refused
 from yugen.runtime import spawn
+from yugen.server.backend import NotServing
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
@@ -127,7 +128,7 @@ async def _reload(yugen: Yugen, say_ready: Callable[[], None]) -> None:
     began, mends = time.perf_counter(), not yugen.is_serving
     try:
         await yugen.reload()
-    except (Refused, StorageError) as error:
+    except (Refused, StorageError, NotServing) as error:
         logger.error("Not reloaded: %s", error)
     except Exception:
         logger.exception("Not reloaded")

@@ -52,6 +52,8 @@ class Request(NamedTuple):
         return hashlib.sha256(f"{self.session}|{self.number}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
+_CLOSING: Final = "The server is closing."
+
 Answered: TypeAlias = Callable[[MutationAnswer | Exception], None]
 """Told of a mutation's answer, or of why there is none, before others hear of its effects."""
 
@@ -291,7 +293,7 @@ class Mutations:
                 outcome = running.result()
             except (Exception, asyncio.CancelledError) as error:
                 self._committer.release(run.ts)
-                self._finish(call, error if isinstance(error, Exception) else Overloaded("The server is closing."))
+                self._finish(call, error if isinstance(error, Exception) else Overloaded(_CLOSING))
                 return
             seconds = time.perf_counter() - began
             why = Why(call.lost_to, again=True) if call.losses else CALLED
@@ -311,6 +313,9 @@ class Mutations:
         """Takes back a mutation that nobody waits for any more, unless it has run and is being committed."""
         if call.running is not None:
             call.running.cancel()
+        elif self._held is not None and call in self._held:
+            self._held.remove(call)
+            call.answered(Overloaded(_CLOSING))
 
     def _propose(self, call: Call, run: Run, outcome: Outcome, answer: Answer, seconds: float) -> None:
         failed = answer.failure is not None

@@ -171,6 +171,11 @@ class Subscription:
         """As `Queries.kept`."""
         return self._queries._kept(self._slot.query, self.caller, ts)
 
+    async def at(self, ts: Timestamp) -> Answer:
+        """As `Queries.at`."""
+        answer = self.answer(ts)
+        return await self._queries._asked(self._slot.query, self.caller, ts) if answer is None else answer
+
     def ask(self, ts: Timestamp, told: Told) -> None:
         """As `Queries.ask`."""
         self._queries._ask(self._slot.query, self.caller, ts, told)
@@ -221,8 +226,9 @@ class Queries:
             StorageError: the store could not be read.
         """
         answer = self.kept(key, caller, ts)
-        if answer is not None:
-            return answer
+        return await self._asked(self._query(key), caller, ts) if answer is None else answer
+
+    async def _asked(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def told(answer: Answer | BaseException) -> None:
@@ -235,7 +241,7 @@ class Queries:
             else:
                 answered.set_result(answer)
 
-        self.ask(key, caller, ts, told)
+        self._ask(query, caller, ts, told)
         return await answered
 
     def kept(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer | None:

@@ -174,6 +174,7 @@ class TransactionWorkers(Workers[_Worker]):
         super().__init__(fork, limits)
         self.waiting: OrderedDict[int, _Job] = OrderedDict()
         self.waiting_in_line: OrderedDict[int, _Job] = OrderedDict()
+        self._line_had_its_turn = False
         self._last_number = 0
         # One core is the server's; more workers than the others have nothing to run on.
         self._wanted = max(1, (cores or os.cpu_count() or 1) - 1)
@@ -212,10 +213,8 @@ class TransactionWorkers(Workers[_Worker]):
 
     def pump(self) -> None:
         prompt = [worker for worker in self.all if not worker.slow]
-        while self.waiting_in_line and (worker := self._lead(prompt)) is not None:
-            self._give_next(worker, self.waiting_in_line)
-        while self.waiting and (worker := self._freest(prompt)) is not None:
-            self._give_next(worker, self.waiting)
+        while (turn := self._next_turn(prompt)) is not None:
+            self._give_next(*turn)
         if (
             (self.waiting or self.waiting_in_line or any(len(worker.jobs) > 1 for worker in prompt))
             and len(prompt) + self.adding < self._wanted
@@ -271,6 +270,20 @@ class TransactionWorkers(Workers[_Worker]):
 
     def _queue_of(self, job: _Job) -> OrderedDict[int, _Job]:
         return self.waiting_in_line if job.in_line else self.waiting
+
+    def _next_turn(self, prompt: Sequence[_Worker]) -> tuple[_Worker, OrderedDict[int, _Job]] | None:
+        """The next worker with room, and whose turn it is: what is in line and the rest alternate where both wait."""
+        if self.waiting_in_line and not (self.waiting and self._line_had_its_turn):
+            worker = self._lead(prompt)
+            if worker is not None:
+                self._line_had_its_turn = True
+                return worker, self.waiting_in_line
+        if self.waiting:
+            worker = self._freest(prompt)
+            if worker is not None:
+                self._line_had_its_turn = False
+                return worker, self.waiting
+        return None
 
     def _lead(self, prompt: Sequence[_Worker]) -> _Worker | None:
         """The worker for the next mutation in line: another than the lead only where that has much to do."""

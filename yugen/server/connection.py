@@ -246,7 +246,12 @@ class Connection:
             for _ in range(FRAMES_AT_ONCE - 1):
                 if self._session.is_full:
                     break
-                receiving = step(self._socket.receive())
+                try:
+                    receiving = step(self._socket.receive())
+                except Disconnected:
+                    while self._due:  # noqa: ASYNC110 -- what it said before it left, it said
+                        await asyncio.sleep(0)
+                    raise
                 if not isinstance(receiving, Done):
                     waiting = receiving
                     break

@@ -262,7 +262,8 @@ class BlockingCaller:
         yugen = self._caller._yugen
         if yugen.loop is None:
             raise NotServing(
-                f"{yugen.app} has not been started: start it on the event loop, with `lifespan` or `async with`."
+                yugen.obstacle
+                or f"{yugen.app} has not been started: start it on the event loop, with `lifespan` or `async with`."
             )
         if _has_running_loop():
             raise RuntimeError("`blocking` would hold up the event loop of this thread; await the call without it.")
@@ -302,27 +303,28 @@ class _Listening:
         self.call = call
         self.loop = asyncio.get_running_loop()
         self.gone = False
-        self._identity = identity
         self._news = news
-        self._key = backend.runtime.query_key(call.path, call.args, public=call.public)
-        self._end = backend.runtime.queries.subscribe(self._key, identity, news.set)
+        key = backend.runtime.query_key(call.path, call.args, public=call.public)
+        self._subscription = backend.runtime.queries.subscribe(key, identity, news.set)
         backend.on_close.add(self._backend_closes)
 
     async def ask(self) -> Answer:
         runtime = self.backend.runtime
-        answer = await runtime.queries.at(self._key, self._identity, await runtime.latest())
-        if answer.journal != self._key.journal and not self.gone:
-            # The next run is to end its page where this one did.
-            self._end()
-            self._key = self._key._replace(journal=answer.journal)
-            self._end = runtime.queries.subscribe(self._key, self._identity, self._news.set)
-        return answer
+        while True:
+            subscription = self._subscription
+            answer = await subscription.at(await runtime.latest())
+            key = subscription.key._replace(journal=answer.journal)
+            if key == subscription.key or self.gone:
+                return answer
+            # The next run is to end its page where this one did. What ended meanwhile was told to neither: ask again.
+            self._subscription = runtime.queries.subscribe(key, subscription.caller, self._news.set)
+            subscription()
 
     def end(self) -> None:
         """Stops listening. Once is enough, and more does no harm."""
         self.gone = True
         self.backend.on_close.discard(self._backend_closes)
-        self._end()
+        self._subscription()
 
     def _backend_closes(self) -> None:
         self.gone = True

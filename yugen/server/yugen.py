@@ -65,7 +65,8 @@ class Yugen(InProcessCaller):
         limits: all limits.
         runs: the last runs of functions.
         everywhere: what other nodes remember too, if there are any.
-        loop: the event loop that it serves in; None before it has been started.
+        loop: the event loop that it serves in, if any.
+        obstacle: why there is no backend, when it is not because nobody has asked for one yet.
         has_closed: whether it was closed, and not started again.
 
     Raises:
@@ -93,8 +94,7 @@ class Yugen(InProcessCaller):
         self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
         self._backend: Backend | None = None
-        # Why there is no backend, when it is not because nobody has asked for one yet.
-        self._obstacle: str | None = None
+        self.obstacle: str | None = None
         self._changing = asyncio.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.has_closed = False
@@ -142,11 +142,14 @@ class Yugen(InProcessCaller):
             Refused: the app does not load, or the stored documents do not fit it; all is as before, but for what
                 migrations have done by then.
             StorageError: the data cannot be used.
+            NotServing: this has been closed.
         """
         assert self._node is None, "several nodes take up new code by being started anew"
         async with self._changing:
-            pool = await self._load()
             backend = self._backend
+            if backend is None and self.has_closed:
+                raise NotServing(self.obstacle)
+            pool = await self._load()
             if backend is None:
                 await self._open(pool)
                 return
@@ -160,10 +163,11 @@ class Yugen(InProcessCaller):
     async def close(self) -> None:
         """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
         async with self._changing:
-            self._obstacle = "This deployment is shutting down; try again in a moment."
+            self.obstacle = "This deployment is shutting down; try again in a moment."
             self.has_closed = True
             await self._stop("ServerShuttingDown")
             await self._part()
+            self.loop = None
         guard, self._guard = self._guard, None
         if guard is not None:
             await guard.aclose()
@@ -176,10 +180,10 @@ class Yugen(InProcessCaller):
         """
         if self._backend is None:
             async with self._changing:
-                if self._backend is None and self._obstacle is None:  # type: ignore[redundant-expr]  # another task has started it
+                if self._backend is None and self.obstacle is None:  # type: ignore[redundant-expr]  # another task has started it
                     await self._start_unasked()
         if self._backend is None:
-            raise NotServing(self._obstacle)
+            raise NotServing(self.obstacle)
         return self._backend
 
     @property
@@ -274,7 +278,7 @@ class Yugen(InProcessCaller):
             if self._guard is not None:
                 self._guard = None
                 await self.close()
-                self._obstacle, self.loop = None, None  # nobody has asked for this; another loop may start it again
+                self.obstacle = None  # nobody has asked for this; another loop may start it again
 
     async def _load(self) -> WorkerPool:
         self.load_early()
@@ -310,7 +314,7 @@ class Yugen(InProcessCaller):
             self._cannot(error)
             raise
         self.loop, self.has_closed = asyncio.get_running_loop(), False
-        self._obstacle = None
+        self.obstacle = None
         return self._backend
 
     def _runtime(self, runner: Runner) -> Runtime:
@@ -358,7 +362,7 @@ class Yugen(InProcessCaller):
             await backend.close()
 
     def _cannot(self, error: BaseException) -> None:
-        self._obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
+        self.obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
 
     @property
     def development(self) -> bool:

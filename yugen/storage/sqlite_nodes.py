@@ -147,12 +147,14 @@ class NodeWriter(Writer):
     def news(self) -> list[Commit]:
         """Some of the commits that others appended and that this has not told of."""
         assert self._connection is not None, "the store is open"
+        known = self._newest
         try:
             commits = self._take_news(self._connection, NEWS_MAX)
             if self._newest > self._board.newest:
                 with self._turn:  # who has committed has not come to say so yet, or has died before
                     self._board.raise_to(self._newest)
         except (apsw.Error, OSError) as error:
+            self._newest = known  # what nobody was told of is read again
             raise self._failure(error) from error
         return commits
 
