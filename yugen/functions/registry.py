@@ -126,6 +126,11 @@ class App:
     _paths: Mapping[int, str] = field(repr=False)
     crons: Mapping[str, Scheduled] = field(default_factory=dict)
 
+    @classmethod
+    def empty(cls, folder: Path) -> App:
+        """One without anything, for data that is only looked at."""
+        return cls(folder, functions={}, documents={}, providers=(), strict=False, migrations={}, _paths={})
+
     def find(self, path: str, *, public: bool) -> Registered:
         """The function at a canonical path.
 
