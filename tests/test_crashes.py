@@ -13,7 +13,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,11 @@ import pytest
 
 from tests.apps import write_app
 from tests.crashing import PASSED
-from tests.serving import ROOT
+from tests.serving import ROOT, Server, serving
 from yugen import values
+from yugen_client import AsyncClient
 
-CRASHES = int(os.environ.get("YUGEN_CRASHES", "24"))
+CRASHES = int(os.environ.get("YUGEN_CRASHES", "8"))
 """Stories with crashes at random boundaries, each with another seed."""
 
 LIVES_MAX, BOUNDARY_MAX = 6, 30
@@ -35,7 +36,7 @@ APP = """
     import asyncio
     from typing import Any
 
-    from tests.crashing import boundary
+    {boundary}
     from yugen import (
         ActionCtx,
         Document,
@@ -54,7 +55,7 @@ APP = """
 
     PORT = {port}
     ORDERS = {orders}
-    OFTEN = Retry(attempts=50, first=0.5)
+    OFTEN = Retry(attempts=50, first=0.5 * {scale})
 
 
     class Entry(Document, table="entries"):
@@ -110,7 +111,7 @@ APP = """
             ctx.with_retry(OFTEN).step(charge, f"charge {{number}}"), ctx.step(add, f"packed {{number}}")
         )
         seen = await ctx.step(count, f"packed {{number}}")
-        await ctx.sleep(60)
+        await ctx.sleep(60 * {scale})
         approved = await ctx.wait_for_event("approved", timeout=3600)
         await ctx.step(add, f"done {{number}}")
         return [charged, seen, approved]
@@ -122,10 +123,10 @@ APP = """
             return
         for number in range(ORDERS):
             await ctx.db.insert(Entry(text=f"ordered {{number}}"))
-            await ctx.scheduler.run_after(number, add, f"noted {{number}}")
+            await ctx.scheduler.run_after(number * {scale}, add, f"noted {{number}}")
             await ctx.scheduler.run_after(0, ping, f"ping {{number}}")
             flow = await ctx.workflows.start(fulfil, number)
-            await ctx.scheduler.run_after(40 * number, approve, flow, number)
+            await ctx.scheduler.run_after(40 * number * {scale}, approve, flow, number)
             await ctx.outbox.with_retry(OFTEN).send(f"mail-{{number}}", charge, f"mail {{number}}")
             await ctx.outbox.with_retry(Retry(attempts=1)).send(f"try-{{number}}", charge, f"try {{number}}")
 
@@ -140,6 +141,19 @@ APP = """
             }},
         }}
 """
+
+
+def fulfilling(port: int, orders: int, *, real: bool = False) -> str:
+    """The app.
+
+    Args:
+        port: where the service outside is.
+        orders: how many there are.
+        real: whether it runs in a real server, where waiting takes time.
+    """
+    boundary = "boundary = type(None)" if real else "from tests.crashing import boundary"
+    return APP.format(port=port, orders=orders, boundary=boundary, scale=0.01 if real else 1)
+
 
 ENTRIES = ("ordered", "noted", "reserved", "packed", "approved", "done")
 
@@ -158,6 +172,13 @@ class Service:
     effects: dict[str, list[str]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     port: int = 0
+    requests: int = 0
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def has_been_asked(self, times: int) -> None:
+        """Waits until it has been asked so often."""
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: self.requests >= times)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -168,6 +189,9 @@ class Service:
                 self.asked[text] += 1
             elif text not in self.effects.setdefault(key, []):
                 self.effects[key].append(text)
+            async with self.arrived:
+                self.requests += 1
+                self.arrived.notify_all()
             if self.dice.random() < 0.8:
                 writer.write(f"did {text}\n".encode())
                 await writer.drain()
@@ -252,7 +276,7 @@ async def story(lives: Lives, folder: Path, seed: int, deaths: list[int], orders
     data = folder / "data"
     data.mkdir(parents=True)
     async with service(seed) as outside:
-        app = write_app(folder, f=APP.format(port=outside.port, orders=orders))
+        app = write_app(folder, f=fulfilling(outside.port, orders))
         passed = None
         for dies_at in deaths:
             if (passed := await lives.live(app, data, dies_at)) is not None:
@@ -270,7 +294,7 @@ async def test_a_crash_at_every_boundary(tmp_path: Path) -> None:
     async with Lives() as lives:
         passed = await story(lives, tmp_path / "alive", 1, [], 1)
         assert passed > 50
-        every = 1 if CRASHES >= 200 else 5
+        every = 1 if CRASHES >= 100 else 10
         for dies_at in range(1, passed + 1, every):
             await story(lives, tmp_path / f"dead{dies_at}", 1, [dies_at], 1)
 
@@ -286,3 +310,27 @@ async def test_crashes_at_random_boundaries(tmp_path: Path) -> None:
             except BaseException as error:
                 error.add_note(f"with the seed {seed}")
                 raise
+
+
+@pytest.mark.parametrize(("kill", "seed"), [(Server.kill, 1), (Server.destroy, 2)], ids=["server", "all-processes"])
+async def test_a_real_server_that_is_killed(
+    kill: Callable[[Server], Awaitable[None]], seed: int, tmp_path: Path
+) -> None:
+    dice = random.Random(seed)
+    orders = 6
+    async with service(seed) as outside:
+        app = write_app(tmp_path, f=fulfilling(outside.port, orders, real=True))
+        given_up = "was given up"  # as the one that is tried once may be
+        async with serving(app, tmp_path / "data", development=False, expected_errors=[given_up]) as server:
+            async with AsyncClient(server.url) as client:
+                await client.mutation("f:begin")
+            for _ in range(3):
+                await outside.has_been_asked(outside.requests + dice.randint(1, 5))
+                await kill(server)
+                await server.start()
+            async with AsyncClient(server.url) as client:
+                async for state in client.subscribe("f:everything"):
+                    rows = [*state["_scheduled_functions"], *state["_workflows"], *state["_outbox"]]
+                    if all(row["state"]["kind"] in ("success", "failed") for row in rows):
+                        break
+    check(state, outside, orders)

@@ -15,6 +15,7 @@ import asyncio
 from asyncio import events
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
@@ -184,6 +185,17 @@ class Replay:
         return True
 
 
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set, such as that of a `TaskGroup`, is the same in each run."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, loop: Any, **options: Any) -> None:
+        self._number: int = next(loop.numbers)  # before the task is made, which goes into a set
+        super().__init__(coroutine, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class _Loop(TransactionLoop):
     """A loop whose tasks wait for steps.
 
@@ -192,10 +204,13 @@ class _Loop(TransactionLoop):
         give_next: has something happen when all tasks wait; returns False if nothing can.
     """
 
+    task_class = _Task
+
     def __init__(self, refuse: Refuse, give_next: Callable[[], bool]) -> None:
         super().__init__(refuse)
         self._give_next = give_next
         self._tasks: list[asyncio.Task[Any]] = []
+        self.numbers = count()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:

@@ -42,6 +42,8 @@ class TransactionLoop:
         refuse: makes the error for what cannot be awaited here.
     """
 
+    task_class: Callable[..., asyncio.Task[Any]] = asyncio.Task
+
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
         self._ready: deque[tuple[Context, Callable[..., Any], tuple[Any, ...]]] = deque()
@@ -75,7 +77,7 @@ class TransactionLoop:
     def create_task(self, coroutine: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
         if not isinstance(coroutine, _Turns):
             coroutine = _Turns(coroutine, self, self._refuse)
-        return asyncio.Task(coroutine, loop=self, **options)  # type: ignore[arg-type]
+        return self.task_class(coroutine, loop=self, **options)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
