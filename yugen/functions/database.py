@@ -279,7 +279,7 @@ class SystemReader:
         return self._database.query(table)
 
 
-READABLE: Final = ("_storage", "_scheduled_functions")
+READABLE: Final = ("_storage", "_scheduled_functions", "_workflows", "_workflow_steps", "_outbox")
 """The system tables that an app may read."""
 
 
