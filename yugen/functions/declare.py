@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from yugen.errors import Refused
@@ -82,11 +83,18 @@ class Function(Generic[P, R]):
         self.__qualname__ = handler.__qualname__
         self.__wrapped__ = handler
 
+    @cached_property
+    def positional(self) -> tuple[str, ...]:
+        """The names of the parameters after the context that may be given by position."""
+        _, *parameters = inspect.signature(self.handler).parameters.values()
+        return tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
+
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         return self.handler(ctx, *args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<{'' if self.public else 'internal '}{self.kind} {self.__module__}.{self.__qualname__}>"
+        internal = "" if self.public or self.kind == "workflow" else "internal "
+        return f"<{internal}{self.kind} {self.__module__}.{self.__qualname__}>"
 
 
 class Query(Function[P, R]):
@@ -194,9 +202,7 @@ def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: 
         return dict(kwargs)
     if isinstance(reference, str):
         raise TypeError(f"{reference}: give the arguments by name.")
-    _, *parameters = inspect.signature(reference.handler).parameters.values()
-    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    positional = dict(zip(names, args, strict=False))
+    positional = dict(zip(reference.positional, args, strict=False))
     if len(positional) < len(args):
         raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
     if twice := positional.keys() & kwargs.keys():
