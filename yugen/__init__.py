@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         NotUnique,
         UniqueError,
     )
+    from yugen.functions.http import HttpRouter, http_action
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
@@ -42,6 +43,7 @@ _HOMES = {
         "query",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
+    "yugen.functions.http": ("HttpRouter", "http_action"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
@@ -61,6 +63,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "internal_query",
     "internal_mutation",
     "internal_action",
+    "http_action",
+    "HttpRouter",
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",

@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 from yugen import values
 from yugen.catalog import Catalog
@@ -43,7 +43,11 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
 from yugen.server.limits import Limits
+from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
 
 __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
 
@@ -98,6 +102,28 @@ class Caller:
         registered, given = self._app._call("action", reference, args, kwargs)
         answer = await self._app.runtime.act(registered.path, given, self.identity, public=False)
         return self._app._result(registered, _shown(answer))
+
+    async def fetch(self, path: str, /, *, method: str = "GET", **options: Any) -> httpx.Response:
+        """The response of an HTTP action to a request, whose body has been read.
+
+        Args:
+            path: the path of the request, such as `/hook?id=1`.
+            method: its method.
+            options: the rest of the request, as `httpx` takes it: `headers`, `params`, `json`, `data`, `content`.
+        """
+        import httpx2 as httpx  # noqa: PLC0415 -- for those who test HTTP actions
+
+        app = self._app
+
+        async def runtime() -> Runtime:
+            return app.runtime
+
+        async def identify(request: object) -> tuple[Identity | None, str | None]:
+            return self.identity, None
+
+        site = Site(runtime, identify, development=True, request_bytes=app._limits.http_request_bytes)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://test") as client:
+            return await client.request(method, path, **options)
 
     async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:
         """Subscribes to a query, as a client would."""
@@ -373,6 +399,9 @@ class _Runner:
 
     async def finish(self) -> None:
         await self._runner.finish()
+
+    async def drain(self) -> None:
+        await self._runner.drain()
 
     async def close(self) -> None:
         await self._runner.close()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.runtime.scripted import Forks, action
-from yugen.functions.info import Kind
+from yugen.functions.info import RunKind
 from yugen.runtime.action_workers import ActionWorkers
 from yugen.runtime.channel import answer_from_data, answer_to_data
 from yugen.runtime.limits import RunLimits
@@ -21,7 +21,7 @@ QUICK = RunLimits(slow_seconds=0.005)
 DONE = Answer(b"1.0")
 
 
-async def called(kind: Kind, path: str, args: bytes) -> Answer:
+async def called(kind: RunKind, path: str, args: bytes) -> Answer:
     return Answer(path.encode())
 
 
@@ -104,7 +104,7 @@ async def test_an_action_goes_on_when_its_caller_leaves() -> None:
 
 
 async def test_an_error_of_the_server_is_the_failure_of_the_call() -> None:
-    async def fails(kind: Kind, path: str, args: bytes) -> Answer:
+    async def fails(kind: RunKind, path: str, args: bytes) -> Answer:
         raise Overloaded("too much")
 
     async with workers(PATIENT) as (pool, forks):

@@ -9,6 +9,7 @@ from functools import cached_property
 from random import Random
 from typing import Any, ParamSpec, TypeVar, overload
 
+from yugen.errors import TokenRejected
 from yugen.functions.database import DatabaseReader, DatabaseWriter
 from yugen.functions.declare import Action, Function, Mutation, Query
 from yugen.functions.info import Kind
@@ -26,13 +27,20 @@ log = logging.getLogger("yugen.function")
 class Auth:
     """`ctx.auth`."""
 
-    def __init__(self, identity: Identity | None) -> None:
+    def __init__(self, identity: Identity | None, rejected: str | None = None) -> None:
         self._identity = identity
+        self._rejected = rejected
         self.was_read = False
 
     async def get_user_identity(self) -> Identity | None:
-        """Who calls, or None when nobody is signed in."""
+        """Who calls, or None when nobody is signed in.
+
+        Raises:
+            TokenRejected: in an HTTP action, whose request came with a bearer token that is no good.
+        """
         self.was_read = True
+        if self._rejected is not None:
+            raise TokenRejected(self._rejected)
         return self._identity
 
 

@@ -219,18 +219,17 @@ class Workers(ABC, Generic[W]):
         worker.kill()
 
     async def finish(self) -> None:
-        """Waits until nothing runs or waits. One may wait at a time."""
-        if not self.is_idle:
-            self._idle = self._loop.create_future()
-            try:
-                await self._idle
-            finally:
-                self._idle = None
+        """Waits until nothing runs or waits."""
+        while not self.is_idle:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
 
     def settled(self) -> None:
         """Something that ran or waited does so no more."""
-        if self._idle is not None and self.is_idle and not self._idle.done():
+        if self._idle is not None and self.is_idle:
             self._idle.set_result(None)
+            self._idle = None
 
     async def close(self) -> None:
         """Kills all processes and fails all that is under way."""

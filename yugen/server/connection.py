@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, assert_never
 
 from yugen import values
+from yugen.errors import TokenRejected
 from yugen.runtime.mutations import Call, Request
 from yugen.runtime.outcome import MutationAnswer
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step

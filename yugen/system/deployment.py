@@ -15,10 +15,12 @@ class Deployment:
     Attributes:
         url: the address of its API, as clients should write it.
         folder: where its data is.
+        site_url: the address of its HTTP actions, likewise; empty where nothing is served.
     """
 
     url: str
     folder: Path
+    site_url: str = ""
 
     @property
     def exports(self) -> Path:

@@ -20,6 +20,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/queryEnvironmentVariables:default": environment.list_variables,
     "_system/cli/queryEnvironmentVariables:get": environment.get,
     "_system/cli/convexUrl:cloudUrl": address.cloud_url,
+    "_system/cli/convexUrl:siteUrl": address.site_url,
     "_system/cli/modules:apiSpec": modules.api_spec,
     "_system/cli/exports:getLatest": exports.get_latest,
     "_system/codegen:types": codegen.types,
