@@ -7,6 +7,7 @@ not started is given to another.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -21,6 +22,8 @@ from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Overloaded
 from yugen.runtime.workers import CLOSING, Fork, Worker, Workers, failed
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE: Final = 5
 """How many times `slow_seconds` a process may take to ask for an action before it goes to another."""
@@ -177,8 +180,11 @@ class ActionWorkers(Workers[_Worker]):
 
     async def drain(self) -> None:
         """As `Runner.drain`."""
+        seconds = self.limits.shutdown_seconds
+        if self.jobs:
+            logger.info("Waiting %g s for %d running actions; interrupt again to stop at once", seconds, len(self.jobs))
         try:
-            async with asyncio.timeout(self.limits.shutdown_seconds):
+            async with asyncio.timeout(seconds):
                 await self.finish()
         except TimeoutError:
             self._stopping = True
