@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
-    from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
+    from yugen.errors import DocumentInvalid, FunctionFailed, TokenRejected, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
     from yugen.functions.faults import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
-    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "YugenError"),
+    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "TokenRejected", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "yugen.functions.declare": (
         "action",
@@ -93,6 +93,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "DocumentInvalid",
     "DocumentNotFound",
     "NotUnique",
+    "TokenRejected",
     "UniqueError",
     "Yugen",
     "FunctionFailed",

@@ -89,10 +89,10 @@ class ActionWorkers(Workers[_Worker]):
         """As `Runner.act`."""
         if self.closed or self._stopping:
             raise Overloaded(CLOSING)
-        if len(self._waiting) >= self.limits.actions_waiting_max:
-            raise Overloaded(
-                f"{self._places} actions run and {len(self._waiting)} wait for their turn; try again in a moment."
-            )
+        # Those for whom there is a place wait for no more than a process.
+        waiting = len(self._waiting) - max(0, self.limits.actions_max - self._places)
+        if waiting >= self.limits.actions_waiting_max:
+            raise Overloaded(f"{self._places} actions run and {waiting} wait for their turn; try again in a moment.")
         self._last_number += 1
         job = _Job(self._last_number, run, call, self._loop.create_future())
         self.jobs[job.number] = job

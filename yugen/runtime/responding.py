@@ -234,6 +234,9 @@ async def respond(action: HttpAction, ctx: ActionCtx, exchange: Exchange) -> byt
                 raise
         finally:
             exchange.on_sated = lambda: None
+            # So that what its `finally` has to do is done by now, and not when it happens to be collected.
+            if (close := getattr(getattr(response, "body_iterator", None), "aclose", None)) is not None:
+                await close()
         return exchange.remainder()
     finally:
         exchange.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -29,6 +30,9 @@ from yugen.server.http import Endpoint, HttpError, JsonResponse, error_response,
 
 PART_SECONDS_MAX: Final = 60.0
 """How long the next part of a request may take to arrive."""
+
+DISCARD_SECONDS_MAX: Final = 2.0
+"""How long the rest of a request that is refused may take to arrive."""
 
 BELOW: Final = "/http"
 """Where the site is on the origin of the API."""
@@ -77,7 +81,8 @@ class Site:
         scope, path = request.scope, path_of(request.scope)
         length = header(request, b"content-length") or ""
         if length.isdigit() and int(length) > self._request_bytes:
-            return conversation.too_large()
+            conversation.refuse_body()
+            return Response()
         identity, rejected = await self._identify(request)
         body, complete = await conversation.first()
         runtime = await self._runtime()
@@ -178,13 +183,13 @@ class _Conversation:
         response.raw_headers = begun.headers
         return response
 
-    def too_large(self) -> Response:
-        """What is said of a request with too large a body. No more of it is read."""
+    def refuse_body(self) -> None:
+        """Has the client be told that the body of its request is too large."""
         text = (
             f"The body of a request has at most {self._request_bytes:,} bytes; send less at once, or raise the limit "
             "`http_request_bytes`."
         )
-        return _refusal(413, "RequestTooLarge", text)
+        self._refuse(_refusal(413, "RequestTooLarge", text))
 
     async def finish(self, response: Response, scope: Scope) -> None:
         """Sends a response, or what there is still to send of it.
@@ -204,8 +209,12 @@ class _Conversation:
                 await self._send({"type": "http.response.body", "body": response.body, "more_body": False})
         elif self._begun:
             raise ResponseCutOff("an HTTP action failed when its response had begun")
+        elif self._refusal is not None:
+            if self._refusal.status_code == 413:
+                await self._discard()
+            await self._refusal(scope, self._receive, self._send)
         else:
-            await (self._refusal or response)(scope, self._receive, self._send)
+            await response(scope, self._receive, self._send)
 
     async def _next_part(self) -> bytes:
         if self._complete:
@@ -218,22 +227,31 @@ class _Conversation:
                 message = await self._receive()
         except TimeoutError:
             text = f"The request did not go on for {PART_SECONDS_MAX:g} s."
-            return self._refuse(_refusal(408, "RequestTimeout", text))
+            self._refuse(_refusal(408, "RequestTimeout", text))
+            return LEFT
         if message["type"] == "http.disconnect":
             self._leave()
             return LEFT
         part: bytes = message.get("body", b"")
         self._size += len(part)
-        if self._size > self._request_bytes:
-            return self._refuse(self.too_large())
         self._complete = not message.get("more_body", False)
+        if self._size > self._request_bytes:
+            self.refuse_body()
+            return LEFT
         return (LAST if self._complete else MORE) + part
 
-    def _refuse(self, response: Response) -> bytes:
+    def _refuse(self, response: Response) -> None:
         """Has the client be told this, and the action that it has left."""
         self._refusal = response
         self._leave()
-        return LEFT
+
+    async def _discard(self) -> None:
+        """Lets what is on its way arrive, for a while: one that still sends when we close might not hear why."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS_MAX):
+                while not self._complete:
+                    message = await self._receive()
+                    self._complete = not message.get("more_body", False)
 
     def _watch(self) -> None:
         """Notices when the client leaves, once there is nothing else to be had of it."""
