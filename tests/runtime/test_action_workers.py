@@ -246,8 +246,9 @@ async def test_draining_ends_with_those_that_hold_out_and_starts_nothing() -> No
         await pool.drain()
         with pytest.raises(Overloaded, match="closing"):
             await waiting
-        assert not slow.done()
-        slow.cancel()
+        lost = await slow
+        assert lost.failure is not None
+        assert "ActionLost: slow was stopped with the process it ran in" in lost.failure.message
 
 
 async def test_closing_fails_what_has_not_started_and_loses_what_has() -> None:

@@ -319,7 +319,7 @@ async def test_a_failure_is_told_in_development_only(app: Path) -> None:
         assert told == {}
 
 
-async def test_a_response_that_has_begun_breaks_off(app: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_response_that_has_begun_breaks_off(app: Path) -> None:
     async with running(app) as at:
         with pytest.raises(httpx.RemoteProtocolError):
             await at.client.get(f"{at.site}/fails/late")

@@ -92,7 +92,8 @@ class ActionWorkers(Workers[_Worker]):
         # Those for whom there is a place wait for no more than a process.
         waiting = len(self._waiting) - max(0, self.limits.actions_max - self._places)
         if waiting >= self.limits.actions_waiting_max:
-            raise Overloaded(f"{self._places} actions run and {waiting} wait for their turn; try again in a moment.")
+            most = self.limits.actions_max
+            raise Overloaded(f"{most} actions run and {waiting} wait for their turn; try again in a moment.")
         self._last_number += 1
         job = _Job(self._last_number, run, call, self._loop.create_future())
         self.jobs[job.number] = job
@@ -182,7 +183,7 @@ class ActionWorkers(Workers[_Worker]):
         """As `Runner.drain`."""
         seconds = self.limits.shutdown_seconds
         if self.jobs:
-            logger.info("Waiting %g s for %d running actions; interrupt again to stop at once", seconds, len(self.jobs))
+            logger.info("Waiting %g s for %d actions; interrupt again to stop at once", seconds, len(self.jobs))
         try:
             async with asyncio.timeout(seconds):
                 await self.finish()
@@ -194,6 +195,9 @@ class ActionWorkers(Workers[_Worker]):
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.cleanup_seconds):
                     await self.finish()
+            for worker in tuple(self._open):
+                self.kill(worker)
+            await self.finish()
 
     async def close(self) -> None:
         await super().close()

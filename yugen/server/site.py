@@ -44,7 +44,13 @@ Identify = Callable[[Request], Awaitable[tuple[Identity | None, str | None]]]
 
 
 class ResponseCutOff(Exception):
-    """An HTTP action has failed after its response had begun, which can only be shown by breaking off."""
+    """An HTTP action has failed after its response had begun, which can only be shown by breaking off.
+
+    Attributes:
+        is_logged: that it was, as the failure of the action.
+    """
+
+    is_logged = True
 
 
 class Site:
