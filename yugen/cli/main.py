@@ -10,6 +10,7 @@ from typing import Any
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
+from yugen.cli.status import told
 
 
 def dev(app: Path, **options: Any) -> None:
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command is None:
         parser.print_help()
         parser.exit(2)
-    command(**options)
+    with told():
+        command(**options)
 
 
 def make_parser() -> argparse.ArgumentParser:

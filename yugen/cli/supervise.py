@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
-from yugen.cli.serve import Listeners, docs, listen, listen_on, run, say_ready, serve
+from yugen.cli.serve import Listeners, docs, forget_address, listen, listen_on, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
@@ -79,7 +79,10 @@ def serve_in_nodes(
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one
         lock_file(yugen.database)  # of which every node inherits a part: it holds until the last one is gone
         with TemporaryDirectory(prefix="yugen-") as folder:
-            status = _Supervisor(nodes, make, places, Path(folder), lambda: say_ready(yugen, places)).run()
+            try:
+                status = _Supervisor(nodes, make, places, Path(folder), lambda: say_ready(yugen, places)).run()
+            finally:
+                forget_address(yugen)
         if yugen.database.exists():
             finish(yugen.database)
     except (Refused, StorageError, OSError) as error:
@@ -212,7 +215,7 @@ class _Supervisor:
             listeners = Listeners(_bind_like(api), site and _bind_like(site))
             yugen = self._make(node)
             yugen.load_early()
-            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready)))
+            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready), lambda: None))
             status = 0
         except (Refused, StorageError, OSError) as error:
             print(error, file=sys.stderr)

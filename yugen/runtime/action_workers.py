@@ -20,8 +20,8 @@ from yugen.runtime.limits import RunLimits, TimeLimitExceeded
 from yugen.runtime.outcome import Answer
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
-from yugen.runtime.runner import CallBack, Overloaded
-from yugen.runtime.workers import CLOSING, Fork, Worker, Workers, failed
+from yugen.runtime.runner import CallBack, Closing, Overloaded
+from yugen.runtime.workers import Fork, Worker, Workers, failed
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class ActionWorkers(Workers[_Worker]):
     async def run(self, run: Run, call: CallBack) -> Answer:
         """As `Runner.act`."""
         if self.closed or self._stopping:
-            raise Overloaded(CLOSING)
+            raise Closing()
         # Those for whom there is a place wait for no more than a process.
         waiting = len(self._waiting) - max(0, self.limits.actions_max - self._places)
         if waiting >= self.limits.actions_waiting_max:
@@ -168,7 +168,7 @@ class ActionWorkers(Workers[_Worker]):
             else:
                 self._take_back(job)
         if self.closed:
-            self.fail_waiting(Overloaded(CLOSING))
+            self.fail_waiting(Closing())
         self.pump()
 
     def fail_waiting(self, error: Exception) -> None:
@@ -189,7 +189,7 @@ class ActionWorkers(Workers[_Worker]):
                 await self.finish()
         except TimeoutError:
             self._stopping = True
-            self.fail_waiting(Overloaded(CLOSING))
+            self.fail_waiting(Closing())
             for worker in self._open:
                 worker.send(("cancel",))
             with suppress(TimeoutError):
@@ -225,7 +225,7 @@ class ActionWorkers(Workers[_Worker]):
         elif self._stopping:
             worker.send(("withdraw", number))
             self._take_back(job)
-            self.fail_waiting(Overloaded(CLOSING))
+            self.fail_waiting(Closing())
         else:
             job.started = True
             job.since = self._loop.time()

@@ -25,6 +25,7 @@ class Run(NamedTuple):
         identity: who calls, if they are signed in.
         journal: where an earlier run of this query ended its page.
         long: whether it may take as long as an action.
+        job: the id of what is scheduled and runs now; a mutation notes its own success there, in its transaction.
         request: what an HTTP action answers.
     """
 
@@ -39,4 +40,5 @@ class Run(NamedTuple):
     identity: Identity | None = None
     journal: str | None = None
     long: bool = False
+    job: str | None = None
     request: Head | None = None

@@ -23,6 +23,13 @@ class Overloaded(Exception):
     """More is asked than can be done in time; to be tried again later."""
 
 
+class Closing(Overloaded):
+    """Nothing more is begun, for the server stops."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is closing; try again in a moment.")
+
+
 class Runner(Protocol):
     """Runs the functions of one app. What it gives back is plain data; it commits nothing."""
 

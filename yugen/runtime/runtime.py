@@ -41,7 +41,7 @@ from yugen.runtime.pressure import Pressure
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
-from yugen.runtime.runner import CallBack, Overloaded, Runner
+from yugen.runtime.runner import CallBack, Closing, Runner
 from yugen.runtime.times import Times
 from yugen.runtime.versions import Versions
 from yugen.runtime.writes import Written
@@ -86,6 +86,7 @@ class Runtime:
         ts: the newest timestamp at which everything can be answered.
         catalog: the tables of the deployment.
         queries: the query cache and the subscriptions.
+        is_draining: whether no more actions are begun, for the server stops.
     """
 
     queries: Queries
@@ -114,7 +115,7 @@ class Runtime:
         self._reindexing: asyncio.Task[None] | None = None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
-        self._draining = False
+        self.is_draining = False
         self._routes: tuple[AppInfo, Routes] | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
@@ -298,8 +299,8 @@ class Runtime:
 
         Queries and mutations go on, for actions call them, also to clean up.
         """
-        if not self._draining:
-            self._draining = True
+        if not self.is_draining:
+            self.is_draining = True
             await self._runner.drain()
 
     async def close(self) -> None:
@@ -323,6 +324,11 @@ class Runtime:
         if self._routes is None or self._routes[0] is not info:
             self._routes = info, Routes(info.routes)
         return self._routes[1]
+
+    @property
+    def now(self) -> float:
+        """What time it is in milliseconds since the epoch, for functions that begin now."""
+        return self._times.now
 
     @property
     def acknowledged(self) -> Timestamp:
@@ -431,12 +437,14 @@ class Runtime:
         request: Request | None = None,
         request_id: str | None = None,
         answered: Callable[[MutationAnswer], None] = lambda answer: None,
+        job: str | None = None,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
         any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
         what stands before the text of an error. Whoever stops waiting takes back what has not run by then.
+        `job` is as in `Run`.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
@@ -454,7 +462,7 @@ class Runtime:
             else:
                 done.set_result(answer)
 
-        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id)
+        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id, job=job)
         self.begin(call)
         try:
             return await done
@@ -472,13 +480,14 @@ class Runtime:
         public: bool = True,
         request: Request | None = None,
         request_id: str | None = None,
+        job: str | None = None,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
         `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered)
+        return Call(path, args, identity, public, request, request_id, answered, job)
 
     @property
     def refusing(self) -> bool:
@@ -541,8 +550,8 @@ class Runtime:
         return await self._acted(run._replace(request=request), asked)
 
     def _check_draining(self) -> None:
-        if self._draining:
-            raise Overloaded("The server is closing; try again in a moment.")
+        if self.is_draining:
+            raise Closing
 
     def kind_of(self, path: str) -> Kind:
         """What a function is. A function that does not exist is a query, which will say so."""
@@ -620,6 +629,7 @@ class Runtime:
         ts: Timestamp,
         request_id: str | None = None,
         journal: str | None = None,
+        job: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         info = self._runner.info.functions.get(path)
@@ -631,10 +641,12 @@ class Runtime:
             info = self._runner.info.functions.get(path)
         long = info is not None and info.long
         now, seed = self._times.next(), self._random_bytes(16)
-        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long)
+        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job)
 
     def _run_of(self, call: Call) -> Run | Answer:
-        return self._run("mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id)
+        return self._run(
+            "mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id, job=call.job
+        )
 
     def _ran(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that has ended, so many seconds after it was asked for; gives its caller's answer."""

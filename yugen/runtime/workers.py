@@ -18,14 +18,12 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
-from yugen.runtime.runner import Overloaded
+from yugen.runtime.runner import Closing, Overloaded
 
 logger = logging.getLogger(__name__)
 
 Fork = Callable[[Role], Awaitable[tuple[int, socket.socket]]]
 """Makes a worker process of a role: its process id and our end of its channel."""
-
-CLOSING = "The server is closing; try again in a moment."
 
 
 class Worker(asyncio.Protocol, ABC):
@@ -241,7 +239,7 @@ class Workers(ABC, Generic[W]):
             self.kill(worker)
         for task in self._adding:
             task.cancel()
-        self.fail_waiting(Overloaded(CLOSING))
+        self.fail_waiting(Closing())
         await asyncio.gather(*self._adding, *ended, return_exceptions=True)
 
     async def _add_or_fail(self) -> None:

@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from yugen import values
 from yugen.errors import TokenRejected
+from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable
-from yugen.server.calls import CallRefused
 from yugen.server.stepping import Done, step
 from yugen.storage.interface import StorageError
 

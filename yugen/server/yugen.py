@@ -14,6 +14,7 @@ from yugen.functions.providers import Provider
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL, Setup, site_below
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Verifier
@@ -160,6 +161,8 @@ class Yugen(InProcessCaller):
                 return
             before = backend.runtime.providers
             await backend.runtime.take_up(pool)
+            if backend.scheduler is not None:
+                await backend.scheduler.take_up_crons()
             if pool.info.providers != before:
                 await backend.callers.trust(_verifier(pool.info.providers))
                 for connection in tuple(self._connections):
@@ -251,8 +254,14 @@ class Yugen(InProcessCaller):
 
     async def drain(self) -> None:
         """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
-        if self._backend is not None:
-            await self._backend.runtime.drain()
+        backend = self._backend
+        if backend is None or backend.runtime.is_draining:
+            return
+        if backend.scheduler is not None:
+            await backend.scheduler.rest()
+        await backend.runtime.drain()
+        if backend.scheduler is not None:
+            await backend.scheduler.finish()
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -325,8 +334,12 @@ class Yugen(InProcessCaller):
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
-            self._backend = Backend(runtime, callers, exports, imports, self.everywhere)
+            scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
+            self._backend = Backend(runtime, callers, exports, imports, scheduler, self.everywhere)
+            if scheduler is not None:
+                await scheduler.start()
         except BaseException as error:
+            self._backend = None
             await runtime.close()
             self._cannot(error)
             raise
