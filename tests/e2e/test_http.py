@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ WORK = """
 
     import httpx2
 
-    from yugen import ActionCtx, MutationCtx, QueryCtx, action, internal_mutation, query
+    from yugen import ActionCtx, MutationCtx, QueryCtx, action, internal_mutation, mutation, query
 
 
     @internal_mutation
@@ -70,6 +71,12 @@ WORK = """
         await asyncio.sleep(seconds)
         await ctx.run_mutation(note, text="has worked")
         return "done"
+
+
+    @mutation
+    async def works_later(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, works, seconds=0.5)
+        await ctx.scheduler.run_after(3600, works, seconds=0)
 
 
     @action
@@ -259,6 +266,22 @@ async def test_a_server_that_stops_lets_actions_finish(app: Path) -> None:
         await server.printed("Waiting 7 s for 1 actions")
         # Its caller gets to know, too.
         await asking.printed("done")
+    assert await kept(app) == ["works", "has worked"]
+
+
+async def test_a_scheduled_one_finishes_too_and_counts_as_done(app: Path) -> None:
+    data = app.parent / "data"
+    async with serving(app, data, development=False) as server:
+        async with AsyncClient(server.url) as client:
+            await client.mutation("work:works_later")
+            await until(client, "works")
+        server.terminate()
+        await server.printed("Waiting 7 s for 1 actions")
+        assert await server.ended() == 0
+    async with Process(YUGEN, "data", "_scheduled_functions", "--json", "--data", data) as process:
+        await process.ended()
+    states = sorted(json.loads(line)["state"]["kind"] for line in process.lines)
+    assert states == ["pending", "success"]
     assert await kept(app) == ["works", "has worked"]
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.apps import write_app
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.crons import Interval
+from yugen.runtime.scheduler import _Job
 from yugen.testing import TestApp
 
 APP = """
@@ -291,3 +292,11 @@ async def test_changed_crons_take_effect(tmp_path: Path) -> None:
         assert await hours(t, "morning") == []
         assert await hours(t, "beat") == [0]
         assert len(await runs(t, "bad")) == 3
+
+
+async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
+    await t.runtime.drain()
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0))
+    assert (await row(t, job))["state"] == {"kind": "pending"}
+    assert await t.query("entries:texts") == []
