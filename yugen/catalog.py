@@ -121,7 +121,16 @@ ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("nam
 EXPORTS = _system("_exports", 4)
 IMPORTS = _system("_imports", 5)
 MIGRATIONS = _system("_migrations", 6, IndexSpec("by_name", 2, ("name",)))
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS)
+_BY_KEY = IndexSpec("by_key", 3, ("key",))
+STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
+RENEWALS = _system("_renewals", 12)
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, STORAGE, RENEWALS)
+
+READABLE: Mapping[str, tuple[str, ...]] = {
+    "_storage": ("_id", CREATION_TIME, "contentType", "sha256", "size"),
+    "_scheduled_functions": ("_id", CREATION_TIME, "args", "completedTime", "name", "scheduledTime", "state"),
+}
+"""The system tables that an app may read, and what it sees of their documents: the fields that Convex has there."""
 
 
 class Catalog:

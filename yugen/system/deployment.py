@@ -15,10 +15,12 @@ class Deployment:
     Attributes:
         url: the address of its API, as clients should write it.
         folder: where its data is.
+        files: names the store of the bytes of files, see `yugen.files.place`; by default they are beside the data.
     """
 
     url: str
     folder: Path
+    files: str = ""
 
     @property
     def exports(self) -> Path:
