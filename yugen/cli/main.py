@@ -11,26 +11,35 @@ from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
 
 
-def dev(app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None) -> None:
+def dev(
+    app: Path, host: str, port: int, data: Path | None, url: str | None, files: str, limits: list[str] | None
+) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
     early.begin()
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
+    serve_forever(app, host=host, port=port, data=data, url=url, files=files, limits=limits, development=True)
 
 
 def serve(
-    app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None, workers: int
+    app: Path,
+    host: str,
+    port: int,
+    data: Path | None,
+    url: str | None,
+    files: str,
+    limits: list[str] | None,
+    workers: int,
 ) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
     if workers > 1:
         from yugen.cli.supervise import serve_in_nodes
 
-        serve_in_nodes(workers, app, host=host, port=port, data=data, url=url, limits=limits)
+        serve_in_nodes(workers, app, host=host, port=port, data=data, url=url, files=files, limits=limits)
     early.begin()
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)
+    serve_forever(app, host=host, port=port, data=data, url=url, files=files, limits=limits, development=False)
 
 
 def init(folder: Path, template: str) -> None:
@@ -110,6 +119,12 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
         "--url",
         default=os.environ.get("YUGEN_URL"),
         help="The address for clients. Default: $YUGEN_URL, or where it listens.",
+    )
+    to.add_argument(
+        "--files",
+        metavar="PLACE",
+        default=os.environ.get("YUGEN_FILES", ""),
+        help="Where stored files are: s3://bucket/prefix or a folder. Default: $YUGEN_FILES, or files in the data folder.",
     )
     to.add_argument(
         "--limit",

@@ -26,6 +26,7 @@ def serve_forever(
     port: int,
     data: Path | None,
     url: str | None,
+    files: str,
     limits: list[str] | None,
     development: bool,
 ) -> None:
@@ -45,6 +46,7 @@ def serve_forever(
             database=data,
             development=development,
             url=url or address(listener),
+            files=files,
             limits=parse(limits or []),
             docs=docs(),
         )

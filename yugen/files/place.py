@@ -18,7 +18,7 @@ SCHEMES = ("s3", "gs", "az")
 
 
 def check_place(setting: str) -> str:
-    """The setting, if it names a place: `s3://bucket/prefix` or the like, or a folder.
+    """The setting, if it names a place: `s3://bucket/prefix` or the like, or a folder, which then has its whole path.
 
     Raises:
         BadFileStore: it does not.
@@ -27,7 +27,7 @@ def check_place(setting: str) -> str:
     if colon and (scheme not in SCHEMES or not urlsplit(setting).netloc):
         known = ", ".join(f"{each}://bucket/prefix" for each in SCHEMES)
         raise BadFileStore(f"{setting} is no place for files; write {known}, or the path of a folder.")
-    return setting
+    return setting if colon or setting in ("", MEMORY) else str(Path(setting).resolve())
 
 
 def open_store(setting: str, data: Path) -> FileStore:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from yugen import values
-from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
@@ -84,6 +84,7 @@ class Runtime:
         ts: the newest timestamp at which everything can be answered.
         catalog: the tables of the deployment.
         queries: the query cache and the subscriptions.
+        file_deleted: told of each file that is deleted, by the key of its bytes.
     """
 
     queries: Queries
@@ -110,6 +111,7 @@ class Runtime:
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
+        self.file_deleted: Callable[[str], None] = lambda key: None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
@@ -611,6 +613,8 @@ class Runtime:
                         reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
+                    case STORAGE.number if change.before is not None and change.after is None:
+                        self.file_deleted(_fields(change.before)["key"])
         for table in _tables_after(self.catalog, reindexed):
             self.catalog.add(table)
         self._remember_past()

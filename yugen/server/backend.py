@@ -9,6 +9,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.server.caller import Callers
 from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 
 
@@ -25,6 +26,7 @@ class Backend:
         callers: checks who a client says it is.
         exports: makes archives of the data.
         imports: brings in documents from files.
+        files: takes in and finds files.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
     """
@@ -33,6 +35,7 @@ class Backend:
     callers: Callers
     exports: Exports
     imports: Imports
+    files: FileService
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)
 
@@ -43,4 +46,5 @@ class Backend:
         await self.callers.close()
         await self.exports.close()
         await self.imports.close()
+        await self.files.close()
         await self.runtime.close()

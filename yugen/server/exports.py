@@ -39,6 +39,11 @@ class Exports:
         except (CallRefused, Overloaded, StorageError, OSError) as error:
             logger.error("what is left of earlier exports cannot be cleared away: %s", error)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an export is being made."""
+        return self._busy
+
     async def request(self, *, include_storage: bool) -> None:
         """Begins an export of what is committed now.
 
