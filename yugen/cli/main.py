@@ -124,7 +124,7 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
         "--files",
         metavar="PLACE",
         default=os.environ.get("YUGEN_FILES", ""),
-        help="Where stored files are: s3://bucket/prefix or a folder. Default: $YUGEN_FILES, or files in the data folder.",
+        help="Where stored files are: s3://bucket/prefix, or a folder. Default: $YUGEN_FILES, or beside the data.",
     )
     to.add_argument(
         "--limit",

@@ -1,7 +1,7 @@
 """Files on a disk: each is written under another name, made durable, and then given its own.
 
-    files/ab/ab12...    a file, in a folder by the beginning of its key
-    files/parts/        what is being written
+files/ab/ab12...    a file, in a folder by the beginning of its key
+files/parts/        what is being written
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ class _Writer:
         self._closed = False
 
     def write(self, piece: bytes | bytearray, /) -> None:
-        with _explained(self._part), memoryview(piece) as left:
-            while left:
-                left = left[os.write(self._file, left) :]
+        with _explained(self._part):
+            written = 0
+            while written < len(piece):
+                written += os.write(self._file, memoryview(piece)[written:])
 
     def finish(self) -> None:
         with _explained(self._part):
@@ -151,4 +152,6 @@ def _explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             text = f"The disk that holds {path} is full; free some space, and files can be stored again."
             raise FileStoreError(text, full=True) from error
-        raise FileStoreError(f"{path} cannot be used ({error.strerror or error}); see whether its disk is well.") from error
+        raise FileStoreError(
+            f"{path} cannot be used ({error.strerror or error}); see whether its disk is well."
+        ) from error

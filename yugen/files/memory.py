@@ -41,6 +41,13 @@ class MemoryFiles:
         """Nothing: what is not finished is nowhere."""
 
 
+class Nowhere(MemoryFiles):
+    """A `FileStore` that forgets what it is given, for those who want to know whether they could store it."""
+
+    def create(self, key: str) -> _Writer:
+        return _Forgetting(key, self._store)
+
+
 class _Writer:
     def __init__(self, key: str, store: Callable[[str, bytes], None]) -> None:
         self._key = key
@@ -55,6 +62,11 @@ class _Writer:
 
     def abandon(self) -> None:
         self._content.clear()
+
+
+class _Forgetting(_Writer):
+    def write(self, piece: bytes | bytearray, /) -> None:
+        pass
 
 
 class _Reader:

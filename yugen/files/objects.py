@@ -101,8 +101,8 @@ class _Writer:
             self._writer.close()
 
     def abandon(self) -> None:
-        # An upload in parts that is only given up stays at the store, unseen and paid for. So it is ended, and the object
-        # removed; nothing refers to it at any time.
+        # An upload in parts that is only given up stays at the store, unseen and paid for. So it is ended, and the
+        # object removed; nothing refers to it at any time.
         with suppress(Exception):
             self._writer.close()
         self._files.remove([self._key])

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -156,6 +157,42 @@ class Reading:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def whole_file(store: FileStore, stored: Bytes) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece, for processes without an event loop.
+
+    Raises:
+        FileDamaged: they are not those that were stored. All but the last piece have come by then.
+        FileStoreError: they cannot be read.
+    """
+    digest, left = hashlib.sha256(), stored.size
+    with closing(store.open(stored.key, 0, stored.size)) as reader:
+        while left > 0 and (piece := reader.read()):
+            left -= len(piece)
+            digest.update(piece)
+            if left <= 0 and (left < 0 or digest.digest() != stored.sha256):
+                break
+            yield piece
+    if left != 0 or reader.size != stored.size or digest.digest() != stored.sha256:
+        raise FileDamaged(f"The bytes of the file {stored.key} are not those that were stored.")
+
+
+def save_whole(store: FileStore, pieces: Iterator[bytes]) -> Bytes:
+    """Stores a file that comes in pieces, for processes without an event loop; as `Files.save`."""
+    key = new_key()
+    writer = store.create(key)
+    try:
+        size, digest = 0, hashlib.sha256()
+        for piece in pieces:
+            size += len(piece)
+            digest.update(piece)
+            writer.write(piece)
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    return Bytes(key, size, digest.digest())
 
 
 def _take(writer: FileWriter, digest: Any, batch: bytearray) -> None:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from yugen.errors import Refused
 from yugen.files.place import open_store
+from yugen.files.store import FileStore
 from yugen.files.streams import Bytes, Files
 from yugen.functions.addresses import Addresses, Upload
 from yugen.ids import INTERNAL_SIZE
@@ -71,9 +72,14 @@ class FilePlace:
         self.addresses = Addresses(secret, url)
 
     @cached_property
+    def store(self) -> FileStore:
+        """What has the bytes."""
+        return open_store(self._setting, self._data)
+
+    @cached_property
     def files(self) -> Files:
-        """The bytes."""
-        return Files(open_store(self._setting, self._data))
+        """The same, without blocking."""
+        return Files(self.store)
 
 
 class StorageReader:
@@ -96,7 +102,7 @@ class StorageReader:
         Args:
             id: the file.
             expires_in: for how many seconds the address is good. Without it, it is as long as the file is there, always
-                the same, and for anybody who knows it. A query that is subscribed to runs again before the time is over.
+                the same, and for anybody who knows it. A subscribed query runs again before the time is over.
 
         Raises:
             InvalidId: the text is no id at all.
@@ -107,10 +113,10 @@ class StorageReader:
             return None
         if expires_in is None:
             return self._place.addresses.public(record["uuid"])
-        if not isinstance(expires_in, int | float) or not 0 < expires_in <= EXPIRES_SECONDS_MAX:
+        if not 0 < expires_in <= EXPIRES_SECONDS_MAX:
             raise InvalidFile(
-                f"get_url: expires_in is seconds, above 0 and at most {EXPIRES_SECONDS_MAX}, not {expires_in!r}; leave it "
-                "out for an address that stays good."
+                f"get_url: expires_in is seconds, above 0 and at most {EXPIRES_SECONDS_MAX}, not {expires_in!r}; leave "
+                "it out for an address that stays good."
             )
         await self._expires(expires_in)
         return self._place.addresses.private(id, self._now + expires_in * 1000)
@@ -228,7 +234,7 @@ class StorageActions(StorageWriter):
         stored = await files.save(_pieces(data))
         try:
             check_sha256(stored, wanted)
-            return Id(await self._add(to_record(stored, content_type)))  # type: ignore[call-arg]
+            return Id(await self._add(to_record(stored, content_type)))
         except Refused:
             await files.run(files.store.remove, [stored.key])
             raise
@@ -316,8 +322,7 @@ def check_content_type(content_type: str | None) -> None:
     """
     if content_type is None:
         return
-    fits = isinstance(content_type, str) and len(content_type) <= CONTENT_TYPE_SIZE_MAX
-    if not fits or not _CONTENT_TYPE.fullmatch(content_type):
+    if len(content_type) > CONTENT_TYPE_SIZE_MAX or not _CONTENT_TYPE.fullmatch(content_type):
         shown = repr(content_type)[:60]
         raise InvalidFile(f"The content type of a file is short ASCII text such as image/png, not {shown}.")
 

@@ -613,8 +613,10 @@ class Runtime:
                         reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
-                    case STORAGE.number if change.before is not None and change.after is None:
-                        self.file_deleted(_fields(change.before)["key"])
+                    case STORAGE.number if change.before is not None:
+                        key = _fields(change.before)["key"]
+                        if change.after is None or _fields(change.after)["key"] != key:
+                            self.file_deleted(key)
         for table in _tables_after(self.catalog, reindexed):
             self.catalog.add(table)
         self._remember_past()

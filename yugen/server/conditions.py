@@ -1,4 +1,4 @@
-"""What of a file a request asks for: all of it, a range, or nothing because it is there already (RFC 9110, 13 and 14)."""
+"""What of a file a request asks for: all of it, a range, or nothing as it is there already (RFC 9110, 13 and 14)."""
 
 from __future__ import annotations
 

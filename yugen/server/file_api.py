@@ -69,7 +69,9 @@ class FileApi:
     async def _public(self, request: Request, backend: Backend) -> Response:
         uuid = request.path_params["uuid"].lower()
         if not _UUID.fullmatch(uuid):
-            raise HttpError(400, "InvalidStoragePath", "The address of a file ends in its UUID; use it as get_url gave it.")
+            raise HttpError(
+                400, "InvalidStoragePath", "The address of a file ends in its UUID; use it as get_url gave it."
+            )
         record = await backend.files.find(uuid)
         return await self._send(request, backend, record, MAX_AGE_SECONDS)
 

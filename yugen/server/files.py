@@ -82,7 +82,9 @@ class FileService:
         loop = asyncio.get_running_loop()
         if self._collects:
             self._runtime.file_deleted = self._note_deleted
-            self._tasks.append(loop.create_task(_tried(self._collect_again_and_again(), "bytes of files are not removed")))
+            self._tasks.append(
+                loop.create_task(_tried(self._collect_again_and_again(), "bytes of files are not removed"))
+            )
         renewing = Renewals(self._runtime, self._clock).go_on()
         self._tasks.append(loop.create_task(_tried(renewing, "addresses of files are not renewed")))
 
@@ -108,7 +110,6 @@ class FileService:
         """
         files = self._place.files
         stored = await files.save(pieces)
-        # Of one that is added in this moment, when whoever sent it leaves, nobody knows the id; it is there all the same.
         try:
             check_sha256(stored, sha256)
             return await self._add(to_record(stored, content_type), upload.once)
