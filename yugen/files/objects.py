@@ -35,9 +35,17 @@ class ObjectFiles:
         from obstore.store import from_url  # noqa: PLC0415
 
         self._obstore: Any = obstore
+        # How long a whole file takes depends on who reads it; what counts is that something moves. Whether to go
+        # without TLS is for whoever writes the address of the store.
+        options: Any = {
+            "timeout": "7 days",
+            "read_timeout": "60 seconds",
+            "connect_timeout": "10 seconds",
+            "allow_http": True,
+        }
         self._url = url
         try:
-            self._objects: Any = from_url(url)
+            self._objects: Any = from_url(url, client_options=options)
         except Exception as error:
             raise BadFileStore(f"Files cannot be kept at {url}: {_text(error)}") from None
 
