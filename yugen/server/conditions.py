@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-_RANGE: Final = re.compile(r"[ \t]*(\d{0,19})-(\d{0,19})[ \t]*")
+_RANGE: Final = re.compile(r"[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
 _ETAG: Final = re.compile(r'(W/)?"([^"]*)"')
 
 

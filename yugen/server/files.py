@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from yugen import values
 from yugen.catalog import RENEWALS
+from yugen.errors import Refused
 from yugen.files.store import FileStoreError
 from yugen.functions.addresses import Addresses, Upload
 from yugen.functions.storage import FilePlace, Record, check_sha256, renewal_internal, to_record
@@ -113,7 +114,7 @@ class FileService:
         try:
             check_sha256(stored, sha256)
             return await self._add(to_record(stored, content_type), upload.once)
-        except (CallRefused, Overloaded, StorageError, ValueError):
+        except (CallRefused, Overloaded, Refused):
             await files.run(files.store.remove, [stored.key])
             raise
 
