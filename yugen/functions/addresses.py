@@ -43,6 +43,12 @@ class TokenExpired(Refused):
     code = "StorageTokenExpired"
 
 
+class TokenUsed(Refused):
+    """A token that was good for one file, which has been sent."""
+
+    code = "StorageTokenUsed"
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What an upload address allows.

@@ -15,14 +15,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from yugen.errors import Refused
 from yugen.files.store import FileDamaged, FileStoreError
 from yugen.files.streams import Reading
-from yugen.functions.addresses import PRIVATE_PATH, UPLOAD_PATH, TokenExpired, TokenInvalid
+from yugen.functions.addresses import PRIVATE_PATH, UPLOAD_PATH, TokenExpired, TokenInvalid, TokenUsed
 from yugen.functions.storage import InvalidFile, Record, Sha256Mismatch, check_content_type, read_sha256, stored_bytes
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend
-from yugen.server.calls import CallRefused
 from yugen.server.conditions import Selection, select
 from yugen.server.http import Endpoints, HttpError, JsonResponse, header
 
@@ -180,18 +178,13 @@ async def _upload(request: Request, backend: Backend) -> Response:
         file_id = await backend.files.take(upload, pieces, content_type, sha256)
     except (Sha256Mismatch, InvalidFile) as error:
         raise HttpError(400, error.code, str(error)) from None
-    except CallRefused as error:
-        if error.code == "InvalidRequest":
-            text = "This address was good for one file, which has been sent; ask the app for a new one."
-            raise HttpError(401, "StorageTokenUsed", text) from None
-        raise
+    except TokenUsed as error:
+        raise HttpError(401, error.code, str(error)) from None
     except FileStoreError as error:
         logger.error("a file cannot be stored: %s", error)
         if error.full:
             raise HttpError(507, "StorageFull", "The server has no room for this file; try again later.") from None
         raise HttpError(503, "FileStoreUnavailable", "The store of files has failed; try again in a moment.") from None
-    except Refused as error:
-        raise HttpError(400, error.code, str(error)) from None
     return JsonResponse(orjson.dumps({"storageId": file_id}))
 
 

@@ -14,10 +14,10 @@ from yugen import values
 from yugen.catalog import RENEWALS
 from yugen.errors import Refused
 from yugen.files.store import FileStoreError
-from yugen.functions.addresses import Addresses, Upload
+from yugen.functions.addresses import Addresses, TokenUsed, Upload
 from yugen.functions.storage import FilePlace, Record, check_sha256, renewal_internal, to_record
 from yugen.keys import document_key
-from yugen.runtime.mutations import Request
+from yugen.runtime.mutations import InvalidRequest, Request
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.server.calls import CallRefused, change, value_of
@@ -48,6 +48,9 @@ class FileService:
         collects: whether this is the node that removes bytes.
         exporting: whether an export is being made, which reads what was deleted since it began.
         clock: seconds since the epoch.
+
+    Attributes:
+        renewals: has addresses made anew.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class FileService:
         self._deleted: deque[tuple[float, str]] = deque()  # when, and the key
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.renewals = Renewals(runtime, clock)
 
     @property
     def addresses(self) -> Addresses:
@@ -86,7 +90,7 @@ class FileService:
             self._tasks.append(
                 loop.create_task(_tried(self._collect_again_and_again(), "bytes of files are not removed"))
             )
-        renewing = Renewals(self._runtime, self._clock).go_on()
+        renewing = self.renewals.go_on()
         self._tasks.append(loop.create_task(_tried(renewing, "addresses of files are not renewed")))
 
     async def close(self) -> None:
@@ -103,7 +107,8 @@ class FileService:
         """Stores a file that comes in pieces; returns its id when it is durable.
 
         Raises:
-            CallRefused: its address was good once, or its record could not be added.
+            TokenUsed: its address was good once.
+        CallRefused: its record could not be added.
             Sha256Mismatch: it is not what was announced.
             FileStoreError: it cannot be stored.
             Overloaded: too much is waiting already.
@@ -124,7 +129,14 @@ class FileService:
         answer = await self._runtime.mutate(
             "_system/files:add", values.canonical(dict(record)), public=False, request=request
         )
-        new_id: str = value_of(answer.answer)
+        try:
+            new_id: str = value_of(answer.answer)
+        except CallRefused as error:
+            if error.code != InvalidRequest.code:
+                raise
+            raise TokenUsed(
+                "This address was good for one file, which has been sent; ask the app for a new one."
+            ) from None
         return new_id
 
     async def find(self, uuid: str) -> Record | None:
