@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from uuid import uuid4
 
 from yugen.errors import Refused
@@ -19,7 +19,9 @@ from yugen.files.store import FileStore
 from yugen.files.streams import Bytes, Files
 from yugen.functions.addresses import Addresses, Upload
 from yugen.ids import INTERNAL_SIZE
-from yugen.schema import Id
+
+if TYPE_CHECKING:
+    from yugen.schema import Id  # loads pydantic, for which a server process has no use
 
 StorageId: TypeAlias = "Id[Literal['_storage']]"
 
@@ -234,7 +236,7 @@ class StorageActions(StorageWriter):
         stored = await files.save(_pieces(data))
         try:
             check_sha256(stored, wanted)
-            return Id(await self._add(to_record(stored, content_type)))
+            return cast("StorageId", await self._add(to_record(stored, content_type)))
         except Refused:
             await files.run(files.store.remove, [stored.key])
             raise
