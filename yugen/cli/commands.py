@@ -213,7 +213,7 @@ def _add_export(commands: Commands) -> None:
         export,
         """\
 yugen export snapshot.zip
-yugen export snapshot.zip --include-file-storage
+yugen export everything.zip --include-file-storage
 yugen export messages.jsonl --table messages
 yugen export messages.csv --table messages""",
     )
