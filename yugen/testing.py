@@ -14,6 +14,7 @@ async def test_sending() -> None:
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import sys
 from collections import Counter
@@ -32,8 +33,8 @@ from yugen.catalog import Catalog
 from yugen.errors import FunctionFailed
 from yugen.files.place import MEMORY
 from yugen.functions.arguments import ArgumentValidationError, Signature
-from yugen.functions.context import MutationCtx, by_name
-from yugen.functions.declare import Action, Function, Mutation, Query
+from yugen.functions.context import MutationCtx
+from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import AppInfo, Kind
 from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
@@ -45,6 +46,7 @@ from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL
 from yugen.server.files import FileService
 from yugen.server.limits import Limits
@@ -211,6 +213,8 @@ class TestApp(Caller):
             await earlier.close()
         await self.runtime.start()
         self._files = FileService(self.runtime, self._runner.files, clock=lambda: self._now_ns / 1_000_000_000)
+        self._scheduler = Scheduler(self.runtime, self._limits)
+        await self._scheduler.start(serve=False)
         if self._environment:
             changes = [{"name": name, "value": value} for name, value in self._environment.items()]
             await self.mutation("_system/environment:update", changes=changes)
@@ -220,6 +224,7 @@ class TestApp(Caller):
         for watch in self._watches:
             watch.close()
         await self._files.close()
+        await self._scheduler.close()
         await self.runtime.close()
 
     @property
@@ -228,9 +233,16 @@ class TestApp(Caller):
         return datetime.fromtimestamp(self._now_ns / 1_000_000_000, UTC)
 
     async def advance(self, duration: timedelta | None = None, /, **units: float) -> None:
-        """Moves the clock: `await t.advance(days=3)`, or by a `timedelta`."""
+        """Moves the clock: `await t.advance(days=3)`, or by a `timedelta`.
+
+        What is scheduled runs when its time comes, in order, with the clock as it is then; `await t.advance()` runs
+        what is due now.
+        """
         duration = timedelta(**units) if duration is None else duration
-        self._now_ns += int(duration / timedelta(microseconds=1)) * 1000
+        until = self._now_ns + int(duration / timedelta(microseconds=1)) * 1000
+        while (due := await self._scheduler.run_due()) is not None and due * 1_000_000 <= until:
+            self._now_ns = max(self._now_ns, math.ceil(due * 1_000_000))
+        self._now_ns = until
         await self._files.renewals.look()
         await self.settle()
 

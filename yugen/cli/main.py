@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
+from yugen.cli.status import told
 
 
 def dev(
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command is None:
         parser.print_help()
         parser.exit(2)
-    command(**options)
+    with told():
+        command(**options)
 
 
 def make_parser() -> argparse.ArgumentParser:

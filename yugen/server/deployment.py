@@ -14,9 +14,9 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from yugen.errors import Refused
+from yugen.runtime.own import change
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
-from yugen.server.calls import change
 from yugen.server.everywhere import Everywhere
 from yugen.server.http import Endpoint, Endpoints, HttpError, admin_of, check_method, read_body, read_json
 from yugen.server.runs import Runs

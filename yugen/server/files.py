@@ -18,9 +18,9 @@ from yugen.functions.addresses import Addresses, TokenUsed, Upload
 from yugen.functions.storage import FilePlace, Record, check_sha256, renewal_internal, to_record
 from yugen.keys import document_key
 from yugen.runtime.mutations import InvalidRequest, Request
+from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.calls import CallRefused, change, value_of
 from yugen.storage.interface import StorageError
 
 GRACE_SECONDS: Final = 3600.0

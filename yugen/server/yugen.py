@@ -16,6 +16,7 @@ from yugen.functions.storage import FilePlace
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Verifier
@@ -163,6 +164,8 @@ class Yugen(InProcessCaller):
                 return
             before = backend.runtime.providers
             await backend.runtime.take_up(pool)
+            if backend.scheduler is not None:
+                await backend.scheduler.take_up_crons()
             if pool.info.providers != before:
                 await backend.callers.trust(_verifier(pool.info.providers))
                 for connection in tuple(self._connections):
@@ -323,8 +326,12 @@ class Yugen(InProcessCaller):
                 exporting=lambda: exports.busy,
             )
             files.start()
-            self._backend = Backend(runtime, callers, exports, imports, files, self.everywhere)
+            scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
+            self._backend = Backend(runtime, callers, exports, imports, files, scheduler, self.everywhere)
+            if scheduler is not None:
+                await scheduler.start()
         except BaseException as error:
+            self._backend = None
             await runtime.close()
             self._cannot(error)
             raise
