@@ -27,6 +27,7 @@ from yugen.functions.info import Kind, RunKind
 from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
@@ -64,7 +65,7 @@ class Executor:
         catalog: the tables of the deployment.
         secret: seals cursors.
         development: whether the text of errors goes to clients.
-        deployment: where it runs.
+        deployment: where it runs, and where its files are.
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
@@ -88,6 +89,7 @@ class Executor:
         self._tables = Tables(app.documents, strict=app.strict)
         self._development = development
         self._limits = limits or RunLimits()
+        self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
@@ -115,6 +117,7 @@ class Executor:
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
         surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
+        surroundings.files = self.files
         return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
@@ -272,6 +275,7 @@ class _Calls:
         self._surroundings = Surroundings(
             self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
+        self._surroundings.files = executor.files
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:

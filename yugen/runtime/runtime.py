@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from yugen import values
-from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
 from yugen.functions.info import AppInfo, Kind, RunKind
 from yugen.functions.names import FunctionNotFound, canonical_path
@@ -87,6 +87,7 @@ class Runtime:
         catalog: the tables of the deployment.
         queries: the query cache and the subscriptions.
         is_draining: whether no more actions are begun, for the server stops.
+        file_deleted: told of each file that is deleted, by the key of its bytes.
     """
 
     queries: Queries
@@ -113,6 +114,7 @@ class Runtime:
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
+        self.file_deleted: Callable[[str], None] = lambda key: None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
         self.is_draining = False
@@ -682,6 +684,10 @@ class Runtime:
                         reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
+                    case STORAGE.number if change.before is not None:
+                        key = _fields(change.before)["key"]
+                        if change.after is None or _fields(change.after)["key"] != key:
+                            self.file_deleted(key)
         for table in _tables_after(self.catalog, reindexed):
             self.catalog.add(table)
         self._remember_past()
