@@ -206,7 +206,7 @@ class TestApp(Caller):
             await earlier.close()
         await self.runtime.start()
         self._scheduler = Scheduler(self.runtime, self._limits)
-        await self._scheduler.start(serve=False)
+        await self._scheduler.start()
         if self._environment:
             changes = [{"name": name, "value": value} for name, value in self._environment.items()]
             await self.mutation("_system/environment:update", changes=changes)

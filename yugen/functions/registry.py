@@ -25,6 +25,7 @@ from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.scheduling import check_arguments
 from yugen.functions.shapes import shape
 from yugen.schema import Document
 
@@ -343,6 +344,7 @@ def _scheduled(app: App, file: Path, cron: Cron) -> Scheduled:
         if registered.kind == "query":
             raise WrongKind(f"{path} is a query, which changes nothing; let it run a mutation or an action.")
         args = values.loads(registered.signature.encode_arguments(cron.args, None))
+        check_arguments(path, args)
     except Refused as error:
         raise AppError(f"{file}: the cron {cron.name!r}: {error}") from error
     assert isinstance(args, dict)

@@ -39,7 +39,7 @@ from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import succeeded
+from yugen.system.scheduler import check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -106,6 +106,8 @@ class Executor:
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
+        if run.job is not None:
+            await check_pending(calls.system_ctx(SystemMutationCtx), run.job)
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         if run.job is not None:
             await succeeded(calls.system_ctx(SystemMutationCtx), run.job)

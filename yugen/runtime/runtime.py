@@ -416,13 +416,14 @@ class Runtime:
         request_id: str | None = None,
         answered: Callable[[MutationAnswer], None] = lambda answer: None,
         job: str | None = None,
+        why: Why = CALLED,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
         any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
         what stands before the text of an error. Whoever stops waiting takes back what has not run by then.
-        `job` is as in `Run`.
+        `job` is as in `Run`, `why` is why it runs.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
@@ -440,7 +441,9 @@ class Runtime:
             else:
                 done.set_result(answer)
 
-        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id, job=job)
+        call = self.call(
+            path, args, identity, tell, public=public, request=request, request_id=request_id, job=job, why=why
+        )
         self.begin(call)
         try:
             return await done
@@ -459,13 +462,14 @@ class Runtime:
         request: Request | None = None,
         request_id: str | None = None,
         job: str | None = None,
+        why: Why = CALLED,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
         `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered, job)
+        return Call(path, args, identity, public, request, request_id, answered, job, why)
 
     @property
     def refusing(self) -> bool:
@@ -495,13 +499,14 @@ class Runtime:
         *,
         public: bool = True,
         request_id: str | None = None,
+        why: Why = CALLED,
     ) -> Answer:
-        """Runs an action once.
+        """Runs an action once. `why` is why it runs.
 
         Raises:
             Overloaded: too much is waiting already.
         """
-        return await self._act(path, args, identity, public, 1, request_id)
+        return await self._act(path, args, identity, public, 1, request_id, why)
 
     def kind_of(self, path: str) -> Kind:
         """What a function is. A function that does not exist is a query, which will say so."""
@@ -524,6 +529,7 @@ class Runtime:
         public: bool,
         depth: int,
         request_id: str | None = None,
+        why: Why = CALLED,
     ) -> Answer:
         async def call(kind: Kind, target: str, given: bytes) -> Answer:
             match kind:
@@ -542,7 +548,7 @@ class Runtime:
             return run
         began = time.perf_counter()
         answer = await self._runner.act(run, call)
-        return self._ran(run, Outcome(answer), time.perf_counter() - began)
+        return self._ran(run, Outcome(answer), time.perf_counter() - began, why)
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
