@@ -85,6 +85,7 @@ class Executor:
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents, strict=app.strict)
+        self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
         self._logs_failures = logs_failures
@@ -106,11 +107,13 @@ class Executor:
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
-        if run.job is not None:
-            await check_pending(calls.system_ctx(SystemMutationCtx), run.job)
-        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        if run.job is not None:
-            await succeeded(calls.system_ctx(SystemMutationCtx), run.job)
+        if run.job is None:
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        else:
+            own = calls.system_ctx(SystemMutationCtx)
+            await check_pending(own, run.job)
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+            await succeeded(own, run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
@@ -295,7 +298,7 @@ class _Calls:
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
-        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        database = SystemDatabase(self._transaction, executor._without_classes, self.pages)
         ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables

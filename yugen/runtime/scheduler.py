@@ -32,6 +32,9 @@ RETRY_SECONDS: Final = 1.0
 
 SWEEP_SECONDS: Final = 600.0
 
+AHEAD: Final = 256
+"""How much of what is next is looked at in one go."""
+
 ERROR_LENGTH_MAX: Final = 8000
 """Characters of an error that are kept of what has failed."""
 
@@ -205,8 +208,8 @@ class _Lane:
         self._ended: set[str] = set()
 
     def subscribe(self) -> None:
-        # As many as may run may be among the first without being next, and some more save looking again soon.
-        args = values.canonical({"lane": self._kind, "limit": float(4 * self._most)})
+        # As many as may run may be among the first without being next.
+        args = values.canonical({"lane": self._kind, "limit": float(self._most + AHEAD)})
         key = self._runtime.query_key("_system/scheduler:pending", args, public=False)
         self._subscription = self._runtime.queries.subscribe(key, None, self.changed.set)
 
