@@ -157,9 +157,10 @@ def test_a_cron_that_cannot_run_is_refused_with_its_file(tmp_path: Path, declare
     assert "crons.py" in str(refused.value)
 
 
-def test_crons_py_holds_crons(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["crons = []", "from yugen import Crons\nothers = Crons()\n"])
+def test_crons_py_holds_crons(tmp_path: Path, text: str) -> None:
     with pytest.raises(AppError, match=r"crons = Crons\(\)"):
-        load(write_app(tmp_path, crons="crons = []"))
+        load(write_app(tmp_path, crons=text))
 
 
 def test_a_minute_is_a_minute() -> None:

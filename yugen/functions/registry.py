@@ -332,6 +332,8 @@ def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:
     from yugen.functions.crons import Crons  # noqa: PLC0415 -- most apps have none
 
     crons = getattr(module, "crons", None)
+    if crons is None and not any(isinstance(each, Crons) for each in vars(module).values()):
+        return {}  # it holds functions and nothing else
     if not isinstance(crons, Crons):
         raise AppError(f"{file}: write `crons = Crons()` and `crons.daily(...)` or the like; there is no such `crons`.")
     return crons.all
