@@ -240,7 +240,7 @@ class TestApp(Caller):
         await self.runtime.start()
         self._files = FileService(self.runtime, self._runner.files, clock=lambda: self._now_ns / 1_000_000_000)
         self._scheduler = Scheduler(self.runtime, self._limits)
-        await self._scheduler.start(serve=False)
+        await self._scheduler.start()
         if self._environment:
             changes = [{"name": name, "value": value} for name, value in self._environment.items()]
             await self.mutation("_system/environment:update", changes=changes)

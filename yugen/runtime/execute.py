@@ -41,7 +41,7 @@ from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import succeeded
+from yugen.system.scheduler import check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -87,6 +87,7 @@ class Executor:
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents, strict=app.strict)
+        self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
         self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
@@ -109,9 +110,13 @@ class Executor:
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
-        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        if run.job is not None:
-            await succeeded(calls.system_ctx(SystemMutationCtx), run.job)
+        if run.job is None:
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        else:
+            own = calls.system_ctx(SystemMutationCtx)
+            await check_pending(own, run.job)
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+            await succeeded(own, run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
@@ -315,7 +320,7 @@ class _Calls:
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
-        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        database = SystemDatabase(self._transaction, executor._without_classes, self.pages)
         ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables

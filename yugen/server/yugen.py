@@ -359,7 +359,7 @@ class Yugen(InProcessCaller):
             scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
             self._backend = Backend(runtime, callers, exports, imports, files, scheduler, self.everywhere)
             if scheduler is not None:
-                await scheduler.start()
+                scheduler.serve()
         except BaseException as error:
             self._backend = None
             await runtime.close()
