@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
-    from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
+    from yugen.errors import DocumentInvalid, FunctionFailed, TokenRejected, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.crons import Crons
     from yugen.functions.declare import (
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
         NotUnique,
         UniqueError,
     )
+    from yugen.functions.http import HttpRouter, http_action
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.functions.retry import Retry
+    from yugen.functions.storage import StoredFile
     from yugen.functions.workflows import WorkflowCtx
     from yugen.identity import Identity
     from yugen.runtime.runner import Overloaded
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
-    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "YugenError"),
+    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "TokenRejected", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "yugen.functions.crons": ("Crons",),
     "yugen.functions.declare": (
@@ -55,11 +57,13 @@ _HOMES = {
         "workflow",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
+    "yugen.functions.http": ("HttpRouter", "http_action"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.functions.retry": ("Retry",),
     "yugen.functions.workflows": ("WorkflowCtx",),
+    "yugen.functions.storage": ("StoredFile",),
     "yugen.identity": ("Identity",),
     "yugen.runtime.runner": ("Overloaded",),
     "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
@@ -77,6 +81,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "internal_mutation",
     "internal_action",
     "workflow",
+    "http_action",
+    "HttpRouter",
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",
@@ -86,6 +92,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Identity",
     "OidcProvider",
     "JwtProvider",
+    "StoredFile",
     "PaginationOptions",
     "PaginationResult",
     "Document",
@@ -108,6 +115,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "DocumentInvalid",
     "DocumentNotFound",
     "NotUnique",
+    "TokenRejected",
     "UniqueError",
     "Yugen",
     "FunctionFailed",

@@ -129,6 +129,9 @@ _BY_NAME = IndexSpec("by_name", 2, ("name",))
 WORKFLOWS = _system("_workflows", 10, _BY_NAME, _BY_COMPLETED, IndexSpec("by_due", 4, ("due",)))
 WORKFLOW_STEPS = _system("_workflow_steps", 11, _BY_STATE, IndexSpec("by_workflow", 3, ("workflow", "number")))
 OUTBOX = _system("_outbox", 13, _BY_STATE, _BY_COMPLETED, IndexSpec("by_key", 4, ("key",), unique=True))
+_BY_KEY = IndexSpec("by_key", 3, ("key",))
+STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
+RENEWALS = _system("_renewals", 12)
 SYSTEM_TABLES = (
     TABLES,
     INDEXES,
@@ -141,7 +144,19 @@ SYSTEM_TABLES = (
     WORKFLOWS,
     WORKFLOW_STEPS,
     OUTBOX,
+    STORAGE,
+    RENEWALS,
 )
+
+_SEEN = ("_id", CREATION_TIME, "args", "completedTime", "name", "state")
+READABLE: Mapping[str, tuple[str, ...]] = {
+    "_storage": ("_id", CREATION_TIME, "contentType", "sha256", "size"),
+    "_scheduled_functions": (*_SEEN, "scheduledTime"),
+    "_workflows": _SEEN,
+    "_workflow_steps": (*_SEEN, "attempts", "kind", "number", "scheduledTime", "workflow"),
+    "_outbox": (*_SEEN, "attempts", "key", "scheduledTime"),
+}
+"""The system tables that an app may read, and what it sees of their documents: where Convex has them, its fields."""
 
 
 class Catalog:

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from yugen.catalog import IndexSpec, TableSpec
 from yugen.guards import Guard
 from yugen.identity import Identity
+from yugen.runtime.exchange import Head
 from yugen.runtime.line import Place
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
@@ -128,15 +129,17 @@ def run_to_data(run: Run) -> Message:
         run.journal,
         run.long,
         run.job,
+        None if run.request is None else run.request.to_data(),
         run.key,
     )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, key = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, request, key = data
     who = Identity(*identity) if identity else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, key)
+    head = Head.from_data(request) if request else None
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, head, key)
 
 
 def answer_to_data(answer: Answer) -> Message:

@@ -23,13 +23,16 @@ from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase
 from yugen.functions.declare import Function
-from yugen.functions.info import Kind
-from yugen.functions.names import SYSTEM_PREFIX, canonical_path
+from yugen.functions.info import Kind, RunKind
+from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.scheduling import check_arguments
+from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size, check_steps
+from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
@@ -40,7 +43,7 @@ from yugen.storage.interface import Snapshot
 from yugen.system import workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import NotPending, succeeded
+from yugen.system.scheduler import NotPending, check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -64,7 +67,7 @@ class Executor:
         catalog: the tables of the deployment.
         secret: seals cursors.
         development: whether the text of errors goes to clients.
-        deployment: where it runs.
+        deployment: where it runs, and where its files are.
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
@@ -86,8 +89,10 @@ class Executor:
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents, strict=app.strict)
+        self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
+        self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
@@ -114,14 +119,16 @@ class Executor:
 
     async def _carried_out(self, run: Run, job: str, calls: _Calls) -> bytes:
         """What is scheduled: a mutation, a query that is a step of a workflow, or a workflow that goes on."""
+        own = calls.system_ctx(SystemMutationCtx)
         registered = self.app.find(run.path, public=run.public)
         if registered.kind == "workflow":
-            return await self._resumed(registered, run, job, calls.system_ctx(SystemMutationCtx))
+            return await self._resumed(registered, run, job, own)
         if registered.kind != "query":
             _check_kind(registered, run.kind)
+        await check_pending(own, job)
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         text = self._encoded(registered, result)
-        await succeeded(calls.system_ctx(SystemMutationCtx), job, lambda: values.loads(text))
+        await succeeded(own, job, lambda: values.loads(text))
         return text
 
     async def _resumed(self, registered: Registered, run: Run, job: str, ctx: SystemMutationCtx) -> bytes:
@@ -137,6 +144,7 @@ class Executor:
                 raise WrongKind(f"{step.path} is a workflow; have a mutation start it that is a step.")
             encoded = step.signature.encode_arguments(given, self.catalog)
             args = self._arguments(encoded)
+            check_arguments(step.path, args)
             return Called(step.kind, step.path, args, lambda result: step.signature.result(result, self.catalog))
 
         with logs.captured_apart(self._limits) as lines:
@@ -158,6 +166,7 @@ class Executor:
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
         surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
+        surroundings.files = self.files
         ctx = ActionCtx(surroundings, call)
         ctx.idempotency_key = run.key
         return await self._answer(run, self._acted(run, ctx))
@@ -167,6 +176,23 @@ class Executor:
         kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
         result = await registered.function.handler(ctx, **kwargs)
         return self._encoded(registered, registered.signature.result(result, self.catalog))
+
+    async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
+        """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
+        assert run.request is not None
+        auth = Auth(run.identity, run.request.rejected)
+        surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
+        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+
+    async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
+        from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
+
+        assert run.request is not None
+        action = self.app.http.get(run.request.route)
+        if action is None:
+            raise FunctionNotFound(run.path, public=False)
+        exchange = Exchange(run.request, wire, response_bytes=self._limits.http_response_bytes)
+        return await respond(action, ctx, exchange)
 
     def _called(self, run: Run) -> Registered:
         registered = self.app.find(run.path, public=run.public)
@@ -303,6 +329,7 @@ class _Calls:
         self._surroundings = Surroundings(
             self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
+        self._surroundings.files = executor.files
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:
@@ -342,7 +369,7 @@ class _Calls:
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
-        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        database = SystemDatabase(self._transaction, executor._without_classes, self.pages)
         ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables
@@ -359,13 +386,24 @@ async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given:
     raise AssertionError
 
 
+def relayed(answer: Answer) -> bytes:
+    """What an action was answered that has asked the server something about the request it answers.
+
+    Raises:
+        CalledFunctionFailed: the server could not do it.
+    """
+    if answer.value is None:
+        raise CalledFunctionFailed(answer.failure.message if answer.failure else "the server has no answer")
+    return answer.value
+
+
 def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
     """Bytes that nobody can tell without the seed, also from others of them or from what `ctx.random` gives."""
     numbers = itertools.count()
     return lambda size: blake2b(next(numbers).to_bytes(8, "big"), key=seed, digest_size=size).digest()
 
 
-def _check_kind(registered: Registered, kind: Kind) -> None:
+def _check_kind(registered: Registered, kind: RunKind) -> None:
     if registered.kind != kind:
         if registered.kind == "workflow":
             raise WrongKind(f"{registered.path} is a workflow, and is not called; start it with `ctx.workflows.start`.")

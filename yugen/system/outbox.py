@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from yugen.functions.outbox import InvalidMessage
 from yugen.functions.retry import Retry
+from yugen.functions.scheduling import check_arguments
 from yugen.system.context import SystemMutationCtx, system_mutation
 
 TABLE: Final = "_outbox"
@@ -25,6 +26,7 @@ async def send(
     there = await ctx.db.query(TABLE).with_index("by_key", key=key).first()
     if there is not None:
         return str(there["_id"])
+    check_arguments(path, args)
     ctx.db.schedules()
     row = {"key": key, "name": path, "kind": "action", "args": [args], "scheduledTime": ctx.now}
     row |= {"state": {"kind": "pending"}, "retry": retry or Retry().to_data(), "attempts": 0.0}

@@ -10,10 +10,12 @@ or that a workflow goes on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from itertools import product
+from typing import Any, Final, Literal, get_args
 
+from yugen import values
 from yugen.bounds import between
-from yugen.functions.scheduling import InvalidSchedule
+from yugen.functions.scheduling import InvalidSchedule, check_arguments
 from yugen.system import outbox, workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
 from yugen.system.retrying import ResultTooLarge, note_end, try_again
@@ -27,13 +29,14 @@ KEPT_MS: Final = 7 * 86_400_000.0
 
 CRON_RUNS_KEPT_MS: Final = 86_400_000.0
 
+PENDING_BYTES: Final = 4 * 1024 * 1024
+"""Size of the arguments after which no more of what is next is looked at: it is much at once."""
+
 SWEPT_MAX: Final = 256
 """Rows that are deleted in one transaction."""
 
 STOPPED: Final = "The server stopped while this ran; nobody knows how far it came, and it is not run again."
-
-ERROR_SIZE_MAX: Final = 16_384
-"""Characters of an error that are kept."""
+INTERRUPTED: Final = "The server stopped while this ran; nobody knows how far it came."
 
 Lane = Literal["mutation", "action"]
 _KINDS: Final = {"mutation": ("mutation", "query"), "action": ("action",)}
@@ -60,6 +63,7 @@ async def schedule(
         raise InvalidSchedule(f"{path} is a query, which changes nothing; schedule a mutation or an action.")
     if registered.kind == "workflow":
         raise InvalidSchedule(f"{path} is a workflow; start it with `ctx.workflows.start`, in a mutation if need be.")
+    check_arguments(path, args)
     ctx.db.schedules()
     time = ctx.now + after if after is not None else at
     return await ctx.db.insert(TABLE, _pending(path, registered.kind, args, time))
@@ -77,29 +81,45 @@ async def cancel(ctx: SystemMutationCtx, id: str) -> None:
 
 @system_query
 async def pending(ctx: SystemQueryCtx, lane: Lane, limit: float) -> list[dict[str, Any]]:
-    """What is next: `{id, path, args, time, key}` of as many rows at most, the earliest first.
+    """What is next: `{id, path, args, time, what, key}` of as many rows at most, the earliest first.
 
-    The key is the idempotency key of what has one.
+    `what` says why it runs, and `key` is the idempotency key of what has one.
     """
+    rows: list[Row] = []
+    for table, kind in product(TABLES, _KINDS[lane]):
+        count = size = 0
+        async for row in ctx.db.query(table).with_index("by_state", **{"kind": kind, "state.kind": "pending"}):
+            rows.append(row)
+            count += 1
+            size += values.size(row["args"])
+            if count == int(limit) or size > PENDING_BYTES:
+                break
     jobs = [
-        {"id": row["_id"], "path": row["name"], "args": row["args"][0], "time": row["scheduledTime"], "key": _key(row)}
-        for table in TABLES
-        for kind in _KINDS[lane]
-        for row in await ctx.db.query(table)
-        .with_index("by_state", **{"kind": kind, "state.kind": "pending"})
-        .take(int(limit))
+        {
+            "id": row["_id"],
+            "path": row["name"],
+            "args": row["args"][0],
+            "time": row["scheduledTime"],
+            "what": _what(row),
+            "key": row.get("key", row["_id"]) if "retry" in row else None,
+        }
+        for row in rows
     ]
     if lane == "mutation":
         jobs += [
-            {"id": row["_id"], "path": row["name"], "args": {}, "time": row["due"], "key": None}
+            {"id": row["_id"], "path": row["name"], "args": {}, "time": row["due"], "what": "workflow", "key": None}
             for row in await workflows.due(ctx, int(limit))
         ]
     jobs.sort(key=lambda job: job["time"])
     return jobs[: int(limit)]
 
 
-def _key(row: Row) -> str | None:
-    return row.get("key", row["_id"]) if "retry" in row else None
+def _what(row: Row) -> str:
+    if "cron" in row:
+        return f"cron {row['cron']}"
+    if "retry" in row:
+        return "step of a workflow" if "workflow" in row else "outbox"
+    return "scheduled"
 
 
 @system_mutation
@@ -110,6 +130,14 @@ async def begin(ctx: SystemMutationCtx, id: str) -> bool:
         return False
     await ctx.db.patch(id, state={"kind": "inProgress"})
     return True
+
+
+@system_mutation
+async def put_back(ctx: SystemMutationCtx, id: str) -> None:
+    """Notes that an action has not begun although that was noted."""
+    row = await ctx.db.get(id)
+    if row is not None and row["state"]["kind"] == "inProgress":
+        await ctx.db.patch(id, state={"kind": "pending"})
 
 
 @system_mutation
@@ -133,9 +161,10 @@ async def end(
         return None
     state: State = {"kind": "success", "result": result}
     if error is not None:
-        state = {"kind": "failed", "error": error[:ERROR_SIZE_MAX]} | ({"data": data[0]} if data else {})
+        state = {"kind": "failed", "error": error} | ({"data": data[0]} if data else {})
     if await ctx.db.table_of(id) == workflows.TABLE:
-        await workflows.fail(ctx, row, state)
+        if error is None or error.startswith(f"{NotPending.code}: ") or not await workflows.fail(ctx, row, state):
+            return None
         return f"the workflow {id} has failed: {row['name']}: {state['error']}"
     if row["state"]["kind"] not in ("pending", "inProgress"):
         return None
@@ -158,13 +187,8 @@ async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
     return f"the message {row['key']!r} was given up after {times}: {row['name']}: {state['error']}"
 
 
-async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) -> None:
-    """Notes that a mutation has succeeded, or gives what a query gave, in its own transaction.
-
-    Args:
-        ctx: a context in that transaction.
-        id: the row.
-        result: gives the result, if that is kept.
+async def check_pending(ctx: SystemMutationCtx, id: str) -> None:
+    """Makes sure, in the transaction of a mutation that begins, that it is to run.
 
     Raises:
         NotPending: it is not to run any more.
@@ -173,7 +197,22 @@ async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) 
     row = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
-    await _end(ctx, row, {"kind": "success"} | ({"result": result()} if "retry" in row else {}))
+
+
+async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) -> None:
+    """Notes that a mutation has succeeded, in its own transaction, unless it has cancelled itself in it.
+
+    Args:
+        ctx: a context in that transaction.
+        id: the row.
+        result: gives the result, for what keeps it.
+
+    Raises:
+        ResultTooLarge: its result cannot be kept.
+    """
+    row = await ctx.db.get(id)
+    if row is not None and row["state"]["kind"] == "pending":
+        await _end(ctx, row, {"kind": "success"} | ({"result": result()} if "retry" in row else {}))
 
 
 @system_mutation
@@ -183,7 +222,7 @@ async def recover(ctx: SystemMutationCtx) -> int:
     for table in TABLES:
         query = ctx.db.query(table).with_index("by_state", **{"kind": "action", "state.kind": "inProgress"})
         for row in await query.take(SWEPT_MAX):
-            await _end(ctx, row, {"kind": "failed", "error": STOPPED})
+            await _end(ctx, row, {"kind": "failed", "error": INTERRUPTED if "retry" in row else STOPPED})
             count += 1
     return count
 
@@ -212,9 +251,11 @@ async def _forget(ctx: SystemMutationCtx, row: Row) -> int:
 @system_mutation
 async def take_up_crons(ctx: SystemMutationCtx) -> None:
     """Brings what is pending in `_cron_runs` to what the app declares."""
-    async for row in ctx.db.query(CRON_RUNS).with_index("by_state"):
-        if row["state"]["kind"] == "pending" and _differs(ctx, row):
-            await ctx.db.delete(row["_id"])
+    for lane in get_args(Lane):
+        query = ctx.db.query(CRON_RUNS).with_index("by_state", **{"kind": lane, "state.kind": "pending"})
+        for row in await query.collect():
+            if _differs(ctx, row):
+                await ctx.db.delete(row["_id"])
     for name in ctx.app.crons:
         newest = await ctx.db.query(CRON_RUNS).with_index("by_cron", cron=name).first()
         if newest is None or "completedTime" in newest:
@@ -224,7 +265,10 @@ async def take_up_crons(ctx: SystemMutationCtx) -> None:
 
 def _differs(ctx: SystemMutationCtx, row: Row) -> bool:
     cron = ctx.app.crons.get(row["cron"])
-    return cron is None or [cron.path, cron.args, cron.times.to_data()] != [row["name"], row["args"][0], row["times"]]
+    if cron is None:
+        return True
+    declared = [cron.path, ctx.app.find(cron.path, public=False).kind, cron.args, cron.times.to_data()]
+    return values.canonical(declared) != values.canonical([row["name"], row["kind"], row["args"][0], row["times"]])
 
 
 async def _schedule_cron(ctx: SystemMutationCtx, name: str, time: float) -> None:

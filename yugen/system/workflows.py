@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from yugen.bounds import gte
 from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
 from yugen.functions.retry import Retry
+from yugen.functions.scheduling import check_arguments
 from yugen.functions.workflows import InvalidWorkflow
 from yugen.schema import UNSET
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation
@@ -178,6 +179,7 @@ async def start(ctx: SystemMutationCtx, path: str, args: dict[str, Any]) -> str:
     registered = ctx.app.find(path, public=False)
     if registered.kind != "workflow":
         raise InvalidWorkflow(f"{path} is no workflow; declare it with @workflow, or have it run by ctx.scheduler.")
+    check_arguments(path, args)
     ctx.db.schedules()
     state = {"kind": "running"}
     row = {"name": path, "args": [args], "state": state, "due": ctx.now, "ends": 0.0, "events": []}
@@ -299,10 +301,12 @@ async def end_step(ctx: SystemMutationCtx, row: Row, state: State) -> None:
     await ctx.db.patch(workflow["_id"], ends=workflow["ends"] + 1, due=ctx.now)
 
 
-async def fail(ctx: SystemMutationCtx, row: Row, state: State) -> None:
-    """Notes that a workflow that was to be resumed has failed."""
-    if row["state"]["kind"] == "running":
-        await _end(ctx, row, state)
+async def fail(ctx: SystemMutationCtx, row: Row, state: State) -> bool:
+    """Notes that a workflow that was to be resumed has failed; returns whether it was running."""
+    if row["state"]["kind"] != "running":
+        return False
+    await _end(ctx, row, state)
+    return True
 
 
 async def forget(ctx: SystemMutationCtx, row: Row) -> int:
