@@ -87,7 +87,7 @@ async def live(app: Path, folder: Path, life: Life) -> None:
     try:
         await runtime.start()
         scheduler = Scheduler(runtime, RunLimits())
-        await scheduler.start(serve=False)
+        await scheduler.start()
         value_of((await runtime.mutate("f:begin", b"{}")).answer)
         while (due := await scheduler.run_due()) is not None:
             moved += max(0, int((due - runtime.now) * 1_000_000)) + 1000
