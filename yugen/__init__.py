@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.storage import StoredFile
     from yugen.identity import Identity
     from yugen.runtime.runner import Overloaded
     from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
@@ -49,6 +50,7 @@ _HOMES = {
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.storage": ("StoredFile",),
     "yugen.identity": ("Identity",),
     "yugen.runtime.runner": ("Overloaded",),
     "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Identity",
     "OidcProvider",
     "JwtProvider",
+    "StoredFile",
     "PaginationOptions",
     "PaginationResult",
     "Document",

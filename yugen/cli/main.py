@@ -123,6 +123,12 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
         help="The address of the HTTP actions. Default: $YUGEN_SITE_URL, /http below --url, or where it listens.",
     )
     to.add_argument(
+        "--files",
+        metavar="PLACE",
+        default=os.environ.get("YUGEN_FILES", ""),
+        help="Where stored files are: s3://bucket/prefix, or a folder. Default: $YUGEN_FILES, or beside the data.",
+    )
+    to.add_argument(
         "--limit",
         dest="limits",
         action="append",

@@ -32,6 +32,7 @@ def serve_forever(
     data: Path | None,
     url: str | None,
     site_url: str | None,
+    files: str,
     limits: list[str] | None,
     development: bool,
 ) -> None:
@@ -53,6 +54,7 @@ def serve_forever(
             development=development,
             url=url,
             site_url=site_url,
+            files=files,
             limits=parse(limits or []),
             docs=docs(),
         )

@@ -58,6 +58,7 @@ def serve_in_nodes(
     data: Path | None,
     url: str | None,
     site_url: str | None,
+    files: str,
     limits: list[str] | None,
 ) -> NoReturn:
     """Serves with several processes until it is interrupted or terminated, which ends it with status 0.
@@ -73,7 +74,7 @@ def serve_in_nodes(
         def make(node: Node | None = None) -> Yugen:
             numbers = parse(limits or [])
             at, site = places.urls(url, site_url)
-            return Yugen(app, database=data, url=at, site_url=site, limits=numbers, node=node, docs=docs())
+            return Yugen(app, database=data, url=at, site_url=site, files=files, limits=numbers, node=node, docs=docs())
 
         yugen = make()
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one

@@ -27,6 +27,7 @@ from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.functions.routing import Route
+from yugen.functions.scheduling import check_arguments
 from yugen.functions.shapes import shape
 from yugen.schema import Document
 
@@ -353,6 +354,8 @@ def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:
     from yugen.functions.crons import Crons  # noqa: PLC0415 -- most apps have none
 
     crons = getattr(module, "crons", None)
+    if crons is None and not any(isinstance(each, Crons) for each in vars(module).values()):
+        return {}  # it holds functions and nothing else
     if not isinstance(crons, Crons):
         raise AppError(f"{file}: write `crons = Crons()` and `crons.daily(...)` or the like; there is no such `crons`.")
     return crons.all
@@ -365,6 +368,7 @@ def _scheduled(app: App, file: Path, cron: Cron) -> Scheduled:
         if registered.kind == "query":
             raise WrongKind(f"{path} is a query, which changes nothing; let it run a mutation or an action.")
         args = values.loads(registered.signature.encode_arguments(cron.args, None))
+        check_arguments(path, args)
     except Refused as error:
         raise AppError(f"{file}: the cron {cron.name!r}: {error}") from error
     assert isinstance(args, dict)

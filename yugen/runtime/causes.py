@@ -97,11 +97,13 @@ class Why(NamedTuple):
         cause: what ended its answer, or made it lose the race in which it ran before; None if it had neither.
         subscribers: how many wait for results of the query, now and later.
         again: whether it is a mutation that has lost a race.
+        scheduled: what has it run, if nobody calls it now.
     """
 
     cause: Cause | None = None
     subscribers: int = 0
     again: bool = False
+    scheduled: str = ""
 
     def in_words(self, kind: RunKind, catalog: Catalog) -> str:
         """Why, in a few words; none for what somebody has called and nothing is to be said of."""
@@ -110,7 +112,7 @@ class Why(NamedTuple):
             if self.again:
                 return "again, for another was faster"
             if kind != "query":
-                return ""
+                return self.scheduled
             return "subscribed" if self.subscribers else "called"
         if cause.is_new_code:
             return "the code has changed"

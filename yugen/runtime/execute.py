@@ -27,6 +27,7 @@ from yugen.functions.info import Kind, RunKind
 from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
@@ -40,7 +41,7 @@ from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import succeeded
+from yugen.system.scheduler import check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -64,7 +65,7 @@ class Executor:
         catalog: the tables of the deployment.
         secret: seals cursors.
         development: whether the text of errors goes to clients.
-        deployment: where it runs.
+        deployment: where it runs, and where its files are.
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
@@ -86,8 +87,10 @@ class Executor:
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents, strict=app.strict)
+        self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
+        self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
@@ -107,14 +110,19 @@ class Executor:
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
-        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        if run.job is not None:
-            await succeeded(calls.system_ctx(SystemMutationCtx), run.job)
+        if run.job is None:
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        else:
+            own = calls.system_ctx(SystemMutationCtx)
+            await check_pending(own, run.job)
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+            await succeeded(own, run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
         surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
+        surroundings.files = self.files
         return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
@@ -272,6 +280,7 @@ class _Calls:
         self._surroundings = Surroundings(
             self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
+        self._surroundings.files = executor.files
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:
@@ -311,7 +320,7 @@ class _Calls:
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
-        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        database = SystemDatabase(self._transaction, executor._without_classes, self.pages)
         ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables

@@ -11,6 +11,7 @@ from yugen.catalog import Catalog
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.registry import App, describe
+from yugen.functions.storage import FilePlace
 from yugen.runtime.exchange import What
 from yugen.runtime.execute import Executor, relayed
 from yugen.runtime.limits import RunLimits
@@ -70,6 +71,11 @@ class InlineRunner:
             deployment=self._deployment,
             limits=self._limits,
         )
+
+    @property
+    def files(self) -> FilePlace:
+        """Where files are."""
+        return self._executor.files
 
     async def transact(self, run: Run) -> Outcome:
         snapshot = await self._store.snapshot(run.ts)

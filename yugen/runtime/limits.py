@@ -62,7 +62,7 @@ class RunLimits:
     bytes_written: int = 16 * 1024 * 1024
     tables: int = 10_000
     scheduled: int = 1000
-    scheduled_mutations_max: int = 64
+    scheduled_mutations_max: int = 16
     scheduled_actions_max: int = 64
     arguments_bytes: int = 16 * 1024 * 1024
     result_bytes: int = 16 * 1024 * 1024

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from yugen import values
-from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
 from yugen.functions.info import AppInfo, Kind, RunKind
 from yugen.functions.names import FunctionNotFound, canonical_path
@@ -87,6 +87,7 @@ class Runtime:
         catalog: the tables of the deployment.
         queries: the query cache and the subscriptions.
         is_draining: whether no more actions are begun, for the server stops.
+        file_deleted: told of each file that is deleted, by the key of its bytes.
     """
 
     queries: Queries
@@ -113,6 +114,7 @@ class Runtime:
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
+        self.file_deleted: Callable[[str], None] = lambda key: None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
         self.is_draining = False
@@ -438,13 +440,14 @@ class Runtime:
         request_id: str | None = None,
         answered: Callable[[MutationAnswer], None] = lambda answer: None,
         job: str | None = None,
+        why: Why = CALLED,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
         any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
         what stands before the text of an error. Whoever stops waiting takes back what has not run by then.
-        `job` is as in `Run`.
+        `job` is as in `Run`, `why` is why it runs.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
@@ -462,7 +465,9 @@ class Runtime:
             else:
                 done.set_result(answer)
 
-        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id, job=job)
+        call = self.call(
+            path, args, identity, tell, public=public, request=request, request_id=request_id, job=job, why=why
+        )
         self.begin(call)
         try:
             return await done
@@ -481,13 +486,14 @@ class Runtime:
         request: Request | None = None,
         request_id: str | None = None,
         job: str | None = None,
+        why: Why = CALLED,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
         `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered, job)
+        return Call(path, args, identity, public, request, request_id, answered, job, why)
 
     @property
     def refusing(self) -> bool:
@@ -517,14 +523,15 @@ class Runtime:
         *,
         public: bool = True,
         request_id: str | None = None,
+        why: Why = CALLED,
     ) -> Answer:
-        """Runs an action once.
+        """Runs an action once. `why` is why it runs.
 
         Raises:
             Overloaded: too much is waiting already, or the server stops.
         """
         self._check_draining()
-        return await self._act(path, args, identity, public, 1, request_id)
+        return await self._act(path, args, identity, public, 1, request_id, why)
 
     async def respond(self, request: Head, identity: Identity | None, wire: Wire) -> Answer:
         """Runs an HTTP action once.
@@ -574,6 +581,7 @@ class Runtime:
         public: bool,
         depth: int,
         request_id: str | None = None,
+        why: Why = CALLED,
     ) -> Answer:
         if depth > ACTION_DEPTH_MAX:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
@@ -581,12 +589,12 @@ class Runtime:
         run = self._run("action", path, args, identity, public, self.ts, request_id)
         if isinstance(run, Answer):
             return run
-        return await self._acted(run, self._calls_of(identity, depth))
+        return await self._acted(run, self._calls_of(identity, depth), why)
 
-    async def _acted(self, run: Run, call: CallBack) -> Answer:
+    async def _acted(self, run: Run, call: CallBack, why: Why = CALLED) -> Answer:
         began = time.perf_counter()
         answer = await self._runner.act(run, call)
-        return self._ran(run, Outcome(answer), time.perf_counter() - began)
+        return self._ran(run, Outcome(answer), time.perf_counter() - began, why)
 
     def _calls_of(self, identity: Identity | None, depth: int) -> CallBack:
         """How an action calls functions that is so deep itself."""
@@ -682,6 +690,10 @@ class Runtime:
                         reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
+                    case STORAGE.number if change.before is not None:
+                        key = _fields(change.before)["key"]
+                        if change.after is None or _fields(change.after)["key"] != key:
+                            self.file_deleted(key)
         for table in _tables_after(self.catalog, reindexed):
             self.catalog.add(table)
         self._remember_past()

@@ -28,6 +28,7 @@ from yugen.server.caller import Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.docs import docs_routes
+from yugen.server.file_api import FileApi
 from yugen.server.http import Endpoints
 from yugen.server.site import BELOW, Site, identify_by
 from yugen.server.socket import AsgiSocket
@@ -55,6 +56,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     public = yugen.app.parent / "public"
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
+        *FileApi(endpoints).routes(),
         *api.routes(),
         *(Route(f"/{file}", _client_file, methods=["GET"]) for file in CLIENT_FILES),
         *(docs_routes(endpoints, public) if yugen.docs else ()),

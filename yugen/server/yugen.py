@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
+from yugen.files.place import check_place
 from yugen.functions.providers import Provider
+from yugen.functions.storage import FilePlace
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
@@ -22,6 +24,7 @@ from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
 from yugen.server.limits import Limits
@@ -60,6 +63,8 @@ class Yugen(InProcessCaller):
         site_url: the address of the HTTP actions, likewise; below `/http` of the API by default.
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
         node: which of several server processes over the same data this one is.
+        files: where the bytes of files are: `s3://bucket/prefix` or the like, or the path of a folder; beside the data
+            by default.
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
 
     Attributes:
@@ -73,6 +78,7 @@ class Yugen(InProcessCaller):
 
     Raises:
         BadLimit: there is no such limit.
+        BadFileStore: files cannot be kept there.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Yugen(InProcessCaller):
         site_url: str | None = None,
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
+        files: str | Path = "",
         docs: bool = True,
     ) -> None:
         super().__init__(self, None)
@@ -94,6 +101,7 @@ class Yugen(InProcessCaller):
         self._development = development
         self._url = url
         self._site_url = site_url or site_below(url)
+        self._files = check_place(str(files))
         self.runs = Runs()
         self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
@@ -120,7 +128,14 @@ class Yugen(InProcessCaller):
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
             setup = Setup(
-                self.app, self.database, secret, self._development, self.limits.run, self._url, self._site_url
+                app=self.app,
+                database=self.database,
+                secret=secret,
+                development=self._development,
+                limits=self.limits.run,
+                url=self._url,
+                site_url=self._site_url,
+                files=self._files,
             )
             self._nursery = Nursery(setup)
 
@@ -325,7 +340,7 @@ class Yugen(InProcessCaller):
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
-            deployment = Deployment(self._url, self.data, self._site_url)
+            deployment = Deployment(self._url, self.data, self._site_url, self._files)
             if self._exchange is None or (node is not None and node.first):
                 exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
             else:
@@ -334,10 +349,17 @@ class Yugen(InProcessCaller):
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
+            files = FileService(
+                runtime,
+                FilePlace(AdminKey(self.data / "admin_key").derive("cursors"), self._url, self._files, self.data),
+                collects=node is None or node.first,
+                exporting=lambda: exports.busy,
+            )
+            files.start()
             scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
-            self._backend = Backend(runtime, callers, exports, imports, scheduler, self.everywhere)
+            self._backend = Backend(runtime, callers, exports, imports, files, scheduler, self.everywhere)
             if scheduler is not None:
-                await scheduler.start()
+                scheduler.serve()
         except BaseException as error:
             self._backend = None
             await runtime.close()

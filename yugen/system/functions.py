@@ -12,7 +12,19 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, scheduler, schema
+from yugen.system import (
+    address,
+    codegen,
+    data,
+    environment,
+    exports,
+    files,
+    imports,
+    migrations,
+    modules,
+    scheduler,
+    schema,
+)
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -29,6 +41,12 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/exports:write": exports.write,
     "_system/exports:finish": exports.finish,
     "_system/exports:recover": exports.recover,
+    "_system/files:get": files.get,
+    "_system/files:find": files.find,
+    "_system/files:known": files.known,
+    "_system/files:add": files.add,
+    "_system/files:delete": files.delete,
+    "_system/files:renew": files.renew,
     "_system/cli/queryImport:default": imports.query_import,
     "_system/cli/queryImport:list": imports.list_imports,
     "_system/imports:columns": imports.columns,
