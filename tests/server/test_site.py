@@ -110,6 +110,20 @@ APP = """
         return FileResponse(Path(__file__), media_type="text/x-python")
 
 
+    @http.route("/upload", methods=["POST"])
+    async def upload(ctx: ActionCtx, request: Request) -> Response:
+        stored = await ctx.storage.store(request.stream(), content_type=request.headers["content-type"])
+        return PlainTextResponse(stored, 201)
+
+
+    @http.route(path_prefix="/stored/")
+    async def stored(ctx: ActionCtx, request: Request) -> Response:
+        found = await ctx.storage.get(request.path_params["path"])
+        if found is None:
+            return Response(status_code=404)
+        return StreamingResponse(found, media_type=found.content_type)
+
+
     @http.route("/unread", methods=["POST"])
     async def unread(ctx: ActionCtx, request: Request) -> Response:
         return PlainTextResponse("enough")
@@ -410,6 +424,15 @@ async def test_a_client_that_reads_nothing_holds_the_action_up(app: Path) -> Non
             assert await at.kept() == ["meanwhile"]
         # It has left without having read: the action was told in the middle.
         await at.until_kept("sent True")
+
+
+async def test_files_are_stored_and_sent_as_they_stream(app: Path) -> None:
+    body = bytes(range(256)) * 5000
+    async with running(app) as at:
+        kept = await at.client.post(f"{at.site}/upload", content=body, headers={"Content-Type": "image/x"})
+        assert kept.status_code == 201
+        found = await at.client.get(f"{at.site}/stored/{kept.text}")
+        assert (found.content, found.headers["content-type"]) == (body, "image/x")
 
 
 async def test_a_body_that_is_too_large_is_refused(app: Path) -> None:
