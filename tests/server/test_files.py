@@ -17,6 +17,7 @@ from yugen.files.streams import Bytes
 from yugen.functions.addresses import Upload
 from yugen.functions.storage import FilePlace, renewal_internal
 from yugen.keys import document_key
+from yugen.runtime.runner import Overloaded
 from yugen.server import files as module
 from yugen.server.files import GRACE_SECONDS, LINGER_SECONDS, FileService
 
@@ -157,8 +158,8 @@ async def test_a_store_that_fails_is_tried_again(
 
 
 async def test_a_failed_record_leaves_no_bytes(at: Deployment) -> None:
-    at.notes.probe.error = module.Overloaded("too much")
-    with pytest.raises(module.Overloaded):
+    at.notes.probe.error = Overloaded("too much")
+    with pytest.raises(Overloaded):
         await at.store()
     assert at.left() == set()
     at.notes.probe.error = None

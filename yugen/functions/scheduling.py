@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, overload
 
 from yugen.errors import Refused
 from yugen.functions.declare import Action, Function, Mutation, by_name
@@ -23,10 +23,26 @@ YEARS_MAX: Final = 5
 _FARTHEST_SECONDS: Final = YEARS_MAX * 366 * 86_400
 
 
+SWEPT_MAX: Final = 256
+"""Rows of what has run that are deleted in one transaction."""
+
+Lane = Literal["mutation", "action"]
+"""What runs beside what: functions of a kind wait for one another only."""
+
+
 class InvalidSchedule(Refused):
     """A time at which, or a function that, nothing can be scheduled."""
 
     code = "InvalidSchedule"
+
+
+class NotPending(InvalidSchedule):
+    """Something that was scheduled, and has been cancelled or carried out by now."""
+
+    code = "NotPending"
+
+    def __init__(self) -> None:
+        super().__init__("This is not scheduled any more; it was cancelled or has been carried out.")
 
 
 class Scheduler:

@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
+from yugen.functions.scheduling import SWEPT_MAX, Lane, NotPending
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.queries import Subscription
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
-from yugen.system.scheduler import SWEPT_MAX, Lane, NotPending
 
 LOOK_SECONDS_MAX: Final = 60.0
 """How long it waits before it looks at the clock again, which somebody may have set."""

@@ -7,10 +7,10 @@ most once. The end of a run of a cron is also the beginning of the next: they ar
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from yugen.bounds import between
-from yugen.functions.scheduling import InvalidSchedule
+from yugen.functions.scheduling import SWEPT_MAX, InvalidSchedule, Lane, NotPending
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
 
 TABLE: Final = "_scheduled_functions"
@@ -22,23 +22,10 @@ KEPT_MS: Final = 7 * 86_400_000.0
 
 CRON_RUNS_KEPT_MS: Final = 86_400_000.0
 
-SWEPT_MAX: Final = 256
-"""Rows that are deleted in one transaction."""
-
 STOPPED: Final = "The server stopped while this ran; nobody knows how far it came, and it is not run again."
 
-Lane = Literal["mutation", "action"]
 Row = dict[str, Any]
 State = dict[str, Any]
-
-
-class NotPending(InvalidSchedule):
-    """Something that was scheduled, and has been cancelled or carried out by now."""
-
-    code = "NotPending"
-
-    def __init__(self) -> None:
-        super().__init__("This is not scheduled any more; it was cancelled or has been carried out.")
 
 
 @system_mutation
