@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
 from urllib.parse import parse_qs, urlsplit
 
 from yugen import values
@@ -50,8 +50,12 @@ from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL
 from yugen.server.files import FileService
 from yugen.server.limits import Limits
+from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.system.deployment import Deployment
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
 
 __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
 
@@ -106,6 +110,28 @@ class Caller:
         registered, given = self._app._call("action", reference, args, kwargs)
         answer = await self._app.runtime.act(registered.path, given, self.identity, public=False)
         return self._app._result(registered, _shown(answer))
+
+    async def fetch(self, path: str, /, *, method: str = "GET", **options: Any) -> httpx.Response:
+        """The response of an HTTP action to a request, whose body has been read.
+
+        Args:
+            path: the path of the request, such as `/hook?id=1`.
+            method: its method.
+            options: the rest of the request, as `httpx` takes it: `headers`, `params`, `json`, `data`, `content`.
+        """
+        import httpx2 as httpx  # noqa: PLC0415 -- for those who test HTTP actions
+
+        app = self._app
+
+        async def runtime() -> Runtime:
+            return app.runtime
+
+        async def identify(request: object) -> tuple[Identity | None, str | None]:
+            return self.identity, None
+
+        site = Site(runtime, identify, development=True, request_bytes=app._limits.http_request_bytes)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://test") as client:
+            return await client.request(method, path, **options)
 
     async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:
         """Subscribes to a query, as a client would."""
@@ -214,7 +240,7 @@ class TestApp(Caller):
         await self.runtime.start()
         self._files = FileService(self.runtime, self._runner.files, clock=lambda: self._now_ns / 1_000_000_000)
         self._scheduler = Scheduler(self.runtime, self._limits)
-        await self._scheduler.start(serve=False)
+        await self._scheduler.start()
         if self._environment:
             changes = [{"name": name, "value": value} for name, value in self._environment.items()]
             await self.mutation("_system/environment:update", changes=changes)
@@ -426,6 +452,9 @@ class _Runner:
 
     async def finish(self) -> None:
         await self._runner.finish()
+
+    async def drain(self) -> None:
+        await self._runner.drain()
 
     async def close(self) -> None:
         await self._runner.close()

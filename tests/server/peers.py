@@ -160,6 +160,9 @@ class Probe:
     async def finish(self) -> None:
         await self._runner.finish()
 
+    async def drain(self) -> None:
+        await self._runner.drain()
+
     async def close(self) -> None:
         await self._runner.close()
 

@@ -18,7 +18,7 @@ exit status:
   2  the command line is wrong
   3  there is no server to ask, or it does not let us in"""
 
-KINDS: Final = ("query", "mutation", "action")
+KINDS: Final = ("query", "mutation", "action", "http")
 
 
 class _Help(argparse.HelpFormatter):

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from yugen import ids
 from yugen.catalog import RENEWALS, STORAGE
+from yugen.errors import TokenRejected
 from yugen.functions.database import DatabaseReader, DatabaseWriter
 from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import Kind
@@ -37,13 +38,20 @@ log = logging.getLogger("yugen.function")
 class Auth:
     """`ctx.auth`."""
 
-    def __init__(self, identity: Identity | None) -> None:
+    def __init__(self, identity: Identity | None, rejected: str | None = None) -> None:
         self._identity = identity
+        self._rejected = rejected
         self.was_read = False
 
     async def get_user_identity(self) -> Identity | None:
-        """Who calls, or None when nobody is signed in."""
+        """Who calls, or None when nobody is signed in.
+
+        Raises:
+            TokenRejected: in an HTTP action, whose request came with a bearer token that is no good.
+        """
         self.was_read = True
+        if self._rejected is not None:
+            raise TokenRejected(self._rejected)
         return self._identity
 
 

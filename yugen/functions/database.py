@@ -271,8 +271,7 @@ class SystemReader:
     """`ctx.db.system`: system tables, whose documents are dicts with the field names of Convex."""
 
     def __init__(self, transaction: Transaction, pages: Pages) -> None:
-        self._database = SystemDatabase(transaction, pages, {})
-        self._database._tables = _READABLE_TABLES
+        self._database = SystemDatabase(transaction, _READABLE_TABLES, pages)
 
     async def get(self, id: str, /) -> dict[str, Any] | None:
         """The document of a system table with this id, or None.
@@ -323,12 +322,9 @@ class SystemDatabase(DatabaseWriter):
 
     Args:
         transaction: the transaction.
+        tables: without classes; what those of the app say of references counts.
         pages: of paginated queries.
-        references: the classes by table, of which only what they say of references counts here.
     """
-
-    def __init__(self, transaction: Transaction, pages: Pages, references: Mapping[str, type[Document]]) -> None:
-        super().__init__(transaction, Tables({}, references=references), pages)
 
     def _name_of(self, table: type[Document] | str) -> str:
         return table if isinstance(table, str) else table.__table__

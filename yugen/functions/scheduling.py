@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, overload
 
+from yugen import values
 from yugen.errors import Refused
 from yugen.functions.declare import Action, Function, Mutation, by_name
 from yugen.functions.info import Kind
@@ -23,11 +24,8 @@ YEARS_MAX: Final = 5
 _FARTHEST_SECONDS: Final = YEARS_MAX * 366 * 86_400
 
 
-SWEPT_MAX: Final = 256
-"""Rows of what has run that are deleted in one transaction."""
-
-Lane = Literal["mutation", "action"]
-"""What runs beside what: functions of a kind wait for one another only."""
+ARGUMENTS_SIZE_MAX: Final = values.DOCUMENT_SIZE_MAX - 64 * 1024
+"""Size of the arguments of what is scheduled: they stand in a document, in which what came of it has room too."""
 
 
 class InvalidSchedule(Refused):
@@ -36,13 +34,17 @@ class InvalidSchedule(Refused):
     code = "InvalidSchedule"
 
 
-class NotPending(InvalidSchedule):
-    """Something that was scheduled, and has been cancelled or carried out by now."""
+def check_arguments(path: str, args: Any) -> None:
+    """Makes sure that arguments, as values of the wire, can be kept until their function runs.
 
-    code = "NotPending"
-
-    def __init__(self) -> None:
-        super().__init__("This is not scheduled any more; it was cancelled or has been carried out.")
+    Raises:
+        InvalidSchedule: they are too large.
+    """
+    if (size := values.size(args)) > ARGUMENTS_SIZE_MAX:
+        raise InvalidSchedule(
+            f"The arguments of {path} take {size:,} bytes, and what is scheduled may have {ARGUMENTS_SIZE_MAX:,}; "
+            "store them in documents of their own and give it their ids."
+        )
 
 
 class Scheduler:

@@ -23,14 +23,15 @@ from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase
 from yugen.functions.declare import Function
-from yugen.functions.info import Kind
-from yugen.functions.names import SYSTEM_PREFIX, canonical_path
+from yugen.functions.info import Kind, RunKind
+from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
 from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
+from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
@@ -40,7 +41,7 @@ from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import succeeded
+from yugen.system.scheduler import check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -86,6 +87,7 @@ class Executor:
         self.deployment = deployment
         self._cursors = Cursors(secret)
         self._tables = Tables(app.documents, strict=app.strict)
+        self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
         self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
@@ -108,9 +110,13 @@ class Executor:
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
-        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        if run.job is not None:
-            await succeeded(calls.system_ctx(SystemMutationCtx), run.job)
+        if run.job is None:
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        else:
+            own = calls.system_ctx(SystemMutationCtx)
+            await check_pending(own, run.job)
+            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+            await succeeded(own, run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
@@ -124,6 +130,23 @@ class Executor:
         kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
         result = await registered.function.handler(ctx, **kwargs)
         return self._encoded(registered, registered.signature.result(result, self.catalog))
+
+    async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
+        """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
+        assert run.request is not None
+        auth = Auth(run.identity, run.request.rejected)
+        surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
+        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+
+    async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
+        from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
+
+        assert run.request is not None
+        action = self.app.http.get(run.request.route)
+        if action is None:
+            raise FunctionNotFound(run.path, public=False)
+        exchange = Exchange(run.request, wire, response_bytes=self._limits.http_response_bytes)
+        return await respond(action, ctx, exchange)
 
     def _called(self, run: Run) -> Registered:
         registered = self.app.find(run.path, public=run.public)
@@ -297,7 +320,7 @@ class _Calls:
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
-        database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
+        database = SystemDatabase(self._transaction, executor._without_classes, self.pages)
         ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables
@@ -314,13 +337,24 @@ async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given:
     raise AssertionError
 
 
+def relayed(answer: Answer) -> bytes:
+    """What an action was answered that has asked the server something about the request it answers.
+
+    Raises:
+        CalledFunctionFailed: the server could not do it.
+    """
+    if answer.value is None:
+        raise CalledFunctionFailed(answer.failure.message if answer.failure else "the server has no answer")
+    return answer.value
+
+
 def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
     """Bytes that nobody can tell without the seed, also from others of them or from what `ctx.random` gives."""
     numbers = itertools.count()
     return lambda size: blake2b(next(numbers).to_bytes(8, "big"), key=seed, digest_size=size).digest()
 
 
-def _check_kind(registered: Registered, kind: Kind) -> None:
+def _check_kind(registered: Registered, kind: RunKind) -> None:
     if registered.kind != kind:
         own = _a(registered.kind)
         raise WrongKind(f"{registered.path} is {own}; call it as {own}, not as {_a(kind)}.")
