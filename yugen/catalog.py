@@ -121,14 +121,15 @@ ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("nam
 EXPORTS = _system("_exports", 4)
 IMPORTS = _system("_imports", 5)
 MIGRATIONS = _system("_migrations", 6, IndexSpec("by_name", 2, ("name",)))
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS)
+DEPLOYMENT = _system("_deployment", 16)
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, DEPLOYMENT)
 
 
 class Catalog:
     """The tables of a deployment, found by name or by number. Only ever grows while it is in use.
 
     Attributes:
-        environment: the environment variables, replaced as a whole when one of them changes.
+        environment: what functions see as `ctx.env`, replaced as a whole when any of it changes.
         history: every table that was ever added, those that others have taken the place of included; whoever knows some
             of it needs only the rest to know what there is.
     """

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.apps import write_app
-from tests.engine import engine
+from tests.engine import VAULT, VAULT_KEY, engine
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.runtime.environment import Variables
+from yugen.runtime.founding import Founding
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
@@ -25,10 +27,12 @@ from yugen.runtime.setup import LOCAL_URL
 from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
+from yugen.server.encryption_keys import EncryptionKeys
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
 from yugen.system.deployment import Deployment
@@ -309,7 +313,14 @@ class Bench:
         self.callers = Callers(admin_key, verifier)
         self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
         self.backend = Backend(
-            runtime, self.callers, Exports(runtime, self.deployment), Imports(runtime, self.deployment)
+            runtime,
+            self.callers,
+            Exports(runtime, self.deployment),
+            Imports(runtime, self.deployment),
+            EnvironmentVariables(
+                runtime,
+                Sealed(EncryptionKeys(folder, VAULT_KEY), Variables(VAULT), Founding(VAULT, None, lambda: None)),
+            ),
         )
         self.connections: list[Connection] = []
         self.sessions = Sessions()

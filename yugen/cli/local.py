@@ -25,6 +25,7 @@ from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
 from yugen.server.runs import Runs
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.system.deployment import Deployment
@@ -66,12 +67,13 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
 
 async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     admin_key = AdminKey(data / "admin_key")
+    sealed = Sealed.of(data, url=LOCAL_URL)
     store = SqliteStore(data / "data.sqlite3")
     at = Deployment(LOCAL_URL, data)
     runner = InlineRunner(
         app, store, secret=admin_key.derive("cursors"), deployment=at, limits=Limits().run, isolated=True
     )
-    runtime = Runtime(store, runner)
+    runtime = Runtime(store, runner, variables=sealed.variables, founding=sealed.founding)
     try:
         await runtime.start(deployed=deployed, reindexes=not deployed)
         exports, imports = Exports(runtime, at), Imports(runtime, at)
@@ -80,7 +82,8 @@ async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     except BaseException:
         await runtime.close()
         raise
-    return Backend(runtime, Callers(admin_key), exports, imports), admin_key.file.read_text().strip()
+    variables = EnvironmentVariables(runtime, sealed)
+    return Backend(runtime, Callers(admin_key), exports, imports, variables), admin_key.file.read_text().strip()
 
 
 def _loaded(folder: Path, needs: Needs) -> App | None:

@@ -27,6 +27,7 @@ def serve_forever(
     data: Path | None,
     url: str | None,
     limits: list[str] | None,
+    environment: str,
     development: bool,
 ) -> None:
     """Serves until it is interrupted or terminated, which ends it with status 0.
@@ -47,6 +48,7 @@ def serve_forever(
             url=url or address(listener),
             limits=parse(limits or []),
             docs=docs(),
+            environment=environment,
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()

@@ -49,7 +49,15 @@ logger = logging.getLogger(__name__)
 
 
 def serve_in_nodes(
-    nodes: int, app: Path, *, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None
+    nodes: int,
+    app: Path,
+    *,
+    host: str,
+    port: int,
+    data: Path | None,
+    url: str | None,
+    limits: list[str] | None,
+    environment: str,
 ) -> NoReturn:
     """Serves with several processes until it is interrupted or terminated, which ends it with status 0.
 
@@ -63,7 +71,15 @@ def serve_in_nodes(
 
         def make(node: Node | None = None) -> Yugen:
             numbers = parse(limits or [])
-            return Yugen(app, database=data, url=url or address(place), limits=numbers, node=node, docs=docs())
+            return Yugen(
+                app,
+                database=data,
+                url=url or address(place),
+                limits=numbers,
+                node=node,
+                docs=docs(),
+                environment=environment,
+            )
 
         yugen = make()
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one

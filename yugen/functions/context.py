@@ -37,31 +37,41 @@ class Auth:
 
 
 class Environment(Mapping[str, str]):
-    """`ctx.env`: the environment variables of the deployment, which `convex env` sets.
+    """`ctx.env`: the environment variables of the deployment, which `yugen env` and `convex env` set.
 
     Args:
         variables: their names and values.
-        read: called when any of them is looked at, since the function then depends on them.
+        read: called with the name of one that is looked at, or None when that is all of them, since the function then
+            depends on it.
     """
 
-    def __init__(self, variables: Mapping[str, str], read: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, variables: Mapping[str, str], read: Callable[[str | None], None] = lambda name: None) -> None:
         self._variables = variables
         self._read = read
 
     def __getitem__(self, name: str) -> str:
-        self._read()
-        return self._variables[name]
+        self._read(name)
+        try:
+            return self._variables[name]
+        except KeyError:
+            raise _NoVariable(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        self._read()
+        self._read(None)
         return iter(self._variables)
 
     def __len__(self) -> int:
-        self._read()
+        self._read(None)
         return len(self._variables)
 
     def __repr__(self) -> str:
         return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
+
+
+class _NoVariable(KeyError):
+    def __str__(self) -> str:
+        name = self.args[0]
+        return f"there is no environment variable {name!r}; set it with `yugen env set {name}`."
 
 
 class Surroundings:
@@ -72,7 +82,7 @@ class Surroundings:
         now: the time of the run in milliseconds since the epoch.
         seed: what its dice start from.
         variables: the environment variables of the deployment.
-        read_variables: called when any of them is looked at.
+        read_variables: called with the name of one that is looked at, or None when that is all of them.
     """
 
     def __init__(
@@ -81,7 +91,7 @@ class Surroundings:
         now: float,
         seed: bytes,
         variables: Mapping[str, str],
-        read_variables: Callable[[], None] = lambda: None,
+        read_variables: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         self.auth = auth
         self.now = now

@@ -42,6 +42,7 @@ from yugen.runtime.channel import (
 from yugen.runtime.execute import Executor
 from yugen.runtime.limits import TimeLimitExceeded
 from yugen.runtime.line import Unsettled
+from yugen.runtime.masking import MaskedStream
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.setup import Setup
@@ -65,7 +66,7 @@ class _Interrupt(BaseException):
 
 
 def _executor(app: App, setup: Setup) -> Executor:
-    return Executor(
+    executor = Executor(
         app,
         Catalog(),
         secret=setup.secret,
@@ -74,6 +75,9 @@ def _executor(app: App, setup: Setup) -> Executor:
         limits=setup.limits,
         logs_failures=not setup.development,
     )
+    if isinstance(sys.stderr, MaskedStream):
+        sys.stderr.mask = executor.mask
+    return executor
 
 
 def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:

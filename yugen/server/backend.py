@@ -10,6 +10,7 @@ from yugen.server.caller import Callers
 from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
+from yugen.server.variables import EnvironmentVariables
 
 
 class NotServing(Exception):
@@ -25,6 +26,7 @@ class Backend:
         callers: checks who a client says it is.
         exports: makes archives of the data.
         imports: brings in documents from files.
+        variables: changes environment variables.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
     """
@@ -33,6 +35,7 @@ class Backend:
     callers: Callers
     exports: Exports
     imports: Imports
+    variables: EnvironmentVariables
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)
 

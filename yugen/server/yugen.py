@@ -29,6 +29,7 @@ from yugen.server.nodes import Node, NodeSessions
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_nodes import NodeStore
@@ -59,6 +60,8 @@ class Yugen(InProcessCaller):
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
         node: which of several server processes over the same data this one is.
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
+        environment: which of `dev`, `test` and `prod` the data is opened for. It belongs to the first that was said,
+            and is not opened for another; by default it is taken as it is.
 
     Attributes:
         docs: whether it serves what describes the functions.
@@ -71,6 +74,8 @@ class Yugen(InProcessCaller):
 
     Raises:
         BadLimit: there is no such limit.
+        BadEnvironment: there is no such environment.
+        BadKey: `YUGEN_ENCRYPTION_KEY`, or the file of the key, holds something else.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Yugen(InProcessCaller):
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
         docs: bool = True,
+        environment: str | None = None,
     ) -> None:
         super().__init__(self, None)
         self.docs = docs
@@ -90,6 +96,7 @@ class Yugen(InProcessCaller):
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._url = url
+        self._sealed = Sealed.of(self.data, url=url, environment=environment, default="dev" if development else "prod")
         self.runs = Runs()
         self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
@@ -305,10 +312,12 @@ class Yugen(InProcessCaller):
             else:
                 exports = ExportsElsewhere(runtime, deployment, self._exchange)
                 imports = ImportsElsewhere(runtime, deployment, self._exchange)
+            variables = EnvironmentVariables(runtime, self._sealed)
+            variables.start()
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
-            self._backend = Backend(runtime, callers, exports, imports, self.everywhere)
+            self._backend = Backend(runtime, callers, exports, imports, variables, self.everywhere)
         except BaseException as error:
             await runtime.close()
             self._cannot(error)
@@ -319,13 +328,16 @@ class Yugen(InProcessCaller):
 
     def _runtime(self, runner: Runner) -> Runtime:
         log = RunLog(lines_to_callers=self._development, runs=self.runs, tells_why=self._development)
-        node = self._node
+        node, (_, variables, founding) = self._node, self._sealed
         if node is None:
             kept = log.kept if self._development else None
-            runtime = Runtime(SqliteStore(self.database), runner, ended=log.ended, kept=kept)
+            store, peers = SqliteStore(self.database), None
         else:
-            store = NodeStore(self.database, node.board, node.number, tends=node.first)
-            runtime = Runtime(store, runner, ended=log.ended, peers=store)
+            kept = None
+            store = peers = NodeStore(self.database, node.board, node.number, tends=node.first)
+        runtime = Runtime(
+            store, runner, variables=variables, founding=founding, ended=log.ended, kept=kept, peers=peers
+        )
         log.catalog = lambda: runtime.catalog
         return runtime
 

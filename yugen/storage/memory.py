@@ -92,6 +92,26 @@ class MemoryStore:
             self._horizon = self._log[trimmed - 1].ts
             del self._log[:trimmed]
 
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        await self._pause()
+        inside = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, end)]
+        images = {image for key in inside for _, image in self._versions[key] if image is not None}
+        rewritten: dict[bytes | None, bytes | None] = {image: to(image) for image in images}
+        for versions in self._versions.values():  # also of entries, which hold the documents they are of
+            versions[:] = [(ts, rewritten.get(image, image)) for ts, image in versions]
+        for number, commit in enumerate(self._log):
+            changes = [
+                each._replace(
+                    before=rewritten.get(each.before, each.before), after=rewritten.get(each.after, each.after)
+                )
+                for each in commit.changes
+            ]
+            self._log[number] = commit._replace(changes=tuple(changes))
+        return len(rewritten)
+
+    async def scrub(self) -> None:
+        await self._pause()
+
     async def close(self) -> None:
         await self._pause()
 
