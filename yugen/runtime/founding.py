@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from yugen import ids, keys
 from yugen.catalog import DEPLOYMENT, Catalog
-from yugen.errors import Refused
 from yugen.runtime.environment import fields, sealing, stored_keys
 from yugen.runtime.transaction import Transaction
-from yugen.storage.interface import Commit, Store, Timestamp
+from yugen.storage.interface import Commit, StorageError, Store, Timestamp
 from yugen.vault import Vault
 
 _ID_BYTES: Final = 16
@@ -25,10 +24,8 @@ _ID_BYTES: Final = 16
 logger = logging.getLogger(__name__)
 
 
-class OtherEnvironment(Refused):
+class OtherEnvironment(StorageError):
     """Data that belongs to another environment."""
-
-    code = "OtherEnvironment"
 
 
 class Founding:
