@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
     from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from yugen.functions.crons import Crons
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
     from yugen.functions.faults import (
         BrokenReference,
@@ -33,6 +34,7 @@ _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
     "yugen.errors": ("DocumentInvalid", "FunctionFailed", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
+    "yugen.functions.crons": ("Crons",),
     "yugen.functions.declare": (
         "action",
         "internal_action",
@@ -64,6 +66,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",
+    "Crons",
     "Identity",
     "OidcProvider",
     "JwtProvider",

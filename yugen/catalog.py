@@ -121,8 +121,12 @@ ENVIRONMENT = _system("_environment_variables", 3, IndexSpec("by_name", 2, ("nam
 EXPORTS = _system("_exports", 4)
 IMPORTS = _system("_imports", 5)
 MIGRATIONS = _system("_migrations", 6, IndexSpec("by_name", 2, ("name",)))
+_BY_STATE = IndexSpec("by_state", 2, ("kind", "state.kind", "scheduledTime"))
+_BY_COMPLETED = IndexSpec("by_completed", 3, ("completedTime",))
+SCHEDULED = _system("_scheduled_functions", 7, _BY_STATE, _BY_COMPLETED)
+CRON_RUNS = _system("_cron_runs", 8, _BY_STATE, _BY_COMPLETED, IndexSpec("by_cron", 4, ("cron", "completedTime")))
 DEPLOYMENT = _system("_deployment", 16)
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, DEPLOYMENT)
+SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, SCHEDULED, CRON_RUNS, DEPLOYMENT)
 
 
 class Catalog:

@@ -14,6 +14,7 @@ async def test_sending() -> None:
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import sys
@@ -31,8 +32,8 @@ from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import FunctionFailed
 from yugen.functions.arguments import ArgumentValidationError, Signature
-from yugen.functions.context import MutationCtx, by_name
-from yugen.functions.declare import Action, Function, Mutation, Query
+from yugen.functions.context import MutationCtx
+from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import AppInfo, Kind
 from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
@@ -44,6 +45,7 @@ from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL
 from yugen.server.limits import Limits
 from yugen.storage.memory import MemoryStore, Pause
@@ -216,6 +218,8 @@ class TestApp(Caller):
             await _in_transaction(earlier, runner, self._before)
             await earlier.close()
         await self.runtime.start()
+        self._scheduler = Scheduler(self.runtime, self._limits)
+        await self._scheduler.start(serve=False)
         if self._environment:
             changes = []
             for name, value in self._environment.items():
@@ -228,6 +232,7 @@ class TestApp(Caller):
     async def __aexit__(self, *_: object) -> None:
         for watch in self._watches:
             watch.close()
+        await self._scheduler.close()
         await self.runtime.close()
 
     @property
@@ -236,9 +241,16 @@ class TestApp(Caller):
         return datetime.fromtimestamp(self._now_ns / 1_000_000_000, UTC)
 
     async def advance(self, duration: timedelta | None = None, /, **units: float) -> None:
-        """Moves the clock: `await t.advance(days=3)`, or by a `timedelta`."""
+        """Moves the clock: `await t.advance(days=3)`, or by a `timedelta`.
+
+        What is scheduled runs when its time comes, in order, with the clock as it is then; `await t.advance()` runs
+        what is due now.
+        """
         duration = timedelta(**units) if duration is None else duration
-        self._now_ns += int(duration / timedelta(microseconds=1)) * 1000
+        until = self._now_ns + int(duration / timedelta(microseconds=1)) * 1000
+        while (due := await self._scheduler.run_due()) is not None and due * 1_000_000 <= until:
+            self._now_ns = max(self._now_ns, math.ceil(due * 1_000_000))
+        self._now_ns = until
         await self.settle()
 
     def as_user(self, *, subject: str, issuer: str = "https://test", **claims: Any) -> Caller:

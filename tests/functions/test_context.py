@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from yugen.functions.context import ActionCtx, Auth, MutationCtx, QueryCtx, Surroundings, by_name
-from yugen.functions.declare import action, mutation, query
+from yugen.functions.context import ActionCtx, Auth, MutationCtx, QueryCtx, Surroundings
+from yugen.functions.declare import action, by_name, mutation, query
 from yugen.identity import Identity
 
 
@@ -40,7 +40,7 @@ async def wrapped(ctx: QueryCtx, author: str, since: float = 0) -> int:
 async def work(ctx: ActionCtx, /, **args: Any) -> None: ...
 
 
-SURROUNDINGS = Surroundings(Auth(None), 5.0, b"seed", {})
+SURROUNDINGS = Surroundings(Auth(None), 5.0, b"seed", {}, lambda reference, given: (str(reference), dict(given)))
 
 
 class Calls:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
-from yugen.server.calls import CallRefused
 from yugen.server.exchange import Exchange, Handler
 from yugen.storage.interface import StorageError
 

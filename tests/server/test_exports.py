@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 
 from tests.engine import change, encoded, value_of
 from tests.server.peers import SECONDS_MAX, Bench, bench, until_blocked
+from yugen.runtime.own import CallRefused
 from yugen.server.backend import Backend
-from yugen.server.calls import CallRefused
 from yugen.server.deployment import DeploymentApi
 from yugen.server.exports import Exports
 from yugen.server.http import Endpoints

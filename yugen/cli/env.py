@@ -49,7 +49,10 @@ def set_variable(name: str, value: str | None, *, where: Where) -> None:
     if value is None and "=" in name:
         name, _, value = name.partition("=")
     if value is None:
-        value = getpass(f"The value of {name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+        try:
+            value = getpass(f"The value of {name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+        except UnicodeDecodeError:
+            fail(f"The value of {name} is not in UTF-8. Nothing was set.")
     _change({name: value}, where, f"Set {name}.")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-from yugen.cli.remote import Where, deployment, run_command
+from yugen.cli.remote import Where, deployment, is_without_server, run_command
 
 _NAMES: Final = {
     "any": "Any",
@@ -25,13 +26,25 @@ def list_functions(prefix: str | None, *, as_json: bool, where: Where) -> None:
 
 
 async def _list(prefix: str, *, as_json: bool, where: Where) -> None:
-    async with deployment(where, "app") as api:
-        specs = [_named(spec) for spec in await api.call("_system/cli/modules:apiSpec")]
+    if is_without_server(where):
+        specs = _declared(where.app)
+    else:
+        async with deployment(where, "server") as api:
+            specs = await api.call("_system/cli/modules:apiSpec")
+    specs = [_named(spec) for spec in specs]
     found = [spec for spec in specs if spec["path"].startswith(prefix)]
     for spec in found:
         print(json.dumps(spec, ensure_ascii=False) if as_json else in_words(spec))
     if not found and not as_json:
         print(f"There is no function that begins so; there are {len(specs)}.", file=sys.stderr)
+
+
+def _declared(app: Path) -> list[dict[str, Any]]:
+    """What the app itself says; to look at it, no data is touched."""
+    from yugen.cli.local import app_in
+    from yugen.system.modules import spec
+
+    return spec(app_in(app))
 
 
 def in_words(spec: dict[str, Any]) -> str:

@@ -45,10 +45,8 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
     file = data / "data.sqlite3"
     if needs != "app" and not file.is_file():
         fail(f"There is no data in {data}; name the folder with --data, or the address of a server with --url.")
-    if needs == "app" and not app.is_dir():
-        fail(f"There is no folder {app}; name the folder of your app package with --app.")
+    loaded = _loaded(app, needs) or App.empty(data)
     try:
-        loaded = _loaded(app, needs) or App(data, {}, {}, (), False, {}, {})
         backend, key = await _open(data, loaded, deployed=needs != "app")
     except (Refused, StorageError, OSError) as error:
         fail(str(error))
@@ -86,10 +84,20 @@ async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     return Backend(runtime, Callers(admin_key), exports, imports, variables), admin_key.file.read_text().strip()
 
 
+def app_in(folder: Path) -> App:
+    """The app in a folder. It ends the process, and says why, if there is none that can be loaded."""
+    if not folder.is_dir():
+        fail(f"There is no folder {folder}; name the folder of your app package with --app.")
+    try:
+        return load(folder.resolve())
+    except (Refused, OSError) as error:
+        fail(str(error))
+
+
 def _loaded(folder: Path, needs: Needs) -> App | None:
     """The app, if it is needed, or helps and is there."""
     if needs == "app":
-        return load(folder.resolve())
+        return app_in(folder)
     if needs == "columns" and folder.is_dir():
         with suppress(Refused):
             return load(folder.resolve())

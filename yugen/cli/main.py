@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
+from yugen.cli.status import told
 
 ENVIRONMENTS: Final = ("dev", "test", "prod")
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command is None:
         parser.print_help()
         parser.exit(2)
-    command(**options)
+    with told():
+        command(**options)
 
 
 def make_parser() -> argparse.ArgumentParser:

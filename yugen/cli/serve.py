@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def serve_forever(
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        run(serve(yugen, listener, lambda: say_ready(yugen, listener, development), development=development))
+        ready = partial(say_ready, yugen, listener, development)
+        run(serve(yugen, listener, ready, partial(forget_address, yugen), development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -88,9 +90,22 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(
-    yugen: Yugen, listener: socket.socket, say_ready: Callable[[], None], *, development: bool = False
+    yugen: Yugen,
+    listener: socket.socket,
+    say_ready: Callable[[], None],
+    say_gone: Callable[[], None],
+    *,
+    development: bool = False,
 ) -> None:
-    """Serves until it is told to stop by a signal."""
+    """Serves until it is told to stop by a signal.
+
+    Args:
+        yugen: what to serve.
+        listener: where.
+        say_ready: called when it serves.
+        say_gone: called when it no longer does, while no other server can have the data yet.
+        development: whether to take up what is saved.
+    """
     from yugen.cli.dev import started
     from yugen.server.listen import Server
 
@@ -120,7 +135,10 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with started(yugen, say_ready) if development else yugen:
-            await server.serve(sockets=[listener])
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                say_gone()
     except asyncio.CancelledError:
         pass
 
@@ -145,3 +163,8 @@ def say_ready(yugen: Yugen, listener: socket.socket, development: bool = False) 
     if development:
         lines += what_to_open(yugen, address(listener))
     print("\n".join(lines), flush=True)
+
+
+def forget_address(yugen: Yugen) -> None:
+    """Takes away the file by which other commands find the server."""
+    (yugen.data / "address").unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
-from yugen.cli.serve import address, docs, listen, run, say_ready, serve
+from yugen.cli.serve import address, docs, forget_address, listen, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
@@ -85,7 +85,10 @@ def serve_in_nodes(
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one
         lock_file(yugen.database)  # of which every node inherits a part: it holds until the last one is gone
         with TemporaryDirectory(prefix="yugen-") as folder:
-            status = _Supervisor(nodes, make, place, Path(folder), lambda: say_ready(yugen, place)).run()
+            try:
+                status = _Supervisor(nodes, make, place, Path(folder), lambda: say_ready(yugen, place)).run()
+            finally:
+                forget_address(yugen)
         if yugen.database.exists():
             finish(yugen.database)
     except (Refused, StorageError, OSError) as error:
@@ -212,7 +215,7 @@ class _Supervisor:
             listener = _bind(self._place.family, *self._place.getsockname()[:2])
             yugen = self._make(node)
             yugen.load_early()
-            run(serve(yugen, listener, lambda: _begin(node, yugen, ready)))
+            run(serve(yugen, listener, lambda: _begin(node, yugen, ready), lambda: None))
             status = 0
         except (Refused, StorageError, OSError) as error:
             print(error, file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
@@ -10,8 +9,9 @@ from random import Random
 from typing import Any, ParamSpec, TypeVar, overload
 
 from yugen.functions.database import DatabaseReader, DatabaseWriter
-from yugen.functions.declare import Action, Function, Mutation, Query
+from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import Kind
+from yugen.functions.scheduling import Named, Scheduler
 from yugen.identity import Identity
 
 P = ParamSpec("P")
@@ -82,6 +82,7 @@ class Surroundings:
         now: the time of the run in milliseconds since the epoch.
         seed: what its dice start from.
         variables: the environment variables of the deployment.
+        named: gives the path of a function that another one refers to, and its arguments as values of the wire.
         read_variables: called with the name of one that is looked at, or None when that is all of them.
     """
 
@@ -91,12 +92,14 @@ class Surroundings:
         now: float,
         seed: bytes,
         variables: Mapping[str, str],
+        named: Named,
         read_variables: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         self.auth = auth
         self.now = now
         self._seed = seed
         self._variables = variables
+        self.named = named
         self._read_variables = read_variables
 
     @cached_property
@@ -167,9 +170,18 @@ class QueryCtx(_Ctx):
 
 
 class MutationCtx(QueryCtx):
-    """Reads and writes, in one serializable transaction."""
+    """Reads and writes, in one serializable transaction.
+
+    Attributes:
+        scheduler: functions that run later, if this transaction commits.
+    """
 
     db: DatabaseWriter
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Functions that run later, if this transaction commits."""
+        return Scheduler(self._call, self._surroundings.named)
 
     @overload
     async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -184,7 +196,13 @@ class ActionCtx(_Ctx):
     """Everything outside the database; queries and mutations are transactions of their own.
 
     Attributes: as in `QueryCtx`, without `db`.
+        scheduler: functions that run later.
     """
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Functions that run later."""
+        return Scheduler(self._call, self._surroundings.named)
 
     @overload
     async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -209,19 +227,3 @@ class ActionCtx(_Ctx):
     async def run_action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs another action."""
         return await self._call("action", reference, by_name(reference, args, kwargs))
-
-
-def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by name, also those that a typed call gave by position."""
-    if not args:
-        return dict(kwargs)
-    if isinstance(reference, str):
-        raise TypeError(f"{reference}: give the arguments by name.")
-    _, *parameters = inspect.signature(reference.handler).parameters.values()
-    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    positional = dict(zip(names, args, strict=False))
-    if len(positional) < len(args):
-        raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
-    if twice := positional.keys() & kwargs.keys():
-        raise TypeError(f"{reference!r}: `{min(twice)}` was given by position and by name.")
-    return {**positional, **kwargs}

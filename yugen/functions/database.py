@@ -339,6 +339,14 @@ class SystemDatabase(DatabaseWriter):
         """Whether there is a document with this internal id."""
         return await self._transaction.get(keys.document_key(table.number, internal)) is not None
 
+    def schedules(self) -> None:
+        """Counts a function that is scheduled in this transaction.
+
+        Raises:
+            LimitExceeded: one too many.
+        """
+        self._transaction.schedules()
+
     async def add(self, table: TableSpec, fields: dict[str, Any]) -> str:
         """Adds a document of checked wire values, which may bring its creation time along; returns its id."""
         return await self._transaction.insert(table, fields)

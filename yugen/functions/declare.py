@@ -7,7 +7,7 @@ functions in an app's modules; nothing registers by being imported.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from yugen.errors import Refused
@@ -166,6 +166,22 @@ def internal_action(
 def internal_action(handler: Any = None, /, *, name: str | None = None) -> Any:
     """Declares an action that only other functions may call; to clients it looks missing."""
     return _declare(Action, handler, public=False, name=name)
+
+
+def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, also those that a typed call gave by position."""
+    if not args:
+        return dict(kwargs)
+    if isinstance(reference, str):
+        raise TypeError(f"{reference}: give the arguments by name.")
+    _, *parameters = inspect.signature(reference.handler).parameters.values()
+    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    positional = dict(zip(names, args, strict=False))
+    if len(positional) < len(args):
+        raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
+    if twice := positional.keys() & kwargs.keys():
+        raise TypeError(f"{reference!r}: `{min(twice)}` was given by position and by name.")
+    return {**positional, **kwargs}
 
 
 def _declare(kind: type[Function[Any, Any]], handler: Any, *, public: bool, name: str | None) -> Any:

@@ -9,14 +9,15 @@ import linecache
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from yugen import values
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
@@ -26,6 +27,9 @@ from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.functions.shapes import shape
 from yugen.schema import Document
+
+if TYPE_CHECKING:
+    from yugen.functions.crons import Cron, CronLine, Interval
 
 
 class AppError(Refused):
@@ -94,6 +98,21 @@ class Registered:
         self.system = path.startswith(SYSTEM_PREFIX)
 
 
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A function that runs again and again, as it is written down in the database.
+
+    Attributes:
+        path: the function.
+        args: its arguments as values of the wire.
+        times: when it runs.
+    """
+
+    path: str
+    args: Mapping[str, Any]
+    times: Interval | CronLine
+
+
 @dataclass(frozen=True)
 class App:
     """What a loaded app package holds; `strict` tells that it has no tables but those it declares."""
@@ -105,6 +124,12 @@ class App:
     strict: bool
     migrations: Mapping[str, Migration]
     _paths: Mapping[int, str] = field(repr=False)
+    crons: Mapping[str, Scheduled] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, folder: Path) -> App:
+        """One without anything, for data that is only looked at."""
+        return cls(folder, functions={}, documents={}, providers=(), strict=False, migrations={}, _paths={})
 
     def find(self, path: str, *, public: bool) -> Registered:
         """The function at a canonical path.
@@ -171,6 +196,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     providers: tuple[Provider, ...] = ()
     strict = False
     migrations: dict[str, Migration] = {}
+    crons: dict[str, Cron] = {}
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
         if not all(part.isidentifier() for part in packages):
@@ -186,6 +212,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             migrations = own
         elif own:
             raise AppError(f"{file}: {next(iter(own))} is a migration; they stand in migrations.py, in their order.")
+        if packages == ("crons",):
+            crons = _crons(file, module)
         for member in _defined_in(module):
             if isinstance(member, Function):
                 registered = _registered(module_path(folder, file), member)
@@ -202,7 +230,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
-    return App(folder, functions, documents, providers, strict, migrations, paths)
+    app = App(folder, functions, documents, providers, strict, migrations, paths)
+    return replace(app, crons={name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()})
 
 
 def module_path(folder: Path, file: Path) -> str:
@@ -301,6 +330,28 @@ def _providers(file: Path, module: ModuleType) -> tuple[Provider, ...]:
         f"{file}: write `providers = [OidcProvider(...), JwtProvider(...)]`, a list of either or both; "
         f"there is something of type {type(wrong[0]).__name__!r}."
     )
+
+
+def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:
+    from yugen.functions.crons import Crons  # noqa: PLC0415 -- most apps have none
+
+    crons = getattr(module, "crons", None)
+    if not isinstance(crons, Crons):
+        raise AppError(f"{file}: write `crons = Crons()` and `crons.daily(...)` or the like; there is no such `crons`.")
+    return crons.all
+
+
+def _scheduled(app: App, file: Path, cron: Cron) -> Scheduled:
+    try:
+        path = canonical_path(cron.function) if isinstance(cron.function, str) else app.path_of(cron.function)
+        registered = app.find(path, public=False)
+        if registered.kind == "query":
+            raise WrongKind(f"{path} is a query, which changes nothing; let it run a mutation or an action.")
+        args = values.loads(registered.signature.encode_arguments(cron.args, None))
+    except Refused as error:
+        raise AppError(f"{file}: the cron {cron.name!r}: {error}") from error
+    assert isinstance(args, dict)
+    return Scheduled(path, args, cron.times)
 
 
 def _complete(file: Path, document: type[Document]) -> None:

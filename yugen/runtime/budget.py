@@ -38,6 +38,7 @@ class Budget:
         "_documents_written",
         "_limits",
         "_ranges",
+        "_scheduled",
         "_tables",
         "documents_read",
     )
@@ -50,6 +51,7 @@ class Budget:
         self._documents_written = 0
         self._bytes_written = 0
         self._tables = 0
+        self._scheduled = 0
 
     def reads_range(self) -> None:
         """Counts a range that is read, or a single document.
@@ -129,6 +131,22 @@ class Budget:
                 limits.tables,
                 "would create a table beyond the {} that a deployment may have",
                 "keep what is alike in one table, with a field and an index that tell it apart",
+            )
+
+    def schedules(self) -> None:
+        """Counts a function that is scheduled.
+
+        Raises:
+            LimitExceeded: one too many.
+        """
+        self._scheduled += 1
+        limits = self._limits
+        if limits and self._scheduled > limits.scheduled:
+            raise LimitExceeded(
+                "scheduled",
+                limits.scheduled,
+                "scheduled more than {} functions",
+                "schedule one that schedules the others",
             )
 
 

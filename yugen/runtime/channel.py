@@ -127,14 +127,15 @@ def run_to_data(run: Run) -> Message:
         identity,
         run.journal,
         run.long,
+        run.job,
     )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal, long = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job = data
     who = Identity(*identity) if identity else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long)
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job)
 
 
 def answer_to_data(answer: Answer) -> Message:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from yugen import bounds, keys, values
 from yugen.catalog import ENVIRONMENT, Catalog
@@ -40,11 +40,14 @@ from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
+from yugen.system.scheduler import succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
 
 _YUGEN = Path(__file__).parent.parent
+
+SystemCtx = TypeVar("SystemCtx", SystemQueryCtx, SystemMutationCtx)
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +113,13 @@ class Executor:
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
         registered = self._called(run)
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        if run.job is not None:
+            await succeeded(calls.system_ctx(SystemMutationCtx), run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment)
+        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
         return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
@@ -149,6 +154,11 @@ class Executor:
         """The function that another function refers to, internal ones included."""
         path = canonical_path(target) if isinstance(target, str) else self.app.path_of(target)
         return self.app.find(path, public=False)
+
+    def named(self, target: Function[Any, Any] | str, given: Mapping[str, Any]) -> tuple[str, Any]:
+        """The path of the function that another function refers to, and these arguments of it as values of the wire."""
+        registered = self.reference(target)
+        return registered.path, values.loads(registered.signature.encode_arguments(given, self.catalog))
 
     def received(self, registered: Registered, answer: Answer) -> Any:
         """The result of a function that an action has called, or its failure raised here."""
@@ -260,7 +270,7 @@ class _Calls:
         self.auth = Auth(run.identity)
         self.pages = Pages(executor._cursors, remembers=run.kind == "query", journal=run.journal)
         self._surroundings = Surroundings(
-            self.auth, run.now, run.seed, executor.catalog.environment, self._read_environment
+            self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
@@ -291,16 +301,18 @@ class _Calls:
     def _context(self, registered: Registered, call: Call) -> Any:
         executor, surroundings = self._executor, self._surroundings
         if registered.system:
-            return self._system_context(registered, call)
+            if registered.kind == "query":
+                return self.system_ctx(SystemQueryCtx, call)
+            return self.system_ctx(SystemMutationCtx, call)
         if registered.kind == "query":
             return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
         return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
 
-    def _system_context(self, registered: Registered, call: Call) -> SystemQueryCtx | SystemMutationCtx:
+    def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
+        """The context of one of Yugen's own functions; without `call`, one that calls no others."""
         executor = self._executor
         database = SystemDatabase(self._transaction, self.pages, executor.app.documents)
-        of_kind = SystemQueryCtx if registered.kind == "query" else SystemMutationCtx
-        ctx = of_kind(database, self._surroundings, call)
+        ctx = of_kind(database, self._surroundings, call or _calls_nothing)
         ctx.app = executor.app
         ctx.tables = executor._tables
         ctx.deployment = executor.deployment
@@ -313,6 +325,10 @@ class _Calls:
             self._transaction.reads.add(by_name, keys.prefix_end(by_name))
         elif isinstance(name, str):
             self._transaction.reads.add(*bounds.interval(by_name, [name], None))
+
+
+async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
+    raise AssertionError
 
 
 def _random_bytes(seed: bytes) -> Callable[[int], bytes]:

@@ -27,6 +27,9 @@ class RunLimits:
         documents_written: documents that a mutation may write.
         bytes_written: bytes of their stored JSON.
         tables: tables of a deployment.
+        scheduled: functions that a mutation may schedule.
+        scheduled_mutations_max: scheduled mutations that may run at once.
+        scheduled_actions_max: scheduled actions that may run at once.
         arguments_bytes: size of the arguments of a function, as `yugen.values.size` has it.
         result_bytes: size of its result.
         log_lines: lines that a function may log; the rest is left out.
@@ -48,6 +51,9 @@ class RunLimits:
     documents_written: int = 16_000
     bytes_written: int = 16 * 1024 * 1024
     tables: int = 10_000
+    scheduled: int = 1000
+    scheduled_mutations_max: int = 64
+    scheduled_actions_max: int = 64
     arguments_bytes: int = 16 * 1024 * 1024
     result_bytes: int = 16 * 1024 * 1024
     log_lines: int = 256

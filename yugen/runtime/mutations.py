@@ -89,6 +89,7 @@ class Call:
         request: what the client calls it, if a client does.
         request_id: what stands before the text of an error.
         answered: told of the answer.
+        job: the id of what is scheduled and runs by this, if it does.
         repeated: whether it may have been carried out before.
         losses: how often it has run in vain.
         lost_to: what made it do so last, if that is known.
@@ -103,6 +104,7 @@ class Call:
     request: Request | None
     request_id: str
     answered: Answered
+    job: str | None = None
     repeated: bool = False
     losses: int = 0
     lost_to: Cause | None = None

@@ -24,6 +24,7 @@ class Run(NamedTuple):
         identity: who calls, if they are signed in.
         journal: where an earlier run of this query ended its page.
         long: whether it may take as long as an action.
+        job: the id of what is scheduled and runs now; a mutation notes its own success there, in its transaction.
     """
 
     kind: Kind
@@ -37,3 +38,4 @@ class Run(NamedTuple):
     identity: Identity | None = None
     journal: str | None = None
     long: bool = False
+    job: str | None = None

@@ -326,6 +326,11 @@ class Runtime:
         return self._runner.info.providers
 
     @property
+    def now(self) -> float:
+        """What time it is in milliseconds since the epoch, for functions that begin now."""
+        return self._times.now
+
+    @property
     def acknowledged(self) -> Timestamp:
         """The newest timestamp that a node over the same store has acknowledged by now; it may be later than `ts`."""
         return self.ts if self._peers is None else self._peers.newest
@@ -436,12 +441,14 @@ class Runtime:
         request: Request | None = None,
         request_id: str | None = None,
         answered: Callable[[MutationAnswer], None] = lambda answer: None,
+        job: str | None = None,
     ) -> MutationAnswer:
         """Runs a mutation until it commits or fails by itself. Returns once the commit is durable and published.
 
         A request that was carried out before is answered as it was then. `answered` gets the answer too, but before
         any subscriber hears of what the mutation changed, and before `ts` says that it has happened. `request_id` is
         what stands before the text of an error. Whoever stops waiting takes back what has not run by then.
+        `job` is as in `Run`.
 
         Raises:
             Overloaded: it kept losing against other mutations, or too much is waiting.
@@ -459,7 +466,7 @@ class Runtime:
             else:
                 done.set_result(answer)
 
-        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id)
+        call = self.call(path, args, identity, tell, public=public, request=request, request_id=request_id, job=job)
         self.begin(call)
         try:
             return await done
@@ -477,13 +484,14 @@ class Runtime:
         public: bool = True,
         request: Request | None = None,
         request_id: str | None = None,
+        job: str | None = None,
     ) -> Call:
         """A mutation to `begin`, for those who have no task to wait for it in; see `mutate`.
 
         `answered` will be called once, with the answer or the exception, perhaps before `begin` returns.
         """
         request_id = request_id or (request.id if request else secrets.token_hex(8))
-        return Call(path, args, identity, public, request, request_id, answered)
+        return Call(path, args, identity, public, request, request_id, answered, job)
 
     @property
     def refusing(self) -> bool:
@@ -587,6 +595,7 @@ class Runtime:
         ts: Timestamp,
         request_id: str | None = None,
         journal: str | None = None,
+        job: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         info = self._runner.info.functions.get(path)
@@ -598,10 +607,12 @@ class Runtime:
             info = self._runner.info.functions.get(path)
         long = info is not None and info.long
         now, seed = self._times.next(), self._random_bytes(16)
-        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long)
+        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job)
 
     def _run_of(self, call: Call) -> Run | Answer:
-        return self._run("mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id)
+        return self._run(
+            "mutation", call.path, call.args, call.identity, call.public, self.ts, call.request_id, job=call.job
+        )
 
     def _ran(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that has ended, so many seconds after it was asked for; gives its caller's answer."""

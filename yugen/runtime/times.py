@@ -18,6 +18,11 @@ class Times:
         self._clock = clock
         self._last = newest / 1_000_000
 
+    @property
+    def now(self) -> float:
+        """What time it is in milliseconds: not before any run."""
+        return max(self._last, self._clock() / 1_000_000)
+
     def next(self) -> float:
         """The time of a run in milliseconds: later than that of any other, and than all documents that are there."""
         self._last = max(math.nextafter(self._last, math.inf), self._clock() / 1_000_000)

@@ -233,6 +233,10 @@ class Transaction:
         self.rows(start, end, guard=guard).read_all()
         return total
 
+    def schedules(self) -> None:
+        """Counts a function that is scheduled."""
+        self.budget.schedules()
+
     @property
     def guarded(self) -> tuple[GuardedRead, ...]:
         """What was read under guards."""

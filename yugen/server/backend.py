@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.server.caller import Callers
 from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
@@ -27,6 +28,7 @@ class Backend:
         exports: makes archives of the data.
         imports: brings in documents from files.
         variables: changes environment variables.
+        scheduler: runs what is scheduled, on the node that does.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
     """
@@ -36,6 +38,7 @@ class Backend:
     exports: Exports
     imports: Imports
     variables: EnvironmentVariables
+    scheduler: Scheduler | None = None
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)
 
@@ -43,6 +46,8 @@ class Backend:
         """Gives up what is under way and lets go of the data."""
         for told in tuple(self.on_close):
             told()
+        if self.scheduler is not None:
+            await self.scheduler.close()
         await self.callers.close()
         await self.exports.close()
         await self.imports.close()

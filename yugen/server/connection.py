@@ -47,7 +47,10 @@ FRAMES_AT_ONCE = 128
 """How many messages of one client are taken before they are answered."""
 
 RESEND_SECONDS = 0.05
-"""How long a client that comes back has for sending again what it has no answer to, before its first results."""
+"""How long a client that comes back is silent when it has sent again what it has no answer to."""
+
+RESEND_SECONDS_MAX = 1.0
+"""How long its first results wait for that at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ class Connection:
         "_closing",
         "_due",
         "_ended",
+        "_heard",
         "_held_back",
         "_hung_up",
         "_loop",
@@ -158,8 +162,9 @@ class Connection:
         self._due = False
         self._answered: tuple[Update, Answers] | None = None
         self._closing = False
-        # Whether a client that has come back is still given time before its first results.
+        # Whether a client that has come back is still given time before its first results; whether it has used it.
         self._held_back = False
+        self._heard = False
         self._timer: asyncio.TimerHandle | None = None
 
         self._reading: asyncio.Task[None] | None = None
@@ -262,6 +267,7 @@ class Connection:
                 await self._may_read
 
     def _hear(self, frame: str | bytes) -> None:
+        self._heard = True
         connected = self._session.connect is not None
         self._session.receive(frame, wall_ns=time.time_ns())
         self._acknowledged = self._runtime.acknowledged
@@ -288,11 +294,20 @@ class Connection:
             self._settling = self._sessions.enter(connect.session_id, connect.connection_count, self)
         if self._session.returning:
             self._held_back = True
-            self._loop.call_later(RESEND_SECONDS, self._give_results)
+            self._give_time(self._loop.time() + RESEND_SECONDS_MAX)
 
-    def _give_results(self) -> None:
-        self._held_back = False
-        self._turn()
+    def _give_time(self, until: float) -> None:
+        self._heard = False
+        self._loop.call_later(RESEND_SECONDS, self._give_results, self._loop.time() + RESEND_SECONDS, until)
+
+    def _give_results(self, due: float, until: float) -> None:
+        now = self._loop.time()
+        # Where this process itself was held up, what the client has said meanwhile is still to be read.
+        if (self._heard or now > due + RESEND_SECONDS / 2) and now < until:
+            self._give_time(until)
+        else:
+            self._held_back = False
+            self._turn()
 
     # Messages and work out -------------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from yugen.runtime.channel import Message, Unpacker, pack
+from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
-from yugen.server.calls import CallRefused
 from yugen.storage.interface import StorageError
 
 Handler = Callable[..., Awaitable[Any]]

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from yugen import values
+from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.calls import CallRefused, change, value_of
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.system.deployment import Deployment
 from yugen.values import Int64

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from yugen import values
+from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
-from yugen.server.calls import CallRefused
 from yugen.server.stepping import Done, step
 from yugen.storage.interface import StorageError
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yugen import values
+from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.calls import CallRefused, change, value_of
 from yugen.storage.interface import StorageError
 from yugen.system.deployment import Deployment
 

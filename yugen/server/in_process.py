@@ -339,7 +339,7 @@ def _call(app: Path, runtime: Runtime, reference: Any, args: tuple[Any, ...], kw
             path, signature = canonical_path(reference, public=False), None
             encoded = values.canonical(dict(kwargs))
         else:
-            from yugen.functions.context import by_name  # noqa: PLC0415 -- whoever has a function has loaded it
+            from yugen.functions.declare import by_name  # noqa: PLC0415 -- whoever has a function has loaded it
 
             path, signature = _of_function(app, reference)
             text = signature.encode_arguments(by_name(reference, args, kwargs), runtime.catalog)

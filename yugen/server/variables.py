@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from yugen.errors import Refused
 from yugen.runtime.environment import Variables, resealing, stored_keys
 from yugen.runtime.founding import Founding
+from yugen.runtime.own import change
 from yugen.runtime.runtime import Runtime
-from yugen.server.calls import change
 from yugen.server.encryption_keys import EncryptionKeys
 from yugen.storage.interface import StorageError
 from yugen.system.environment import (

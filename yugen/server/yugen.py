@@ -14,6 +14,7 @@ from yugen.functions.providers import Provider
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
+from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL, Setup
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Verifier
@@ -162,6 +163,8 @@ class Yugen(InProcessCaller):
                 return
             before = backend.runtime.providers
             await backend.runtime.take_up(pool)
+            if backend.scheduler is not None:
+                await backend.scheduler.take_up_crons()
             if pool.info.providers != before:
                 await backend.callers.trust(_verifier(pool.info.providers))
                 for connection in tuple(self._connections):
@@ -317,8 +320,12 @@ class Yugen(InProcessCaller):
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
-            self._backend = Backend(runtime, callers, exports, imports, variables, self.everywhere)
+            scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
+            self._backend = Backend(runtime, callers, exports, imports, variables, scheduler, self.everywhere)
+            if scheduler is not None:
+                await scheduler.start()
         except BaseException as error:
+            self._backend = None
             await runtime.close()
             self._cannot(error)
             raise

@@ -12,7 +12,7 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, schema
+from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, scheduler, schema
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -45,6 +45,14 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/migrations:pending": migrations.pending,
     "_system/migrations:step": migrations.step,
     "_system/schema:check": schema.check,
+    "_system/scheduler:schedule": scheduler.schedule,
+    "_system/scheduler:cancel": scheduler.cancel,
+    "_system/scheduler:pending": scheduler.pending,
+    "_system/scheduler:begin": scheduler.begin,
+    "_system/scheduler:end": scheduler.end,
+    "_system/scheduler:recover": scheduler.recover,
+    "_system/scheduler:sweep": scheduler.sweep,
+    "_system/scheduler:take_up_crons": scheduler.take_up_crons,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from yugen.functions.registry import Registered
+from yugen.functions.registry import App, Registered
 from yugen.functions.validators import ANY, gives, takes
 from yugen.system.context import SystemQueryCtx, system_query
 
@@ -12,7 +12,12 @@ from yugen.system.context import SystemQueryCtx, system_query
 @system_query
 async def api_spec(ctx: SystemQueryCtx) -> list[dict[str, Any]]:
     """What each function of the app takes and gives, by path."""
-    own = [function for function in ctx.app.functions.values() if not function.system]
+    return spec(ctx.app)
+
+
+def spec(app: App) -> list[dict[str, Any]]:
+    """The same of an app that is loaded."""
+    own = [function for function in app.functions.values() if not function.system]
     return [_described(function) for function in sorted(own, key=lambda function: function.path)]
 
 

@@ -1,4 +1,4 @@
-"""Yugen's own functions, as the server itself calls them."""
+"""Yugen's own functions, as the engine and the server call them themselves."""
 
 from __future__ import annotations
 

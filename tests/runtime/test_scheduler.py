@@ -1,0 +1,293 @@
+"""What is scheduled, in the engine, with a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps import write_app
+from yugen.errors import FunctionFailed, YugenError
+from yugen.functions.crons import Interval
+from yugen.testing import TestApp
+
+APP = """
+    from datetime import datetime, timedelta
+    from typing import Any
+
+    from yugen import ActionCtx, Document, Id, MutationCtx, QueryCtx, YugenError, action, mutation, query
+
+
+    class Entry(Document, table="entries"):
+        text: str
+        at: float
+
+
+    @query
+    async def texts(ctx: QueryCtx) -> list[str]:
+        return [entry.text for entry in await ctx.db.query(Entry).collect()]
+
+
+    @query
+    async def times(ctx: QueryCtx) -> list[float]:
+        return [entry.at for entry in await ctx.db.query(Entry).collect()]
+
+
+    @mutation
+    async def add(ctx: MutationCtx, text: str) -> str:
+        return await ctx.db.insert(Entry(text=text, at=ctx.now))
+
+
+    @mutation
+    async def fail(ctx: MutationCtx) -> None:
+        await ctx.db.insert(Entry(text="never", at=0))
+        raise YugenError("no")
+
+
+    @action
+    async def post(ctx: ActionCtx, text: str) -> None:
+        await ctx.run_mutation(add, text=text)
+        if text == "bad":
+            raise YugenError("bad post")
+
+
+    @mutation
+    async def later(ctx: MutationCtx, seconds: float, args: dict[str, Any], what: str = "entries:add") -> str:
+        return await ctx.scheduler.run_after(seconds, what, **args)
+
+
+    @mutation
+    async def typed(ctx: MutationCtx) -> str:
+        first = await ctx.scheduler.run_after(timedelta(minutes=1), add, "typed")
+        await ctx.scheduler.run_at(ctx.now + 5000, add, text="at")
+        return first
+
+
+    @action
+    async def later_by_action(ctx: ActionCtx, seconds: float) -> str:
+        return await ctx.scheduler.run_after(seconds, add, text="by action")
+
+
+    @mutation
+    async def cancel(ctx: MutationCtx, id: str) -> None:
+        await ctx.scheduler.cancel(id)
+
+
+    @mutation
+    async def many(ctx: MutationCtx, count: int) -> None:
+        for number in range(count):
+            await ctx.scheduler.run_after(0, add, text=str(number))
+
+
+    @mutation
+    async def undone(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, add, text="undone")
+        raise YugenError("undone")
+"""
+
+
+@pytest.fixture
+async def t(tmp_path: Path) -> AsyncIterator[TestApp]:
+    async with TestApp(write_app(tmp_path, entries=APP)) as made:
+        yield made
+
+
+async def rows(t: TestApp) -> dict[str, dict[str, Any]]:
+    """What is scheduled, by id."""
+    options = {"num_items": 2000, "cursor": None}
+    page = await t.query("_system/cli/tableData:default", table="_scheduled_functions", opts=options)
+    return {each["_id"]: each for each in page.page}
+
+
+async def row(t: TestApp, job: str) -> dict[str, Any]:
+    return (await rows(t))[job]
+
+
+async def test_it_runs_when_its_time_has_come(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=60, args={"text": "later"})
+    state = await row(t, job)
+    assert state["name"] == "entries:add"
+    assert state["args"] == [{"text": "later"}]
+    assert state["state"] == {"kind": "pending"}
+    scheduled = state["scheduledTime"]
+    await t.advance(seconds=59.9)
+    assert await t.query("entries:texts") == []
+    await t.advance(seconds=0.2)
+    assert await t.query("entries:texts") == ["later"]
+    [at] = await t.query("entries:times")
+    assert scheduled <= at < scheduled + 1
+    state = await row(t, job)
+    assert state["state"] == {"kind": "success"}
+    assert state["completedTime"] == at
+
+
+async def test_what_is_due_runs_in_order(t: TestApp) -> None:
+    for seconds in (30, 10, 20):
+        await t.mutation("entries:later", seconds=seconds, args={"text": str(seconds)})
+    await t.advance(minutes=1)
+    assert await t.query("entries:texts") == ["10", "20", "30"]
+
+
+async def test_typed_references_and_times(t: TestApp) -> None:
+    await t.mutation("entries:typed")
+    await t.advance(seconds=6)
+    assert await t.query("entries:texts") == ["at"]
+    await t.advance(seconds=55)
+    assert await t.query("entries:texts") == ["at", "typed"]
+
+
+async def test_an_action_is_run_and_schedules_at_once(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=1, what="entries:post", args={"text": "posted"})
+    await t.action("entries:later_by_action", seconds=2)
+    await t.advance(seconds=3)
+    assert await t.query("entries:texts") == ["posted", "by action"]
+    assert (await row(t, job))["state"] == {"kind": "success"}
+
+
+@pytest.mark.parametrize(
+    ("what", "args", "error", "left"),
+    [("entries:fail", {}, "YugenError: no", []), ("entries:post", {"text": "bad"}, "YugenError: bad post", ["bad"])],
+)
+async def test_a_failure_is_kept_with_its_error(
+    t: TestApp, what: str, args: dict[str, Any], error: str, left: list[str]
+) -> None:
+    job = await t.mutation("entries:later", seconds=1, what=what, args=args)
+    await t.advance(seconds=2)
+    state = (await row(t, job))["state"]
+    assert state["kind"] == "failed"
+    assert error in state["error"]
+    assert await t.query("entries:texts") == left
+    await t.advance(days=1)
+    assert await t.query("entries:texts") == left
+
+
+async def test_what_is_cancelled_does_not_run(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=60, args={"text": "never"})
+    await t.mutation("entries:cancel", id=job)
+    await t.advance(minutes=2)
+    assert await t.query("entries:texts") == []
+    state = await row(t, job)
+    assert state["state"] == {"kind": "canceled"}
+    await t.mutation("entries:cancel", id=job)
+    assert await row(t, job) == state
+
+
+async def test_what_is_undone_schedules_nothing(t: TestApp) -> None:
+    with pytest.raises(YugenError):
+        await t.mutation("entries:undone")
+    await t.advance(days=1)
+    assert await t.query("entries:texts") == []
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        ({"seconds": -1, "args": {}}, "cannot run after -1"),
+        ({"seconds": float("nan"), "args": {}}, "cannot run after nan"),
+        ({"seconds": 1e12, "args": {}}, "5 years"),
+        ({"seconds": 1, "what": "entries:texts", "args": {}}, "entries:texts is a query"),
+        ({"seconds": 1, "what": "entries:missing", "args": {}}, "Could not find function"),
+        ({"seconds": 1, "args": {"text": 5}}, "text"),
+    ],
+)
+async def test_what_cannot_be_scheduled_is_refused(t: TestApp, args: dict[str, Any], error: str) -> None:
+    with pytest.raises(FunctionFailed, match=error):
+        await t.mutation("entries:later", **args)
+
+
+async def test_no_id_of_anything_scheduled(t: TestApp) -> None:
+    with pytest.raises(FunctionFailed, match="'nothing' is not an id"):
+        await t.mutation("entries:cancel", id="nothing")
+    entry = await t.mutation("entries:add", text="x")
+    with pytest.raises(FunctionFailed, match="not the id of anything scheduled"):
+        await t.mutation("entries:cancel", id=entry)
+
+
+async def test_a_mutation_schedules_no_more_than_its_limit(t: TestApp) -> None:
+    await t.mutation("entries:many", count=1000)
+    with pytest.raises(FunctionFailed, match="scheduled more than 1,000"):
+        await t.mutation("entries:many", count=1001)
+    await t.advance()
+    assert await t.query("entries:texts") == [str(number) for number in range(1000)]
+
+
+async def test_what_has_run_is_kept_for_a_week(t: TestApp) -> None:
+    old = await t.mutation("entries:later", seconds=0, args={"text": "old"})
+    await t.advance(days=3)
+    new = await t.mutation("entries:later", seconds=0, args={"text": "new"})
+    await t.mutation("entries:later", seconds=30 * 86_400, args={"text": "to come"})
+    await t.advance(days=4, seconds=1)
+    assert await t.mutation("_system/scheduler:sweep") == 1
+    assert (await row(t, new))["state"] == {"kind": "success"}
+    assert old not in await rows(t)
+    await t.mutation("entries:cancel", id=old)
+    await t.advance(days=30)
+    assert await t.query("entries:texts") == ["old", "new", "to come"]
+
+
+CRONS = """
+    from yugen import Crons
+
+    from . import entries
+
+    crons = Crons()
+    crons.interval("beat", entries.add, hours=6, args={"text": "beat"})
+    crons.daily("morning", entries.add, hour=6, tz="Europe/Paris", args={"text": "morning"})
+    crons.interval("bad", "entries:post", hours=24, args={"text": "bad"})
+"""
+START = datetime(2026, 3, 27, 12, tzinfo=UTC)
+
+
+async def runs(t: TestApp, name: str) -> list[dict[str, Any]]:
+    """The runs of a cron, the newest first."""
+    page = await t.query("_system/cli/tableData:default", table="_cron_runs", opts={"num_items": 1000, "cursor": None})
+    return [each for each in page.page if each["cron"] == name]
+
+
+async def hours(t: TestApp, text: str) -> list[int]:
+    """The hours, since the start, at which an entry was written."""
+    entries = zip(await t.query("entries:texts"), await t.query("entries:times"), strict=True)
+    return [round((at / 1000 - START.timestamp()) / 3600) for each, at in entries if each == text]
+
+
+async def test_crons_run_again_and_again(tmp_path: Path) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        await t.advance(days=3, hours=1)
+        assert await hours(t, "beat") == list(range(0, 73, 6))
+        assert await hours(t, "morning") == [17, 40, 64]  # the clock is put forward on the 29th
+        newest, *before = await runs(t, "bad")
+        assert newest["state"] == {"kind": "pending"}
+        assert [each["state"]["kind"] for each in before] == ["failed"] * 4
+        assert await t.mutation("_system/scheduler:sweep") > 0
+        assert len(await runs(t, "bad")) == 2
+
+
+async def test_times_that_pass_while_nothing_runs_are_left_out(tmp_path: Path) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        await t.advance()
+        t._now_ns += 27 * 3600 * 10**9  # and nobody is there to see
+        await t.advance()
+        assert await hours(t, "beat") == [0, 27]
+        newest, missed, _ = await runs(t, "beat")
+        assert round((newest["scheduledTime"] / 1000 - START.timestamp()) / 3600) == 30
+        assert missed["skipped"] == 3
+
+
+async def test_changed_crons_take_effect(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, entries=APP, crons=CRONS)
+    async with TestApp(folder, now=START) as t:
+        await t.advance()
+        crons = t._loaded.crons
+        changed = replace(crons["beat"], args={"text": "other"}, times=Interval(3600_000.0))
+        declared = t._runner._runner.app.crons
+        object.__setattr__(t._runner._runner.app, "crons", {"beat": changed, "bad": declared["bad"]})
+        await t._scheduler.take_up_crons()
+        await t.advance(hours=25, minutes=1)
+        assert await hours(t, "other") == list(range(26))
+        assert await hours(t, "morning") == []
+        assert await hours(t, "beat") == [0]
+        assert len(await runs(t, "bad")) == 3
