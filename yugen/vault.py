@@ -123,7 +123,7 @@ class Vault:
 
         try:
             named, value = json.loads(fernet.decrypt(sealed))
-        except InvalidToken:
+        except (InvalidToken, ValueError):
             return None
         return str(value) if named == name else None
 

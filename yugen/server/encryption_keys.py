@@ -40,13 +40,14 @@ class EncryptionKeys:
         given: what `YUGEN_ENCRYPTION_KEY` says; that of the environment of this process by default.
 
     Raises:
-        BadKey: that says something that is no key.
+        BadKey: that, or the file, says something that is no key.
     """
 
     def __init__(self, folder: Path, given: str | None = None) -> None:
         self.file = folder / FILE
         self._given = parse_keys(os.environ.get(ENCRYPTION_KEY, "") if given is None else given, ENCRYPTION_KEY)
         self._read: tuple[tuple[int, int, int], tuple[bytes, ...]] | None = None
+        self()  # for what is in the file to be refused now
 
     def __call__(self) -> tuple[bytes, ...]:
         return (*self._given, *self._of_file())

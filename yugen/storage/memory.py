@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter, itemgetter
 
-from yugen.keys import number_of
+from yugen.keys import document_key, internal_of, number_of, table_of
 from yugen.storage.interface import (
     AlreadyCarriedOut,
     Commit,
@@ -94,20 +94,22 @@ class MemoryStore:
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         await self._pause()
-        inside = self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, end)]
-        images = {image for key in inside for _, image in self._versions[key] if image is not None}
-        rewritten: dict[bytes | None, bytes | None] = {image: to(image) for image in images}
-        for versions in self._versions.values():  # also of entries, which hold the documents they are of
-            versions[:] = [(ts, rewritten.get(image, image)) for ts, image in versions]
+        def inside(key: bytes) -> bool:
+            """Whether a key, of a document or of an entry, is one of these documents."""
+            return start <= document_key(table_of(key), internal_of(key)) < end
+
+        touched = {key: versions for key, versions in self._versions.items() if inside(key)}
+        images = {image for versions in touched.values() for _, image in versions if image is not None}
+        rewritten: dict[bytes | None, bytes | None] = {None: None} | {image: to(image) for image in images}
+        for versions in touched.values():
+            versions[:] = [(ts, rewritten[image]) for ts, image in versions]
         for number, commit in enumerate(self._log):
             changes = [
-                each._replace(
-                    before=rewritten.get(each.before, each.before), after=rewritten.get(each.after, each.after)
-                )
+                each._replace(before=rewritten[each.before], after=rewritten[each.after]) if inside(each.key) else each
                 for each in commit.changes
             ]
             self._log[number] = commit._replace(changes=tuple(changes))
-        return len(rewritten)
+        return len(images)
 
     async def scrub(self) -> None:
         await self._pause()
