@@ -67,7 +67,13 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "update_environment_variables"), ("GET", "stream_function_logs"), ("GET", "why"), ("POST", "reload")],
+    [
+        ("POST", "update_environment_variables"),
+        ("POST", "rotate_encryption_key"),
+        ("GET", "stream_function_logs"),
+        ("GET", "why"),
+        ("POST", "reload"),
+    ],
 )
 async def test_only_administrators_get_in(api: Api, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Convex yugen|wrong"}):

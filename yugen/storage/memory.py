@@ -94,6 +94,7 @@ class MemoryStore:
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         await self._pause()
+
         def inside(key: bytes) -> bool:
             """Whether a key, of a document or of an entry, is one of these documents."""
             return start <= document_key(table_of(key), internal_of(key)) < end
