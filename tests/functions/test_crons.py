@@ -94,6 +94,7 @@ def test_times_that_have_passed_are_counted_and_left_out() -> None:
         (lambda crons: crons.daily("x", "a:b", hour=24), "Bad hour"),
         (lambda crons: crons.weekly("x", "a:b", day="someday"), "there is no day 'someday'"),
         (lambda crons: crons.monthly("x", "a:b", day=32), "Bad day-of-month"),
+        (lambda crons: crons.cron("x", "0 0 30 2 *", "a:b"), "Bad day-of-month"),
         (lambda crons: crons.hourly("", "a:b"), "needs a name"),
         (lambda crons: crons.hourly("x", print), "no mutation and no action"),
         (lambda crons: [crons.hourly("x", "a:b") for _ in range(2)], "two crons 'x'"),
@@ -110,6 +111,11 @@ FUNCTIONS = """
 
     @mutation
     async def clean(ctx: MutationCtx, days: float) -> None:
+        pass
+
+
+    @mutation
+    async def keep(ctx: MutationCtx, text: str) -> None:
         pass
 
 
@@ -142,6 +148,7 @@ def test_an_app_says_what_runs_when(tmp_path: Path) -> None:
         ("hourly('x', 'jobs:gone')", "the cron 'x': Could not find function `jobs:gone`"),
         ("hourly('x', jobs.clean)", "the cron 'x': .*days"),
         ("hourly('x', jobs.clean, minute=99)", "Bad minute"),
+        ("hourly('x', 'jobs:keep', args={'text': 'x' * 1_000_000})", "the cron 'x': .*take 1,000,009 bytes"),
     ],
 )
 def test_a_cron_that_cannot_run_is_refused_with_its_file(tmp_path: Path, declared: str, error: str) -> None:
@@ -150,9 +157,10 @@ def test_a_cron_that_cannot_run_is_refused_with_its_file(tmp_path: Path, declare
     assert "crons.py" in str(refused.value)
 
 
-def test_crons_py_holds_crons(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["crons = []", "from yugen import Crons\nothers = Crons()\n"])
+def test_crons_py_holds_crons(tmp_path: Path, text: str) -> None:
     with pytest.raises(AppError, match=r"crons = Crons\(\)"):
-        load(write_app(tmp_path, crons="crons = []"))
+        load(write_app(tmp_path, crons=text))
 
 
 def test_a_minute_is_a_minute() -> None:

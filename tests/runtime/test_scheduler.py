@@ -13,23 +13,35 @@ import pytest
 from tests.apps import write_app
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.crons import Interval
+from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
+from yugen.runtime.causes import Why
+from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.run import Run
+from yugen.runtime.scheduler import _error_of, _Job
 from yugen.testing import TestApp
 
 APP = """
     from datetime import datetime, timedelta
     from typing import Any
 
-    from yugen import ActionCtx, Document, Id, MutationCtx, QueryCtx, YugenError, action, mutation, query
+    from yugen import ActionCtx, Count, Document, Id, MutationCtx, QueryCtx, YugenError, action, mutation, query
 
 
     class Entry(Document, table="entries"):
         text: str
         at: float
 
+        counted = Count()
+
 
     @query
     async def texts(ctx: QueryCtx) -> list[str]:
         return [entry.text for entry in await ctx.db.query(Entry).collect()]
+
+
+    @query
+    async def count(ctx: QueryCtx) -> int:
+        return await ctx.db.query(Entry).with_index(Entry.counted).count()
 
 
     @query
@@ -75,6 +87,30 @@ APP = """
     @mutation
     async def cancel(ctx: MutationCtx, id: str) -> None:
         await ctx.scheduler.cancel(id)
+
+
+    @mutation
+    async def cancel_all(ctx: MutationCtx) -> None:
+        async for row in ctx.db.system.query("_scheduled_functions"):
+            await ctx.scheduler.cancel(row["_id"])
+        await ctx.db.insert(Entry(text="all", at=ctx.now))
+
+
+    class NotPending(Exception):
+        pass
+
+
+    ERRORS = {"not pending": NotPending("x"), "long": ValueError("x" * 2_000_000)}
+
+
+    @mutation
+    async def raise_(ctx: MutationCtx, what: str) -> None:
+        raise ERRORS[what]
+
+
+    @action
+    async def raise_outside(ctx: ActionCtx, what: str) -> None:
+        raise ERRORS[what]
 
 
     @mutation
@@ -176,6 +212,63 @@ async def test_what_is_cancelled_does_not_run(t: TestApp) -> None:
     assert await row(t, job) == state
 
 
+@pytest.mark.parametrize("what", ["entries:raise_", "entries:raise_outside"])
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [("not pending", "NotPending: x"), ("long", "ValueError: xxx")],
+)
+async def test_any_error_can_be_kept(t: TestApp, what: str, error: str, kept: str) -> None:
+    job = await t.mutation("entries:later", seconds=1, what=what, args={"what": error})
+    await t.advance(seconds=2)
+    state = (await row(t, job))["state"]
+    assert state["kind"] == "failed"
+    assert state["error"].startswith(kept)
+    assert len(state["error"]) < 9000
+
+
+def test_an_error_that_is_no_text_is_made_one() -> None:
+    assert _error_of(Answer(failure=Failure("", detail="a\ud800"))) == r"a\ud800"
+    assert _error_of(Answer(b"null")) is None
+
+
+async def test_what_cancels_itself_while_it_runs_has_run(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=1, what="entries:cancel_all", args={})
+    other = await t.mutation("entries:later", seconds=60, args={"text": "never"})
+    await t.advance(minutes=2)
+    assert await t.query("entries:texts") == ["all"]
+    assert [(await row(t, each))["state"]["kind"] for each in (job, other)] == ["canceled"] * 2
+
+
+async def test_large_arguments_hold_up_nobody(t: TestApp) -> None:
+    text = "x" * (ARGUMENTS_SIZE_MAX - 100)
+    for _ in range(40):
+        await t.mutation("entries:later", seconds=1, args={"text": text})
+    await t.mutation("entries:later", seconds=2, args={"text": "small"})
+    await t.advance(seconds=3)
+    assert await t.query("entries:count") == 41
+
+
+async def test_a_run_is_told_apart_by_why_it_ran(tmp_path: Path) -> None:
+    whys: dict[str, str] = {}
+    folder = write_app(tmp_path, entries=APP, crons=CRONS)
+    async with TestApp(folder, now=START) as t:
+        ended = t.runtime._ended
+
+        def note(run: Run, outcome: Outcome, seconds: float, why: Why) -> Answer:
+            whys[f"{run.path} {run.args.decode()}"] = why.in_words(run.kind, t.runtime.catalog)
+            return ended(run, outcome, seconds, why)
+
+        t.runtime._ended = note
+        await t.mutation("entries:later", seconds=1, what="entries:post", args={"text": "posted"})
+        await t.mutation("entries:later", seconds=1, args={"text": "added"})
+        await t.mutation("entries:add", text="called")
+        await t.advance(seconds=2)
+    assert whys['entries:post {"text":"posted"}'] == "scheduled"
+    assert whys['entries:add {"text":"added"}'] == "scheduled"
+    assert whys['entries:add {"text":"beat"}'] == "cron beat"
+    assert whys['entries:add {"text":"called"}'] == ""
+
+
 async def test_what_is_undone_schedules_nothing(t: TestApp) -> None:
     with pytest.raises(YugenError):
         await t.mutation("entries:undone")
@@ -192,6 +285,7 @@ async def test_what_is_undone_schedules_nothing(t: TestApp) -> None:
         ({"seconds": 1, "what": "entries:texts", "args": {}}, "entries:texts is a query"),
         ({"seconds": 1, "what": "entries:missing", "args": {}}, "Could not find function"),
         ({"seconds": 1, "args": {"text": 5}}, "text"),
+        ({"seconds": 1, "args": {"text": "x" * 1_000_000}}, "take 1,000,009 bytes"),
     ],
 )
 async def test_what_cannot_be_scheduled_is_refused(t: TestApp, args: dict[str, Any], error: str) -> None:
@@ -291,3 +385,11 @@ async def test_changed_crons_take_effect(tmp_path: Path) -> None:
         assert await hours(t, "morning") == []
         assert await hours(t, "beat") == [0]
         assert len(await runs(t, "bad")) == 3
+
+
+async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
+    await t.runtime.drain()
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
+    assert (await row(t, job))["state"] == {"kind": "pending"}
+    assert await t.query("entries:texts") == []

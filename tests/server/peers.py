@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.apps import write_app
-from tests.engine import VAULT, VAULT_KEY, engine
+from tests.engine import SECRET, VAULT, VAULT_KEY, engine
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.functions.storage import FilePlace
 from yugen.runtime.environment import Variables
 from yugen.runtime.founding import Founding
 from yugen.runtime.outcome import Answer, Outcome
@@ -29,6 +30,7 @@ from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.encryption_keys import EncryptionKeys
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
@@ -161,6 +163,9 @@ class Probe:
 
     async def finish(self) -> None:
         await self._runner.finish()
+
+    async def drain(self) -> None:
+        await self._runner.drain()
 
     async def close(self) -> None:
         await self._runner.close()
@@ -312,16 +317,11 @@ class Bench:
         self.admin_key = admin_key
         self.callers = Callers(admin_key, verifier)
         self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
-        self.backend = Backend(
-            runtime,
-            self.callers,
-            Exports(runtime, self.deployment),
-            Imports(runtime, self.deployment),
-            EnvironmentVariables(
-                runtime,
-                Sealed(EncryptionKeys(folder, VAULT_KEY), Variables(VAULT), Founding(VAULT, None, lambda: None)),
-            ),
-        )
+        self.files = FileService(runtime, FilePlace(SECRET, LOCAL_URL, "", self.deployment.folder))
+        exports, imports = Exports(runtime, self.deployment), Imports(runtime, self.deployment)
+        sealed = Sealed(EncryptionKeys(folder, VAULT_KEY), Variables(VAULT), Founding(VAULT, None, lambda: None))
+        variables = EnvironmentVariables(runtime, sealed)
+        self.backend = Backend(runtime, self.callers, exports, imports, self.files, variables)
         self.connections: list[Connection] = []
         self.sessions = Sessions()
         self.rounds = Rounds()

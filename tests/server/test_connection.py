@@ -529,13 +529,28 @@ async def test_a_ping_waits_for_silence(notes: Bench) -> None:
 # Faults of ours
 
 
-@pytest.mark.parametrize("call", ["query", "mutation", "action"])
+async def test_an_action_too_many_is_refused_and_those_that_run_are_not_lost(notes: Bench) -> None:
+    client = notes.client()
+    notes.probe.error = Overloaded("5 actions run and 2 wait for their turn; try again in a moment.")
+    client.act("notes:post", book="a", text="x")
+    answer = await client.hear("ActionResponse")
+    assert not answer["success"]
+    assert "Uncaught Overloaded: 5 actions run and 2 wait for their turn" in answer["result"]
+    notes.probe.error = None
+    client.act("notes:post", book="a", text="y")
+    assert (await client.hear("ActionResponse"))["success"]
+
+
 @pytest.mark.parametrize(
-    ("error", "close", "level"),
+    ("error", "close", "level", "call"),
     [
-        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING),
-        (StorageError("disk on fire"), (1011, "InternalServerError"), logging.ERROR),
-        (ZeroDivisionError("a bug"), (1011, "InternalServerError"), logging.ERROR),
+        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING, "query"),
+        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING, "mutation"),
+        *(
+            (error, (1011, "InternalServerError"), logging.ERROR, call)
+            for error in (StorageError("disk on fire"), ZeroDivisionError("a bug"))
+            for call in ("query", "mutation", "action")
+        ),
     ],
 )
 async def test_trap_18_a_fault_ends_the_connection_so_that_the_client_tries_again(

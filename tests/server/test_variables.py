@@ -28,7 +28,7 @@ APP = """
     async def env(ctx: QueryCtx) -> dict[str, str]:
         return dict(ctx.env)
 """
-BUILT_IN = {"CONVEX_CLOUD_URL": "http://here", "CONVEX_SITE_URL": "http://here/http", "YUGEN_ENVIRONMENT": "prod"}
+BUILT_IN = {"CONVEX_CLOUD_URL": "http://here", "CONVEX_SITE_URL": "http://there", "YUGEN_ENVIRONMENT": "prod"}
 
 
 class Here:
@@ -36,7 +36,7 @@ class Here:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "data"
-        self.sealed = Sealed.of(self.folder, url="http://here")
+        self.sealed = Sealed.of(self.folder, url="http://here", site_url="http://there")
         self.store = SqliteStore(self.folder / "data.sqlite3")
         runner = InlineRunner(load(folder / "app"), self.store, secret=SECRET)
         _, variables, founding = self.sealed
@@ -204,4 +204,4 @@ async def test_nothing_is_sealed_with_a_new_key_while_the_old_one_is_missed(fold
 
 def test_an_environment_that_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(BadEnvironment, match="There is no environment 'staging'"):
-        Sealed.of(tmp_path, url="http://here", environment="staging")
+        Sealed.of(tmp_path, url="http://here", site_url="", environment="staging")

@@ -48,7 +48,9 @@ def _declared(app: Path) -> list[dict[str, Any]]:
 
 
 def in_words(spec: dict[str, Any]) -> str:
-    """A function as a line: what it is, its arguments and its result, as in Python."""
+    """A function as a line: what it is, its arguments and its result, as in Python; or what requests it answers."""
+    if route := spec.get("route"):
+        return f"http {route['method']} {route['path']} -> {spec['path']}"
     internal = "" if spec["public"] else "internal "
     args = spec["args"]
     parts = [_argument(name, field) for name, field in args["value"].items()] if args["type"] == "object" else ["**Any"]
@@ -81,6 +83,8 @@ def _argument(name: str, field: dict[str, Any]) -> str:
 
 def _named(spec: dict[str, Any]) -> dict[str, Any]:
     """A function under the names of Yugen; Convex names its functions by files of JavaScript."""
+    if spec["functionType"] == "HttpAction":
+        return {"path": spec["action"], "kind": "http", "route": {"method": spec["method"], "path": spec["path"]}}
     module, _, name = spec["identifier"].rpartition(":")
     return {
         "path": f"{module.removesuffix('.js')}:{name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,14 +14,16 @@ from yugen.cli.remote import Api, Needs
 from yugen.cli.status import fail
 from yugen.errors import Refused
 from yugen.functions.registry import App, load
+from yugen.functions.storage import FilePlace
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
-from yugen.runtime.setup import LOCAL_URL
+from yugen.runtime.setup import LOCAL_URL, site_below
 from yugen.server.api import HttpApi
 from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
@@ -65,9 +68,9 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
 
 async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     admin_key = AdminKey(data / "admin_key")
-    sealed = Sealed.of(data, url=LOCAL_URL)
+    sealed = Sealed.of(data, url=LOCAL_URL, site_url=site_below(LOCAL_URL))
     store = SqliteStore(data / "data.sqlite3")
-    at = Deployment(LOCAL_URL, data)
+    at = Deployment(LOCAL_URL, data, os.environ.get("YUGEN_FILES", ""))
     runner = InlineRunner(
         app, store, secret=admin_key.derive("cursors"), deployment=at, limits=Limits().run, isolated=True
     )
@@ -77,11 +80,12 @@ async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
         exports, imports = Exports(runtime, at), Imports(runtime, at)
         await exports.start()
         await imports.start()
+        files = FileService(runtime, FilePlace(admin_key.derive("cursors"), LOCAL_URL, at.files, data))
     except BaseException:
         await runtime.close()
         raise
     variables = EnvironmentVariables(runtime, sealed)
-    return Backend(runtime, Callers(admin_key), exports, imports, variables), admin_key.file.read_text().strip()
+    return Backend(runtime, Callers(admin_key), exports, imports, files, variables), admin_key.file.read_text().strip()
 
 
 def app_in(folder: Path) -> App:

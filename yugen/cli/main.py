@@ -108,6 +108,11 @@ def _add_server_options(to: argparse.ArgumentParser, host: str, environment: str
     to.add_argument("app", nargs="?", type=Path, default=Path("app"), help="The folder of the app package.")
     to.add_argument("--host", default=host, help=f"The address to listen on. Default: {host}.")
     to.add_argument("--port", type=whole(0, 65535), default=3210, help="The port of the API. Default: 3210.")
+    to.add_argument(
+        "--site-port",
+        type=whole(0, 65535),
+        help="The port of the HTTP actions, which are below /http/ of the API too. Default: the one after --port.",
+    )
     to.add_argument("--data", type=Path, help="The folder for data. Default: .yugen beside the app.")
     to.add_argument(
         "--url",
@@ -119,6 +124,17 @@ def _add_server_options(to: argparse.ArgumentParser, host: str, environment: str
         choices=ENVIRONMENTS,
         default=os.environ.get("YUGEN_ENVIRONMENT") or environment,
         help=f"What the data is for, and for nothing else. Default: $YUGEN_ENVIRONMENT, or {environment}.",
+    )
+    to.add_argument(
+        "--site-url",
+        default=os.environ.get("YUGEN_SITE_URL"),
+        help="The address of the HTTP actions. Default: $YUGEN_SITE_URL, /http below --url, or where it listens.",
+    )
+    to.add_argument(
+        "--files",
+        metavar="PLACE",
+        default=os.environ.get("YUGEN_FILES", ""),
+        help="Where stored files are: s3://bucket/prefix, or a folder. Default: $YUGEN_FILES, or beside the data.",
     )
     to.add_argument(
         "--limit",

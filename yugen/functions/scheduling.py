@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, overload
 
+from yugen import values
 from yugen.errors import Refused
 from yugen.functions.declare import Action, Function, Mutation, by_name
 from yugen.functions.info import Kind
@@ -23,10 +24,27 @@ YEARS_MAX: Final = 5
 _FARTHEST_SECONDS: Final = YEARS_MAX * 366 * 86_400
 
 
+ARGUMENTS_SIZE_MAX: Final = values.DOCUMENT_SIZE_MAX - 64 * 1024
+"""Size of the arguments of what is scheduled: they stand in a document, in which what came of it has room too."""
+
+
 class InvalidSchedule(Refused):
     """A time at which, or a function that, nothing can be scheduled."""
 
     code = "InvalidSchedule"
+
+
+def check_arguments(path: str, args: Any) -> None:
+    """Makes sure that arguments, as values of the wire, can be kept until their function runs.
+
+    Raises:
+        InvalidSchedule: they are too large.
+    """
+    if (size := values.size(args)) > ARGUMENTS_SIZE_MAX:
+        raise InvalidSchedule(
+            f"The arguments of {path} take {size:,} bytes, and what is scheduled may have {ARGUMENTS_SIZE_MAX:,}; "
+            "store them in documents of their own and give it their ids."
+        )
 
 
 class Scheduler:

@@ -90,6 +90,7 @@ class Call:
         request_id: what stands before the text of an error.
         answered: told of the answer.
         job: the id of what is scheduled and runs by this, if it does.
+        why: why it runs, the first time.
         repeated: whether it may have been carried out before.
         losses: how often it has run in vain.
         lost_to: what made it do so last, if that is known.
@@ -105,6 +106,7 @@ class Call:
     request_id: str
     answered: Answered
     job: str | None = None
+    why: Why = CALLED
     repeated: bool = False
     losses: int = 0
     lost_to: Cause | None = None
@@ -298,7 +300,7 @@ class Mutations:
                 self._finish(call, error if isinstance(error, Exception) else Overloaded(_CLOSING))
                 return
             seconds = time.perf_counter() - began
-            why = Why(call.lost_to, again=True) if call.losses else CALLED
+            why = Why(call.lost_to, again=True) if call.losses else call.why
             self._propose(call, run, outcome, self._ended(run, outcome, seconds, why), seconds)
 
         call.running = asyncio.ensure_future(self._runner.transact(run))

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
+from yugen.functions.info import Kind
+from yugen.runtime.causes import Why
 from yugen.runtime.limits import RunLimits
+from yugen.runtime.outcome import Answer
 from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.queries import Subscription
-from yugen.runtime.runner import Overloaded
+from yugen.runtime.runner import Closing, Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
-from yugen.system.scheduler import SWEPT_MAX, Lane, NotPending
 
 LOOK_SECONDS_MAX: Final = 60.0
 """How long it waits before it looks at the clock again, which somebody may have set."""
@@ -29,16 +32,39 @@ RETRY_SECONDS: Final = 1.0
 
 SWEEP_SECONDS: Final = 600.0
 
+FINISH_SECONDS_MAX: Final = 2.0
+"""How long the ends of what runs may take to be noted when the server stops."""
+AHEAD: Final = 256
+"""How much of what is next is looked at in one go."""
+
+ERROR_LENGTH_MAX: Final = 8000
+"""Characters of an error that are kept of what has failed."""
+
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
 
 class _Job(NamedTuple):
+    """Something that is scheduled.
+
+    Attributes:
+        id: of its row.
+        path: the function.
+        args: its arguments, as values of the wire.
+        time: when it is to run, in milliseconds since the epoch.
+        cron: the name of the cron that it is a run of, if it is one.
+    """
+
     id: str
     path: str
     args: dict[str, Any]
     time: float
+    cron: str | None
+
+    @property
+    def why(self) -> Why:
+        return Why(scheduled="scheduled" if self.cron is None else f"cron {self.cron}")
 
 
 class Scheduler:
@@ -57,24 +83,20 @@ class Scheduler:
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, *, serve: bool = True) -> None:
-        """Takes note of what an earlier server has left, and begins to run what is due.
-
-        Args:
-            serve: whether it goes on by itself; if not, `run_due` is to be called.
-        """
-        await self._trying(self._recover())
+    async def start(self) -> None:
+        """Takes note of what an earlier server has left, and gets ready to run what is due: see `run_due`."""
+        await self._recover()
         await self.take_up_crons()
         for lane in self._lanes:
             lane.subscribe()
-        if serve:
-            loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._serve(lane)) for lane in self._lanes]
-            self._tasks.append(loop.create_task(self._sweep()))
+
+    def serve(self) -> None:
+        """Starts, and runs from here on what is due, by itself."""
+        self._begin(self._serve())
 
     async def take_up_crons(self) -> None:
         """Has crons run as the app declares them now."""
-        await self._trying(change(self._runtime, "_system/scheduler:take_up_crons"))
+        await _persisting(lambda: change(self._runtime, "_system/scheduler:take_up_crons"))
 
     async def run_due(self) -> float | None:
         """Runs what is due, and what comes due by that; returns when the next is, in milliseconds, if there is any."""
@@ -84,6 +106,19 @@ class Scheduler:
             if not running:
                 return min((time for time in nexts if time is not None), default=None)
             await asyncio.wait(running)
+
+    async def rest(self) -> None:
+        """Begins nothing more; what runs goes on."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def finish(self) -> None:
+        """Waits until the end is noted of what runs, where that takes no longer than a commit."""
+        running = [task for lane in self._lanes for task in lane.running.values()]
+        if running:
+            await asyncio.wait(running, timeout=FINISH_SECONDS_MAX)
 
     async def close(self) -> None:
         """Begins nothing more, and gives up what runs: mutations run another time, actions count as failed then."""
@@ -95,48 +130,65 @@ class Scheduler:
         for lane in self._lanes:
             lane.end()
 
-    async def _serve(self, lane: _Lane) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _serve(self) -> None:
+        await self.start()
+        for lane in self._lanes:
+            self._begin(self._serve_lane(lane))
+        self._begin(self._sweep())
+
+    async def _serve_lane(self, lane: _Lane) -> None:
         while True:
             lane.changed.clear()
             wait: float | None = RETRY_SECONDS
             try:
                 due = await lane.start_due()
                 wait = None if due is None else max(0.0, (due - self._runtime.now) / 1000)
-            except (CallRefused, Overloaded, StorageError) as error:
-                logger.warning("what is scheduled cannot be looked at now: %s", error)
+            except Exception as error:
+                _warn("what is scheduled cannot be looked at now: %s", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(lane.changed.wait(), None if wait is None else min(wait, LOOK_SECONDS_MAX))
 
     async def _run_mutation(self, job: _Job) -> None:
-        mutated = await self._runtime.mutate(job.path, values.canonical(job.args), public=False, job=job.id)
-        failure = mutated.answer.failure
-        if failure is not None and not failure.detail.startswith(f"{NotPending.code}: "):
-            await change(self._runtime, "_system/scheduler:end", id=job.id, error=failure.detail)
+        args = values.canonical(job.args)
+        mutated = await self._runtime.mutate(job.path, args, public=False, job=job.id, why=job.why)
+        if mutated.answer.failure is not None:
+            # If the server dies before this, it fails once more; nothing of it is left.
+            await change(self._runtime, "_system/scheduler:end", id=job.id, error=_error_of(mutated.answer))
 
     async def _run_action(self, job: _Job) -> None:
         if not await change(self._runtime, "_system/scheduler:begin", id=job.id):
             return
         # From here on nobody else will run it: what stands in the way is waited out.
-        answer = await _persisting(lambda: self._runtime.act(job.path, values.canonical(job.args), public=False))
-        error = None if answer.failure is None else answer.failure.detail
+        args = values.canonical(job.args)
+        try:
+            answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, why=job.why))
+        except Closing:
+            # It has not begun after all, and is for the next server to run.
+            await change(self._runtime, "_system/scheduler:put_back", id=job.id)
+            return
+        error = _error_of(answer)
         await _persisting(lambda: change(self._runtime, "_system/scheduler:end", id=job.id, error=error))
 
     async def _recover(self) -> None:
-        while count := await change(self._runtime, "_system/scheduler:recover"):
+        while count := await _persisting(lambda: change(self._runtime, "_system/scheduler:recover")):
             logger.warning("%d scheduled actions were running when the server stopped; they count as failed", count)
 
     async def _sweep(self) -> None:
         while True:
-            while await self._trying(change(self._runtime, "_system/scheduler:sweep")) == SWEPT_MAX:
+            while await _persisting(lambda: change(self._runtime, "_system/scheduler:sweep")):
                 pass
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _trying(self, work: Awaitable[Any]) -> Any:
-        try:
-            return await work
-        except (CallRefused, Overloaded, StorageError) as error:
-            logger.error("what is scheduled cannot be put in order: %s", error)
-            return None
+
+def _error_of(answer: Answer) -> str | None:
+    """The text of a function's failure, as it can be stored; None if it has not failed."""
+    if answer.failure is None:
+        return None
+    text = answer.failure.detail.encode(errors="backslashreplace").decode()
+    return text if len(text) <= ERROR_LENGTH_MAX else f"{text[:ERROR_LENGTH_MAX]}… ({len(text):,} characters)"
 
 
 async def _persisting(work: Callable[[], Awaitable[R]]) -> R:
@@ -144,9 +196,17 @@ async def _persisting(work: Callable[[], Awaitable[R]]) -> R:
     while True:
         try:
             return await work()
+        except Closing:
+            raise
         except (Overloaded, StorageError) as error:
-            logger.warning("what is scheduled has to wait: %s", error)
+            _warn("what is scheduled has to wait: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _warn(text: str, error: Exception, *more: object) -> None:
+    """Logs what is in the way of what is scheduled; with its place, if nobody has thought of it."""
+    foreseen = isinstance(error, CallRefused | Overloaded | StorageError)
+    logger.log(logging.WARNING if foreseen else logging.ERROR, text, *more, error, exc_info=None if foreseen else error)
 
 
 class _Lane:
@@ -157,7 +217,7 @@ class _Lane:
         running: what runs, by id.
     """
 
-    def __init__(self, runtime: Runtime, kind: Lane, most: int, run: Callable[[_Job], Awaitable[None]]) -> None:
+    def __init__(self, runtime: Runtime, kind: Kind, most: int, run: Callable[[_Job], Awaitable[None]]) -> None:
         self.changed = asyncio.Event()
         self.running: dict[str, asyncio.Task[None]] = {}
         self._runtime = runtime
@@ -165,10 +225,13 @@ class _Lane:
         self._most = most
         self._run = run
         self._subscription: Subscription | None = None
+        # What is next, as it was when it was last looked at; and what has ended since then, which may be among that.
+        self._next: deque[_Job] = deque()
+        self._ended: set[str] = set()
 
     def subscribe(self) -> None:
-        # As many as may run may be among the first without being next, and as many more may be.
-        args = values.canonical({"lane": self._kind, "limit": float(2 * self._most)})
+        # As many as may run may be among the first without being next.
+        args = values.canonical({"lane": self._kind, "limit": float(self._most + AHEAD)})
         key = self._runtime.query_key("_system/scheduler:pending", args, public=False)
         self._subscription = self._runtime.queries.subscribe(key, None, self.changed.set)
 
@@ -178,25 +241,35 @@ class _Lane:
 
     async def start_due(self) -> float | None:
         """Begins what is due, as far as there is room; returns when the next is due, if there is room for it."""
-        assert self._subscription is not None
-        pending = value_of(await self._subscription.at(await self._runtime.latest()))
-        for job in (_Job(**each) for each in pending):
-            if job.id in self.running:
-                continue
+        if not self._start_known():
+            return None  # what ends will say so
+        # There may be more, and other than was known.
+        self._next = await self._look()
+        return self._next[0].time if self._start_known() and self._next else None
+
+    def _start_known(self) -> bool:
+        """Begins what is due of what is known, the earliest first; returns whether there is room for more."""
+        while self._next and self._next[0].time <= self._runtime.now:
             if len(self.running) >= self._most:
-                return None  # what ends will say so
-            if job.time > self._runtime.now:
-                return job.time
-            task = asyncio.get_running_loop().create_task(self._carry_out(job))
-            self.running[job.id] = task
-        return None
+                return False
+            job = self._next.popleft()
+            self.running[job.id] = asyncio.get_running_loop().create_task(self._carry_out(job))
+        return len(self.running) < self._most
+
+    async def _look(self) -> deque[_Job]:
+        assert self._subscription is not None
+        self._ended.clear()
+        pending = value_of(await self._subscription.at(await self._runtime.latest()))
+        jobs = (_Job(**each) for each in pending)
+        return deque(job for job in jobs if job.id not in self.running and job.id not in self._ended)
 
     async def _carry_out(self, job: _Job) -> None:
         try:
             await self._run(job)
-        except (CallRefused, Overloaded, StorageError) as error:
-            logger.warning("%s is scheduled and cannot run now: %s", job.path, error)
+        except Exception as error:
+            _warn("%s is scheduled and cannot run now: %s", error, job.path)
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self.running[job.id]
+            self._ended.add(job.id)
             self.changed.set()

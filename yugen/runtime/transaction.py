@@ -112,6 +112,7 @@ class Transaction:
         "_guarded",
         "_last",
         "_random_bytes",
+        "_replaced",
         "_seen",
         "budget",
         "catalog",
@@ -138,6 +139,8 @@ class Transaction:
         self._creation_time = now
         self._random_bytes = random_bytes
         self._before: dict[bytes, Laid] = {}
+        # What was laid before each write of the savepoints that are open, if any are.
+        self._replaced: list[tuple[bytes, Laid | None]] | None = None
         self._seen: dict[bytes, bytes | None] = {}
         self._last: tuple[bytes | None, dict[str, Any]] = None, {}
 
@@ -283,6 +286,8 @@ class Transaction:
             before = self._before[key] = (
                 _NOTHING if stored is None else Laid(stored, table.entry_keys(self._document_of(stored), internal))
             )
+        if self._replaced is not None:
+            self._replaced.append((key, self.overlay.get(key)))
         self.overlay.put(key, text, entry_keys, before.entry_keys)
 
     async def _check_unique(
@@ -300,14 +305,20 @@ class Transaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undoes the writes made within when it is left by an error. What was read within stays read."""
-        kept = {key: self.overlay.get(key) for key in self._before}
+        outer = self._replaced
+        replaced = self._replaced = [] if outer is None else outer
+        begun = len(replaced)
         try:
             yield
         except BaseException:
-            for key, before in self._before.items():
-                laid = kept.get(key) or before
-                self.overlay.put(key, laid.value, laid.entry_keys, before.entry_keys)
+            while len(replaced) > begun:
+                key, laid = replaced.pop()
+                before = self._before[key]
+                value, entry_keys, _ = laid or before
+                self.overlay.put(key, value, entry_keys, before.entry_keys)
             raise
+        finally:
+            self._replaced = outer
 
     @property
     def changes(self) -> tuple[Change, ...]:

@@ -10,6 +10,7 @@ from yugen.runtime.scheduler import Scheduler
 from yugen.server.caller import Callers
 from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.variables import EnvironmentVariables
 
@@ -27,6 +28,7 @@ class Backend:
         callers: checks who a client says it is.
         exports: makes archives of the data.
         imports: brings in documents from files.
+        files: takes in and finds files.
         variables: changes environment variables.
         scheduler: runs what is scheduled, on the node that does.
         everywhere: what other nodes remember, if there are any.
@@ -37,6 +39,7 @@ class Backend:
     callers: Callers
     exports: Exports
     imports: Imports
+    files: FileService
     variables: EnvironmentVariables
     scheduler: Scheduler | None = None
     everywhere: Everywhere | None = None
@@ -51,4 +54,5 @@ class Backend:
         await self.callers.close()
         await self.exports.close()
         await self.imports.close()
+        await self.files.close()
         await self.runtime.close()

@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, assert_never
 
 from yugen import values
+from yugen.errors import Refused, TokenRejected
 from yugen.runtime.mutations import Call, Request
-from yugen.runtime.outcome import MutationAnswer
+from yugen.runtime.outcome import MutationAnswer, refused
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step
@@ -82,6 +83,12 @@ class Socket(Protocol):
         Raises:
             Disconnected: it has ended already.
         """
+
+
+class ActionRefused(Refused):
+    """An action that has not been begun, for there are too many."""
+
+    code = "Overloaded"
 
 
 class Connection:
@@ -448,7 +455,12 @@ class Connection:
         except values.InvalidValue as error:
             answer = invalid_argument(work.path, error)
         else:
-            answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
+            try:
+                answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
+            except Overloaded as error:
+                # Sent away, a client could not ask again: it would take this for an action that was lost, and those
+                # that run for it too.
+                answer = refused(ActionRefused(str(error)), secrets.token_hex(8))
         self._session.action_finished(work.request_id, answer)
         self._turn()
 

@@ -38,12 +38,15 @@ class Sealed(NamedTuple):
     founding: Founding
 
     @classmethod
-    def of(cls, folder: Path, *, url: str, environment: str | None = None, default: str = "prod") -> Sealed:
+    def of(
+        cls, folder: Path, *, url: str, site_url: str, environment: str | None = None, default: str = "prod"
+    ) -> Sealed:
         """That of the data in a folder.
 
         Args:
             folder: the folder.
             url: the address of the API.
+            site_url: the address of HTTP actions.
             environment: the environment that it is opened for, one of `ENVIRONMENTS`; None to take it as it is.
             default: the environment that functions are told of data that belongs to none.
 
@@ -56,8 +59,7 @@ class Sealed(NamedTuple):
         keys = EncryptionKeys(folder)
         vault = Vault(keys)
         founding = Founding(vault, environment, keys.make)
-        # Their site is where the API is: below /http are the actions of `http.py`.
-        variables = Variables(vault, lambda: built_in(url, f"{url}/http", founding.environment or default))
+        variables = Variables(vault, lambda: built_in(url, site_url, founding.environment or default))
         return cls(keys, variables, founding)
 
 

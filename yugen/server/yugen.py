@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
+from yugen.files.place import check_place
 from yugen.functions.providers import Provider
+from yugen.functions.storage import FilePlace
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
-from yugen.runtime.setup import LOCAL_URL, Setup
+from yugen.runtime.setup import LOCAL_URL, Setup, site_below
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
 from yugen.server.limits import Limits
@@ -58,8 +61,11 @@ class Yugen(InProcessCaller):
         database: the folder for its data; `.yugen` beside the app by default.
         development: show clients the text and place of errors, and what functions log.
         url: the address of the API, as clients should write it.
+        site_url: the address of the HTTP actions, likewise; below `/http` of the API by default.
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
         node: which of several server processes over the same data this one is.
+        files: where the bytes of files are: `s3://bucket/prefix` or the like, or the path of a folder; beside the data
+            by default.
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
         environment: which of `dev`, `test` and `prod` the data is opened for. It belongs to the first that was said,
             and is not opened for another; by default it is taken as it is.
@@ -77,6 +83,7 @@ class Yugen(InProcessCaller):
         BadLimit: there is no such limit.
         BadEnvironment: there is no such environment.
         BadKey: `YUGEN_ENCRYPTION_KEY`, or the file of the key, holds something else.
+        BadFileStore: files cannot be kept there.
     """
 
     def __init__(
@@ -86,8 +93,10 @@ class Yugen(InProcessCaller):
         database: str | Path | None = None,
         development: bool = False,
         url: str = LOCAL_URL,
+        site_url: str | None = None,
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
+        files: str | Path = "",
         docs: bool = True,
         environment: str | None = None,
     ) -> None:
@@ -97,7 +106,15 @@ class Yugen(InProcessCaller):
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._url = url
-        self._sealed = Sealed.of(self.data, url=url, environment=environment, default="dev" if development else "prod")
+        self._site_url = site_url or site_below(url)
+        self._sealed = Sealed.of(
+            self.data,
+            url=url,
+            site_url=self._site_url,
+            environment=environment,
+            default="dev" if development else "prod",
+        )
+        self._files = check_place(str(files))
         self.runs = Runs()
         self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
@@ -123,7 +140,16 @@ class Yugen(InProcessCaller):
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
-            setup = Setup(self.app, self.database, secret, self._development, self.limits.run, self._url)
+            setup = Setup(
+                app=self.app,
+                database=self.database,
+                secret=secret,
+                development=self._development,
+                limits=self.limits.run,
+                url=self._url,
+                site_url=self._site_url,
+                files=self._files,
+            )
             self._nursery = Nursery(setup)
 
     async def start(self) -> None:
@@ -171,7 +197,8 @@ class Yugen(InProcessCaller):
                     connection.expire_token("The app trusts other providers now; sign in again.")
 
     async def close(self) -> None:
-        """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
+        """Waits for running actions, says goodbye to every client, finishes what is being committed, and lets go."""
+        await self.drain()
         async with self._changing:
             self.obstacle = "This deployment is shutting down; try again in a moment."
             self.has_closed = True
@@ -247,6 +274,23 @@ class Yugen(InProcessCaller):
 
         return make_asgi(self)
 
+    def site_asgi(self) -> ASGIApp:
+        """The app's HTTP actions as an ASGI app, for an origin of their own. `asgi()` has them below `/http/` too."""
+        from yugen.server.asgi import make_site  # noqa: PLC0415
+
+        return make_site(self)
+
+    async def drain(self) -> None:
+        """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
+        backend = self._backend
+        if backend is None or backend.runtime.is_draining:
+            return
+        if backend.scheduler is not None:
+            await backend.scheduler.rest()
+        await backend.runtime.drain()
+        if backend.scheduler is not None:
+            await backend.scheduler.finish()
+
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """The lifespan of an app that this is mounted in: `FastAPI(lifespan=board.lifespan)`. Starts and closes.
@@ -309,7 +353,7 @@ class Yugen(InProcessCaller):
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
-            deployment = Deployment(self._url, self.data)
+            deployment = Deployment(self._url, self.data, self._site_url, self._files)
             if self._exchange is None or (node is not None and node.first):
                 exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
             else:
@@ -320,10 +364,17 @@ class Yugen(InProcessCaller):
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
+            files = FileService(
+                runtime,
+                FilePlace(AdminKey(self.data / "admin_key").derive("cursors"), self._url, self._files, self.data),
+                collects=node is None or node.first,
+                exporting=lambda: exports.busy,
+            )
+            files.start()
             scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
-            self._backend = Backend(runtime, callers, exports, imports, variables, scheduler, self.everywhere)
+            self._backend = Backend(runtime, callers, exports, imports, files, variables, scheduler, self.everywhere)
             if scheduler is not None:
-                await scheduler.start()
+                scheduler.serve()
         except BaseException as error:
             self._backend = None
             await runtime.close()

@@ -7,10 +7,11 @@ most once. The end of a run of a cron is also the beginning of the next: they ar
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from yugen import values
 from yugen.bounds import between
-from yugen.functions.scheduling import InvalidSchedule
+from yugen.functions.scheduling import InvalidSchedule, check_arguments
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
 
 TABLE: Final = "_scheduled_functions"
@@ -21,6 +22,9 @@ KEPT_MS: Final = 7 * 86_400_000.0
 """How long what has run is kept, in milliseconds."""
 
 CRON_RUNS_KEPT_MS: Final = 86_400_000.0
+
+PENDING_BYTES: Final = 4 * 1024 * 1024
+"""Size of the arguments after which no more of what is next is looked at: it is much at once."""
 
 SWEPT_MAX: Final = 256
 """Rows that are deleted in one transaction."""
@@ -49,6 +53,7 @@ async def schedule(
     registered = ctx.app.find(path, public=False)
     if registered.kind == "query":
         raise InvalidSchedule(f"{path} is a query, which changes nothing; schedule a mutation or an action.")
+    check_arguments(path, args)
     ctx.db.schedules()
     time = ctx.now + after if after is not None else at
     return await ctx.db.insert(TABLE, _pending(path, registered.kind, args, time))
@@ -66,17 +71,25 @@ async def cancel(ctx: SystemMutationCtx, id: str) -> None:
 
 @system_query
 async def pending(ctx: SystemQueryCtx, lane: Lane, limit: float) -> list[dict[str, Any]]:
-    """What is next: `{id, path, args, time}` of as many rows at most, the earliest first."""
-    rows = [
-        row
-        for table in TABLES
-        for row in await ctx.db.query(table)
-        .with_index("by_state", **{"kind": lane, "state.kind": "pending"})
-        .take(int(limit))
-    ]
+    """What is next: `{id, path, args, time, cron}` of as many rows at most, the earliest first."""
+    rows: list[Row] = []
+    for table in TABLES:
+        count = size = 0
+        async for row in ctx.db.query(table).with_index("by_state", **{"kind": lane, "state.kind": "pending"}):
+            rows.append(row)
+            count += 1
+            size += values.size(row["args"])
+            if count == int(limit) or size > PENDING_BYTES:
+                break
     rows.sort(key=lambda row: row["scheduledTime"])
     return [
-        {"id": row["_id"], "path": row["name"], "args": row["args"][0], "time": row["scheduledTime"]}
+        {
+            "id": row["_id"],
+            "path": row["name"],
+            "args": row["args"][0],
+            "time": row["scheduledTime"],
+            "cron": row.get("cron"),
+        }
         for row in rows[: int(limit)]
     ]
 
@@ -92,6 +105,14 @@ async def begin(ctx: SystemMutationCtx, id: str) -> bool:
 
 
 @system_mutation
+async def put_back(ctx: SystemMutationCtx, id: str) -> None:
+    """Notes that an action has not begun although that was noted."""
+    row = await ctx.db.get(id)
+    if row is not None and row["state"]["kind"] == "inProgress":
+        await ctx.db.patch(id, state={"kind": "pending"})
+
+
+@system_mutation
 async def end(ctx: SystemMutationCtx, id: str, error: str | None) -> None:
     """Notes that an action has ended, or that a mutation has failed."""
     row = await ctx.db.get(id)
@@ -99,8 +120,8 @@ async def end(ctx: SystemMutationCtx, id: str, error: str | None) -> None:
         await _end(ctx, row, {"kind": "success"} if error is None else {"kind": "failed", "error": error})
 
 
-async def succeeded(ctx: SystemMutationCtx, id: str) -> None:
-    """Notes that a mutation has succeeded, in its own transaction.
+async def check_pending(ctx: SystemMutationCtx, id: str) -> None:
+    """Makes sure, in the transaction of a mutation that begins, that it is to run.
 
     Raises:
         NotPending: it is not to run any more.
@@ -108,7 +129,13 @@ async def succeeded(ctx: SystemMutationCtx, id: str) -> None:
     row = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
-    await _end(ctx, row, {"kind": "success"})
+
+
+async def succeeded(ctx: SystemMutationCtx, id: str) -> None:
+    """Notes that a mutation has succeeded, in its own transaction, unless it has cancelled itself in it."""
+    row = await ctx.db.get(id)
+    if row is not None and row["state"]["kind"] == "pending":
+        await _end(ctx, row, {"kind": "success"})
 
 
 @system_mutation
@@ -142,9 +169,11 @@ async def sweep(ctx: SystemMutationCtx) -> int:
 @system_mutation
 async def take_up_crons(ctx: SystemMutationCtx) -> None:
     """Brings what is pending in `_cron_runs` to what the app declares."""
-    async for row in ctx.db.query(CRON_RUNS).with_index("by_state"):
-        if row["state"]["kind"] == "pending" and _differs(ctx, row):
-            await ctx.db.delete(row["_id"])
+    for lane in get_args(Lane):
+        query = ctx.db.query(CRON_RUNS).with_index("by_state", **{"kind": lane, "state.kind": "pending"})
+        for row in await query.collect():
+            if _differs(ctx, row):
+                await ctx.db.delete(row["_id"])
     for name in ctx.app.crons:
         newest = await ctx.db.query(CRON_RUNS).with_index("by_cron", cron=name).first()
         if newest is None or "completedTime" in newest:
@@ -154,7 +183,10 @@ async def take_up_crons(ctx: SystemMutationCtx) -> None:
 
 def _differs(ctx: SystemMutationCtx, row: Row) -> bool:
     cron = ctx.app.crons.get(row["cron"])
-    return cron is None or [cron.path, cron.args, cron.times.to_data()] != [row["name"], row["args"][0], row["times"]]
+    if cron is None:
+        return True
+    declared = [cron.path, ctx.app.find(cron.path, public=False).kind, cron.args, cron.times.to_data()]
+    return values.canonical(declared) != values.canonical([row["name"], row["kind"], row["args"][0], row["times"]])
 
 
 async def _schedule_cron(ctx: SystemMutationCtx, name: str, time: float) -> None:
