@@ -73,7 +73,7 @@ class Environment(Mapping[str, str]):
         try:
             return self._variables[name]
         except KeyError:
-            raise _NoVariable(name) from None
+            raise VariableNotFound(name) from None
 
     def __iter__(self) -> Iterator[str]:
         self._read(None)
@@ -87,7 +87,9 @@ class Environment(Mapping[str, str]):
         return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
 
 
-class _NoVariable(KeyError):
+class VariableNotFound(KeyError):
+    """An environment variable that is not set."""
+
     def __str__(self) -> str:
         name = self.args[0]
         return f"there is no environment variable {name!r}; set it with `yugen env set {name}`."
