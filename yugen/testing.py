@@ -55,7 +55,7 @@ from yugen.server.limits import Limits
 from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.system.deployment import Deployment
-from yugen.system.environment import built_in, check_variable
+from yugen.variables import built_in, check_variable
 from yugen.vault import KEY_BYTES, Vault
 
 if TYPE_CHECKING:

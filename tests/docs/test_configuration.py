@@ -10,8 +10,8 @@ from tests.serving import ROOT
 from yugen import MutationCtx
 from yugen.runtime.masking import SIZE_MIN
 from yugen.server.encryption_keys import FILE
-from yugen.system.environment import BUILT_IN, ENVIRONMENTS
 from yugen.testing import FunctionFailed, TestApp
+from yugen.variables import BUILT_IN, ENVIRONMENTS
 
 GUIDE = (ROOT / "docs/configuration.md").read_text()
 

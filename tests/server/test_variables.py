@@ -17,7 +17,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.server.variables import BadEnvironment, EnvironmentVariables, Rotated, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
-from yugen.system.environment import InvalidVariable, UnreadableVariable
+from yugen.variables import InvalidVariable, UnreadableVariable
 from yugen.vault import new_key
 
 APP = """

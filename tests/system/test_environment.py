@@ -18,7 +18,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import Setup
 from yugen.storage.memory import MemoryStore
 from yugen.storage.sqlite import SqliteStore
-from yugen.system.environment import (
+from yugen.variables import (
     BUILT_IN,
     NAME_SIZE_MAX,
     VALUE_SIZE_MAX,

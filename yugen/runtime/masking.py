@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TextIO
 
-from yugen.system.environment import BUILT_IN
+from yugen.variables import BUILT_IN
 
 MASK: Final = "•••"
 

@@ -14,7 +14,7 @@ from yugen.runtime.own import change
 from yugen.runtime.runtime import Runtime
 from yugen.server.encryption_keys import EncryptionKeys
 from yugen.storage.interface import StorageError
-from yugen.system.environment import (
+from yugen.variables import (
     BUILT_IN,
     ENVIRONMENTS,
     UnreadableVariable,
