@@ -9,7 +9,7 @@ from typing import Any
 from yugen import keys, values
 from yugen.catalog import ENVIRONMENT
 from yugen.storage.interface import Change, Store, Timestamp
-from yugen.vault import Unreadable, Vault
+from yugen.vault import BadKey, Unreadable, Vault
 
 _PAGE = 500
 
@@ -65,7 +65,7 @@ class Variables:
             try:
                 # Stored as they were, by a version that did not seal them, is what nobody has opened for writing since.
                 opened[name] = document["value"] if "value" in document else self.vault.open(name, document["sealed"])
-            except Unreadable:
+            except (Unreadable, BadKey, OSError):  # such as of a file of keys that somebody has spoilt meanwhile
                 self.unreadable.add(name)
                 logger.error("the environment variable %s was sealed with another key than those at hand", name)
         return opened
