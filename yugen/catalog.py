@@ -128,6 +128,7 @@ CRON_RUNS = _system("_cron_runs", 8, _BY_STATE, _BY_COMPLETED, IndexSpec("by_cro
 _BY_KEY = IndexSpec("by_key", 3, ("key",))
 STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
 RENEWALS = _system("_renewals", 12)
+DEPLOYMENT = _system("_deployment", 16)
 SYSTEM_TABLES = (
     TABLES,
     INDEXES,
@@ -139,6 +140,7 @@ SYSTEM_TABLES = (
     CRON_RUNS,
     STORAGE,
     RENEWALS,
+    DEPLOYMENT,
 )
 
 READABLE: Mapping[str, tuple[str, ...]] = {
@@ -152,7 +154,7 @@ class Catalog:
     """The tables of a deployment, found by name or by number. Only ever grows while it is in use.
 
     Attributes:
-        environment: the environment variables, replaced as a whole when one of them changes.
+        environment: what functions see as `ctx.env`, replaced as a whole when any of it changes.
         history: every table that was ever added, those that others have taken the place of included; whoever knows some
             of it needs only the rest to know what there is.
     """

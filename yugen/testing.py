@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import secrets
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -40,6 +41,7 @@ from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
 from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StorageId, StoredFile
 from yugen.identity import Identity
+from yugen.runtime.environment import Variables
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import QueryKey
@@ -47,12 +49,14 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
-from yugen.runtime.setup import LOCAL_URL
+from yugen.runtime.setup import LOCAL_URL, site_below
 from yugen.server.files import FileService
 from yugen.server.limits import Limits
 from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.system.deployment import Deployment
+from yugen.variables import built_in, check_variable
+from yugen.vault import KEY_BYTES, Vault
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -180,7 +184,7 @@ class TestApp(Caller):
         app: the app package, or its folder.
         now: what time it is.
         seed: of the dice, of ids, and of the order in which what goes on at the same time takes its turns.
-        environment: the environment variables.
+        environment: the environment variables, beside those that are built in.
         limits: of what functions may use, by name.
         before: writes documents as an earlier version of the app has left them, for migrations to be tested: a function
             of a context, run before the app is deployed, in an app without classes, so that documents are dicts.
@@ -205,6 +209,8 @@ class TestApp(Caller):
         self._loaded = _load(_folder(app))
         self._now_ns = int(now.timestamp() * 1_000_000_000)
         self._environment = environment or {}
+        key = secrets.token_bytes(KEY_BYTES)
+        self._variables = Variables(Vault(lambda: (key,)), lambda: built_in(LOCAL_URL, site_below(LOCAL_URL), "test"))
         dice = random.Random(seed)
         # A transaction lets others run before and after it, or does not: another seed is another interleaving.
         turns = random.Random(dice.random())
@@ -227,7 +233,13 @@ class TestApp(Caller):
         at = Deployment(LOCAL_URL, app.folder.parent / ".yugen", files=MEMORY)
         inline = InlineRunner(app, self._store, secret=bytes(32), deployment=at, limits=self._limits, isolated=True)
         runner = _Runner(inline, self._pause)
-        runtime = Runtime(self._store, runner, clock=lambda: self._now_ns, random_bytes=self._dice.randbytes)
+        runtime = Runtime(
+            self._store,
+            runner,
+            variables=self._variables,
+            clock=lambda: self._now_ns,
+            random_bytes=self._dice.randbytes,
+        )
         return runtime, runner
 
     async def __aenter__(self) -> Self:
@@ -242,7 +254,11 @@ class TestApp(Caller):
         self._scheduler = Scheduler(self.runtime, self._limits)
         await self._scheduler.start()
         if self._environment:
-            changes = [{"name": name, "value": value} for name, value in self._environment.items()]
+            changes = []
+            for name, value in self._environment.items():
+                check_variable(name, value)
+                sealed = self._variables.vault.seal(name, value)
+                changes.append({"name": name, "sealed": sealed, "size": len(value.encode())})
             await self.mutation("_system/environment:update", changes=changes)
         return self
 
