@@ -228,6 +228,9 @@ class TestApp(Caller):
 
         What is scheduled runs when its time comes, in order, with the clock as it is then; `await t.advance()` runs
         what is due now.
+
+        Raises:
+            Endless: something schedules itself at once, again and again.
         """
         duration = timedelta(**units) if duration is None else duration
         until = self._now_ns + int(duration / timedelta(microseconds=1)) * 1000
