@@ -109,6 +109,7 @@ class Scheduler:
         Raises:
             Endless: what runs has more run at once, again and again.
         """
+        running: list[asyncio.Task[None]] = []
         for _ in range(ROUNDS_MAX):
             nexts = [await lane.start_due() for lane in self._lanes]
             running = [task for lane in self._lanes for task in lane.running.values()]
