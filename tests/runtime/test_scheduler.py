@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,14 +14,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.apps import write_app
+from tests.engine import engine
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.crons import Interval
 from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
 from yugen.runtime import scheduler
 from yugen.runtime.causes import Why
+from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.own import change
 from yugen.runtime.run import Run
-from yugen.runtime.scheduler import Endless, _error_of
+from yugen.runtime.scheduler import Endless, Scheduler, _error_of
+from yugen.storage.memory import MemoryStore
 from yugen.testing import TestApp
 
 APP = """
@@ -543,3 +548,20 @@ async def test_what_has_no_end_is_given_up(t: TestApp, monkeypatch: pytest.Monke
     await t.mutation("entries:again")
     with pytest.raises(Endless, match="no end of what is due at once: entries:again"):
         await t.advance()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, turns: int) -> None:
+    async with engine(MemoryStore(), write_app(tmp_path, entries=APP)) as runtime:
+        for what in ("entries:add", "entries:post"):
+            await change(runtime, "entries:later", seconds=3600, what=what, args={"text": "to come"})
+        serving = Scheduler(runtime, RunLimits())
+        serving.serve()
+        while not all(lane.known and lane.changed._waiters for lane in serving._lanes):
+            await asyncio.sleep(0)
+        for lane in serving._lanes:
+            lane.changed.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await serving.close()

@@ -147,8 +147,10 @@ class Scheduler:
                 wait = None if due is None else max(0.0, (due - self._runtime.now) / 1000)
             except Exception as error:
                 _warn("what is scheduled cannot be looked at now: %s", error)
+            # Not `wait_for`, which in Python 3.11 forgets that it was cancelled when what it waits for comes just then.
             with suppress(TimeoutError):
-                await asyncio.wait_for(lane.changed.wait(), None if wait is None else min(wait, LOOK_SECONDS_MAX))
+                async with asyncio.timeout(None if wait is None else min(wait, LOOK_SECONDS_MAX)):
+                    await lane.changed.wait()
 
     async def _run_mutation(self, job: _Job) -> None:
         args = values.canonical(job.args)
