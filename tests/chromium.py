@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,15 +152,21 @@ async def sleepy_page(url: str, profile: Path) -> AsyncIterator[SleepyPage]:
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    reading: asyncio.Task[bytes] | None = None
     try:
         assert process.stderr
         async with asyncio.timeout(20):
             while b"DevTools listening on" not in (line := await process.stderr.readline()):
                 assert line, "Chromium has ended"
+        # What it goes on to say is of no interest, but it would wait for somebody to read it.
+        reading = asyncio.create_task(process.stderr.read())
         async with connect(line.decode().split()[-1], max_size=None) as devtools:
             page = SleepyPage(devtools)
             await page.open(url)
             yield page
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()
+        with suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        if reading is not None:
+            await reading

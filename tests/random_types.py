@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Union, cast
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, create_model
 from typing_extensions import TypeAliasType, TypedDict
 
 from tests import strategies
 from yugen import values
-from yugen.schema import UNSET, Document, Id
+from yugen.schema import UNSET, Document, Id, as_wire
+from yugen.validation import Validator
 from yugen.values import EXACT_INT_MAX, Int64
 
 _counter = itertools.count()
@@ -285,3 +287,37 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
 def as_json(value: Any) -> Any:
     """The JSON of a value as clients send it."""
     return values.encode(value)
+
+
+def accepted(annotation: Any, value: Any) -> bool:
+    """Whether Python takes a value of the wire for an argument that is annotated so."""
+    try:
+        Validator(annotation)(value, None)
+    except ValidationError:
+        return False
+    return True
+
+
+def sent(annotation: Any, value: Any) -> Any:
+    """What comes back of a value that a function returns as it has got it."""
+    return values.decode(values.encode(Validator(annotation)(value, None), fallback=as_wire))
+
+
+def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    """That many examples, much the same in every run; Hypothesis also draws constants of what is loaded."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(example: Any) -> None:
+        found.append(example)
+
+    collect()
+    return found

@@ -19,6 +19,7 @@ SECONDS_MAX = 20.0
 """How long a test waits for anything a process should print or do. What is right comes within milliseconds."""
 
 _READY = re.compile(r"Yugen is ready at (http://127\.0\.0\.1:(\d+)) ")
+_SITE = re.compile(r"HTTP actions are at (http://127\.0\.0\.1:\d+)$")
 _ERROR = re.compile(r'^(\d\d:\d\d:\d\d)? +(ERROR|CRITICAL) |"level": "(error|critical)"|^Traceback ')
 _FUNCTION_FAILED = re.compile(r" failed \[Request ID: ")
 
@@ -131,7 +132,7 @@ class Server(Process):
     def __init__(self, app: Path, data: Path, *options: str, development: bool) -> None:
         command = "dev" if development else "serve"
         place = ("--host", "127.0.0.1", "--port", "0", "--data", data)
-        super().__init__(YUGEN, command, app, *place, *options, cwd=app.parent)
+        super().__init__(YUGEN, command, app, *place, "--site-port", "0", *options, cwd=app.parent)
 
     async def start(self) -> None:
         """Starts the server and waits until it is ready."""
@@ -144,6 +145,15 @@ class Server(Process):
             raise
         self.url, self.port = ready[1], int(ready[2])
         self._command[self._command.index("--port") + 1] = ready[2]
+
+    async def site_url(self) -> str:
+        """The address of its HTTP actions, if it has any; another one after each start."""
+        since = max(number for number, line in enumerate(self.lines) if _READY.search(line))
+        return (await self.printed(_SITE, since=since))[1]
+
+    def terminate(self) -> None:
+        """As `kill` does, and those that run services: the program itself is told, and what it started is its own."""
+        self._process.terminate()
 
     async def kill(self) -> None:
         """Ends the server as `kill -9` does, and waits until its workers have noticed."""

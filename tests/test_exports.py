@@ -29,7 +29,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = yugen.nope
 
 
-@pytest.mark.parametrize("module", ["yugen", "yugen.values", "yugen.functions.info", "yugen.runtime.runtime"])
+@pytest.mark.parametrize(
+    "module", ["yugen", "yugen.values", "yugen.functions.info", "yugen.runtime.runtime", "yugen.server.yugen"]
+)
 def test_processes_that_run_no_app_do_not_load_pydantic(module: str) -> None:
     program = f"import {module}, sys; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

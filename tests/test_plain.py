@@ -71,7 +71,6 @@ def with_field(annotation: Any) -> type[Document]:
         Annotated[str, StringConstraints(strip_whitespace=True)],
         Annotated[str, AfterValidator(str.upper)],
         Annotated[str, Field(exclude=True)],
-        Annotated[str, Field(validation_alias="one", serialization_alias="other")],
     ],
 )
 def test_what_may_change_or_look_otherwise_is_not_plain(annotation: Any) -> None:

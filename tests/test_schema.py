@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Literal, TypeVar
 
 import pytest
-from pydantic import BaseModel, Field, RootModel, ValidationError, computed_field
+from pydantic import AliasChoices, BaseModel, Field, RootModel, ValidationError, computed_field, model_serializer
 
 from yugen import values
 from yugen.catalog import Catalog, TableSpec
@@ -208,6 +208,9 @@ def declare(**members: Any) -> type[Document]:
         ({"a": Field(alias="b"), "b": ...}, r"a and b are both stored as 'b'; rename one"),
         ({"a": Field(alias="_b")}, r"Wrong\.a: '_b' cannot name a field of a document"),
         ({"a": Field(alias="$b")}, r"Wrong\.a: '\$b' cannot name a field of a document"),
+        ({"a": Field(validation_alias="b")}, r"Wrong\.a: a field has one name in storage; give it as `alias`"),
+        ({"a": Field(serialization_alias="b")}, r"Wrong\.a: a field has one name in storage"),
+        ({"a": Field(alias="b", validation_alias=AliasChoices("b", "c"))}, r"Wrong\.a: a field has one name"),
         ({"größe": ...}, r"Wrong\.größe: 'größe' cannot name a field"),
     ],
 )
@@ -220,6 +223,15 @@ def test_an_index_has_1_to_16_fields() -> None:
     for fields in [(), tuple(f"f{n}" for n in range(17))]:
         with pytest.raises(SchemaError, match=f"1 to 16 fields, not {len(fields)}"):
             Index(*fields)
+
+
+def test_a_document_has_no_serializer_of_its_own() -> None:
+    with pytest.raises(SchemaError, match="Wrong: a document is sent as it is stored"):
+
+        class Wrong(Document, table="wrong"):
+            @model_serializer
+            def as_text(self) -> str:
+                return self.id
 
 
 # Ids -----------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.bounds import between, gt, gte, lt, lte
-    from yugen.errors import DocumentInvalid, FunctionFailed, YugenError
+    from yugen.errors import DocumentInvalid, FunctionFailed, TokenRejected, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.crons import Crons
     from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         NotUnique,
         UniqueError,
     )
+    from yugen.functions.http import HttpRouter, http_action
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.storage import StoredFile
     from yugen.identity import Identity
     from yugen.runtime.runner import Overloaded
     from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "yugen.bounds": ("between", "gt", "gte", "lt", "lte"),
-    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "YugenError"),
+    "yugen.errors": ("DocumentInvalid", "FunctionFailed", "TokenRejected", "YugenError"),
     "yugen.functions.context": ("ActionCtx", "MutationCtx", "QueryCtx"),
     "yugen.functions.crons": ("Crons",),
     "yugen.functions.declare": (
@@ -44,9 +46,11 @@ _HOMES = {
         "query",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
+    "yugen.functions.http": ("HttpRouter", "http_action"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.storage": ("StoredFile",),
     "yugen.identity": ("Identity",),
     "yugen.runtime.runner": ("Overloaded",),
     "yugen.schema": ("UNSET", "Count", "Document", "Id", "Index", "Ref", "Sum"),
@@ -63,6 +67,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "internal_query",
     "internal_mutation",
     "internal_action",
+    "http_action",
+    "HttpRouter",
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",
@@ -70,6 +76,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Identity",
     "OidcProvider",
     "JwtProvider",
+    "StoredFile",
     "PaginationOptions",
     "PaginationResult",
     "Document",
@@ -92,6 +99,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "DocumentInvalid",
     "DocumentNotFound",
     "NotUnique",
+    "TokenRejected",
     "UniqueError",
     "Yugen",
     "FunctionFailed",

@@ -125,7 +125,27 @@ _BY_STATE = IndexSpec("by_state", 2, ("kind", "state.kind", "scheduledTime"))
 _BY_COMPLETED = IndexSpec("by_completed", 3, ("completedTime",))
 SCHEDULED = _system("_scheduled_functions", 7, _BY_STATE, _BY_COMPLETED)
 CRON_RUNS = _system("_cron_runs", 8, _BY_STATE, _BY_COMPLETED, IndexSpec("by_cron", 4, ("cron", "completedTime")))
-SYSTEM_TABLES = (TABLES, INDEXES, ENVIRONMENT, EXPORTS, IMPORTS, MIGRATIONS, SCHEDULED, CRON_RUNS)
+_BY_KEY = IndexSpec("by_key", 3, ("key",))
+STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
+RENEWALS = _system("_renewals", 12)
+SYSTEM_TABLES = (
+    TABLES,
+    INDEXES,
+    ENVIRONMENT,
+    EXPORTS,
+    IMPORTS,
+    MIGRATIONS,
+    SCHEDULED,
+    CRON_RUNS,
+    STORAGE,
+    RENEWALS,
+)
+
+READABLE: Mapping[str, tuple[str, ...]] = {
+    "_storage": ("_id", CREATION_TIME, "contentType", "sha256", "size"),
+    "_scheduled_functions": ("_id", CREATION_TIME, "args", "completedTime", "name", "scheduledTime", "state"),
+}
+"""The system tables that an app may read, and what it sees of their documents: the fields that Convex has there."""
 
 
 class Catalog:

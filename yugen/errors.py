@@ -55,3 +55,9 @@ class DocumentInvalid(Refused):
     """A document that its table does not take."""
 
     code = "DocumentInvalid"
+
+
+class TokenRejected(Refused):
+    """Credentials that are no good; the text is for the client and holds nothing of them."""
+
+    code = "InvalidAuthHeader"

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import MISSING as UNSET
 from pydantic import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "ON_THE_WIRE",
     "UNSET",
     "Count",
     "Document",
@@ -53,6 +55,7 @@ __all__ = [
     "Sum",
     "as_wire",
     "check_name",
+    "document_serializer",
 ]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -365,12 +368,18 @@ class Document(BaseModel):
         for name, stored in self.__absent_by_default__.items():
             if name not in self.model_fields_set:
                 fields.pop(stored if info.by_alias else name, None)
+        if info.context is ON_THE_WIRE:
+            for name, computed in type(self).model_computed_fields.items():
+                fields.pop(computed.alias or name, None)
         return fields
 
     def __repr_args__(self) -> Any:
         unset = () if self.id else ("id", "creation_time")
         return [(name, value) for name, value in super().__repr_args__() if name not in unset]
 
+
+document_serializer: Final = Document._without_absent
+"""The one that every document has."""
 
 _keep_text = Document.__dict__["__stored_text__"].__set__
 _kept_text = Document.__dict__["__stored_text__"].__get__
@@ -412,6 +421,13 @@ def check_name(kind: str, name: str) -> None:
 def _check_fields(cls: type[Document], names: Mapping[str, str]) -> None:
     if names["id"] != "_id" or names["creation_time"] != CREATION_TIME:
         raise SchemaError(f"{cls.__name__}: every document has `id` and `creation_time` already; rename the field.")
+    for name, field in cls.model_fields.items():
+        if not field.alias == field.validation_alias == field.serialization_alias:
+            raise SchemaError(f"{cls.__name__}.{name}: a field has one name in storage; give it as `alias`.")
+    if cls.__pydantic_decorators__.model_serializers.keys() - Document.__pydantic_decorators__.model_serializers.keys():
+        raise SchemaError(
+            f"{cls.__name__}: a document is sent as it is stored, so it has no model_serializer; return another model."
+        )
     seen: dict[str, str] = {"_id": "id", CREATION_TIME: "creation_time"}
     for name, stored in names.items():
         if seen.setdefault(stored, name) != name:
@@ -488,6 +504,8 @@ def _subclasses(cls: type[Document]) -> list[type[Document]]:
 
 
 _WIRE_TYPES = (dict, list, tuple, str, bytes, int, float, type(None))
+ON_THE_WIRE: Final[Mapping[str, object]] = MappingProxyType({})
+"""The context of what is dumped for the wire, by which documents know. To serializers of apps it is as good as none."""
 
 
 def as_wire(value: object) -> object:
@@ -500,10 +518,10 @@ def as_wire(value: object) -> object:
         TypeError: nothing does.
     """
     match value:
-        case Document():
+        case Document() if value.__plain__ is not None:
             return value.to_fields()
         case BaseModel():
-            dumped: object = value.model_dump(by_alias=True, warnings=False)
+            dumped: object = value.model_dump(by_alias=True, warnings=False, context=ON_THE_WIRE)
             return dumped if isinstance(dumped, _WIRE_TYPES) else as_wire(dumped)  # a RootModel is what it holds
         case Enum():
             return value.value
@@ -512,7 +530,7 @@ def as_wire(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         serializer = getattr(value, "__pydantic_serializer__", None)
         if serializer is not None:
-            return serializer.to_python(value, by_alias=True)
+            return serializer.to_python(value, by_alias=True, context=ON_THE_WIRE)
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: part for name, part in fields.items() if part is not UNSET}
     try:

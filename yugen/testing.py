@@ -25,17 +25,20 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from urllib.parse import parse_qs, urlsplit
 
 from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import FunctionFailed
+from yugen.files.place import MEMORY
 from yugen.functions.arguments import ArgumentValidationError, Signature
 from yugen.functions.context import MutationCtx
 from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import AppInfo, Kind
 from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
+from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StoredFile
 from yugen.identity import Identity
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.outcome import Answer, Outcome
@@ -44,8 +47,15 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
+from yugen.runtime.setup import LOCAL_URL
+from yugen.server.files import FileService
 from yugen.server.limits import Limits
+from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
+from yugen.system.deployment import Deployment
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
 
 __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
 
@@ -103,6 +113,28 @@ class Caller:
         registered, given = self._app._call("action", reference, args, kwargs)
         answer = await self._app.runtime.act(registered.path, given, self.identity, public=False)
         return self._app._result(registered, _shown(answer))
+
+    async def fetch(self, path: str, /, *, method: str = "GET", **options: Any) -> httpx.Response:
+        """The response of an HTTP action to a request, whose body has been read.
+
+        Args:
+            path: the path of the request, such as `/hook?id=1`.
+            method: its method.
+            options: the rest of the request, as `httpx` takes it: `headers`, `params`, `json`, `data`, `content`.
+        """
+        import httpx2 as httpx  # noqa: PLC0415 -- for those who test HTTP actions
+
+        app = self._app
+
+        async def runtime() -> Runtime:
+            return app.runtime
+
+        async def identify(request: object) -> tuple[Identity | None, str | None]:
+            return self.identity, None
+
+        site = Site(runtime, identify, development=True, request_bytes=app._limits.http_request_bytes)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://test") as client:
+            return await client.request(method, path, **options)
 
     async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:
         """Subscribes to a query, as a client would."""
@@ -195,7 +227,8 @@ class TestApp(Caller):
         self._watches: list[Watch] = []
 
     def _engine(self, app: App) -> tuple[Runtime, _Runner]:
-        inline = InlineRunner(app, self._store, secret=bytes(32), limits=self._limits, isolated=True)
+        at = Deployment(LOCAL_URL, app.folder.parent / ".yugen", files=MEMORY)
+        inline = InlineRunner(app, self._store, secret=bytes(32), deployment=at, limits=self._limits, isolated=True)
         runner = _Runner(inline, self._pause)
         runtime = Runtime(self._store, runner, clock=lambda: self._now_ns, random_bytes=self._dice.randbytes)
         return runtime, runner
@@ -208,6 +241,7 @@ class TestApp(Caller):
             await _in_transaction(earlier, runner, self._before)
             await earlier.close()
         await self.runtime.start()
+        self._files = FileService(self.runtime, self._runner.files, clock=lambda: self._now_ns / 1_000_000_000)
         self._scheduler = Scheduler(self.runtime, self._limits)
         await self._scheduler.start()
         if self._environment:
@@ -218,6 +252,7 @@ class TestApp(Caller):
     async def __aexit__(self, *_: object) -> None:
         for watch in self._watches:
             watch.close()
+        await self._files.close()
         await self._scheduler.close()
         await self.runtime.close()
 
@@ -240,7 +275,35 @@ class TestApp(Caller):
         while (due := await self._scheduler.run_due()) is not None and due * 1_000_000 <= until + _AHEAD_NS:
             self._now_ns = max(self._now_ns, math.ceil(due * 1_000_000))
         self._now_ns = until
+        await self._files.renewals.look()
         await self.settle()
+
+    async def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> str:
+        """Sends a file to an address that `ctx.storage.generate_upload_url()` gave, as a client does; returns its id.
+
+        Raises:
+            Refused: the address is not good, or not for such a file.
+        """
+        upload = self._files.addresses.read_upload(_token(url), self._now_ns / 1_000_000)
+        if upload.size_max is not None and len(content) > upload.size_max:
+            raise InvalidFile(f"A file sent to this address has at most {upload.size_max} bytes.")
+        return await self._files.take(upload, _pieces(content), content_type, None)
+
+    async def download(self, url: str) -> bytes:
+        """What a client finds at an address that `ctx.storage.get_url(...)` gave.
+
+        Raises:
+            Refused: there is nothing, or not any more.
+        """
+        token = _token(url)
+        if token:
+            file_id, _ = self._files.addresses.read_private(token, self._now_ns / 1_000_000)
+            record = await self._files.get(file_id)
+        else:
+            record = await self._files.find(url.rpartition("/")[2])
+        if record is None:
+            raise FileNotFound("There is no such file; it may have been deleted.")
+        return await StoredFile(self._runner.files, record).read()
 
     def as_user(self, *, subject: str, issuer: str = "https://test", **claims: Any) -> Caller:
         """Somebody who is signed in, with these claims."""
@@ -376,6 +439,10 @@ class _Runner:
         functions: Any = self._runner.app.functions
         functions[registered.path] = registered
 
+    @property
+    def files(self) -> FilePlace:
+        return self._runner.files
+
     async def start(self, catalog: Catalog) -> None:
         await self._runner.start(catalog)
 
@@ -391,6 +458,9 @@ class _Runner:
 
     async def finish(self) -> None:
         await self._runner.finish()
+
+    async def drain(self) -> None:
+        await self._runner.drain()
 
     async def close(self) -> None:
         await self._runner.close()
@@ -410,6 +480,14 @@ async def _in_transaction(runtime: Runtime, runner: _Runner, body: Callable[[Mut
 
 async def _at_once() -> None:
     """No pause."""
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _token(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("token", [""])[0]
 
 
 def _shown(answer: Answer) -> Answer:

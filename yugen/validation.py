@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, cast
@@ -21,10 +21,13 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, SchemaV
 from yugen.catalog import Catalog
 from yugen.values import EXACT_INT_MAX, Int64
 
-__all__ = ["Validator", "arguments_type", "explain", "shown"]
+__all__ = ["ARGUMENTS", "Validator", "arguments_type", "explain", "parts", "shown"]
 
 NOT_EXPECTED = "is not expected here"
 """What `explain` says of a name that nothing takes."""
+
+ARGUMENTS = "Arguments"
+"""The name of the type that has the arguments of a function for its fields."""
 
 _SHOWN_MAX = 80
 _BRANCH = "\0"
@@ -34,16 +37,19 @@ _BRANCH = "\0"
 class Validator:
     """Checks wire values against an annotation and makes what the annotation promises.
 
+    Attributes:
+        schema: what the annotation is to pydantic-core.
+
     Raises:
         pydantic.errors.PydanticUserError: the annotation is not one that pydantic understands.
     """
 
-    __slots__ = ("_validator",)
+    __slots__ = ("_validator", "schema")
 
     def __init__(self, annotation: Any) -> None:
-        schema = _in_wire_mood(TypeAdapter(annotation).core_schema)
+        self.schema = TypeAdapter(annotation).core_schema
         # Nested models bring validators of their own; without the flag pydantic would use those, in their lax mood.
-        self._validator = SchemaValidator(cast("CoreSchema", schema), _use_prebuilt=False)
+        self._validator = SchemaValidator(cast("CoreSchema", _in_wire_mood(self.schema)), _use_prebuilt=False)
 
     def __call__(self, value: Any, catalog: Catalog | None) -> Any:
         """The value as the annotation has it.
@@ -65,6 +71,23 @@ _PARTS = frozenset(
         *("choices", "fields", "definitions", "steps", "lax_schema", "strict_schema", "python_schema"),
     }
 )
+
+
+def parts(schema: Any) -> Iterator[Any]:
+    """The schemas that a schema of pydantic-core is made of, those of fields among them."""
+    match schema:
+        case {"type": str()}:
+            inside = [part for key, part in schema.items() if key in _PARTS]
+        case dict():
+            inside = list(schema.values())
+        case _:
+            inside = list(schema)
+    for each in inside:
+        match each:
+            case {"type": str()}:
+                yield each
+            case dict() | list() | tuple():
+                yield from parts(each)
 
 
 def _in_wire_mood(schema: Any) -> Any:
@@ -253,7 +276,7 @@ def arguments_type(fields: Mapping[str, tuple[Any, Any]]) -> type:
     """
     members = [(name, annotation, _field(default)) for name, (annotation, default) in fields.items()]
     namespace = {"__pydantic_config__": ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)}
-    return dataclasses.make_dataclass("Arguments", members, kw_only=True, namespace=namespace)
+    return dataclasses.make_dataclass(ARGUMENTS, members, kw_only=True, namespace=namespace)
 
 
 def _field(default: Any) -> Any:

@@ -73,7 +73,6 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     file = archive(
         tmp_path,
         ("users/documents.jsonl", USER),
-        ("_storage/documents.jsonl", b'{"_id": "kg1"}\n'),
         ("_storage/kg1.png", b"x"),
         ("_storage/kg2.png", b"x"),
         ("_scheduled_functions/documents.jsonl", b"not read"),
@@ -83,7 +82,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     with open_import(file, "zip", table=None, kinds={}) as found:
         assert [each.table for each in found.tables] == ["users"]
         assert found.notes == (
-            "The 2 stored files of the archive are left out, for Yugen has no file storage yet.",
+            "2 stored files are left out, for no _storage/documents.jsonl says what they are.",
             "System tables are left out: _scheduled_functions.",
             "Components are left out, which an app does not have: billing, mail.",
         )
@@ -100,7 +99,7 @@ def test_what_was_written_is_read(written: list[dict[str, Value]], trusted: bool
             if entry.shape.ambiguous:
                 hints.write(given)
     with ZipFile(file) as content:
-        found = reader._Archive(content, reader._Budget(2**30), trusted=trusted).read()
+        found = reader._Archive(content, reader._Budget(2**30), reader._Budget(0), trusted=trusted).read()
         assert [dumps(fields) for _, fields in found.tables[0].rows()] == [dumps(each) for each in given]
 
 

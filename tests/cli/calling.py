@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest.mock import patch
 
 from yugen.cli.main import main
@@ -32,11 +34,12 @@ class Called:
         return [json.loads(line) for line in self.lines]
 
 
-def call(*arguments: str | Path, stdin: str = "") -> Called:
+def call(*arguments: str | Path, stdin: str | TextIO = "") -> Called:
     """Carries a command out in this process."""
     out, err = io.StringIO(), io.StringIO()
+    given = io.StringIO(stdin) if isinstance(stdin, str) else stdin
     status: object = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch("sys.stdin", io.StringIO(stdin)):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch("sys.stdin", given):
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:
@@ -61,3 +64,16 @@ async def call_there(*arguments: str | Path, stdin: str = "") -> Called:
 async def done_there(*arguments: str | Path, stdin: str = "") -> Called:
     """The same of a command that must not fail."""
     return await asyncio.to_thread(done, *arguments, stdin=stdin)
+
+
+@contextlib.contextmanager
+def held(data: Path, address: str) -> Iterator[None]:
+    """A folder as of a server that has its data open, and has noted this address there."""
+    data.mkdir(exist_ok=True)
+    (data / "admin_key").write_text("yugen|ours\n")
+    (data / "address").write_text(f"{address}\n")
+    with (data / "data.sqlite3.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("7")
+        lock.flush()
+        yield

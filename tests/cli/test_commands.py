@@ -60,6 +60,7 @@ class Shell:
         await done_there("import", self.folder / "none.jsonl", "--table", "users", "--replace", "--yes", *here)
         await done_there("env", "set", "GREETING", "hello", *here)
         await done_there("export", self.folder / "backup.zip", *here)
+        await done_there("run", "messages:list", *here)  # for the log
 
     def process(self, line: str) -> Process:
         """What a shell does with a line."""

@@ -24,16 +24,15 @@ LINES = [
 ]
 
 
-def complete(shell: str, line: str, folder: Path) -> set[str]:
-    """What a shell offers for the last word of a line."""
+def complete(shell: str, line: str, folder: Path, *, before: str = "") -> set[str]:
+    """What a shell offers for the last word of a line, after it has run a program of its own."""
     words = line.split(" ")
     if shell == "bash":
         quoted = " ".join(f"'{word}'" for word in words)
-        program = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _yugen; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        command = ["bash", "--norc", "-c", f"{script(make_parser(), 'bash')}\n{program}"]
+        call = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _yugen; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        command = ["bash", "--norc", "-c", f"{before}\n{script(make_parser(), 'bash')}\n{call}"]
     else:
-        program = f"{script(make_parser(), 'fish')}\ncomplete -C '{line}'"
-        command = ["fish", "--no-config", "-c", program]
+        command = ["fish", "--no-config", "-c", f"{before}\n{script(make_parser(), 'fish')}\ncomplete -C '{line}'"]
     printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     assert not printed.stderr
     return {text.split("\t")[0] for text in printed.stdout.splitlines() if text}
@@ -47,6 +46,16 @@ def complete(shell: str, line: str, folder: Path) -> set[str]:
 def test_what_comes_next_is_offered(tmp_path: Path, shell: str, line: str, offered: set[str]) -> None:
     (tmp_path / "users.jsonl").touch()
     assert complete(shell, line, tmp_path) == offered
+
+
+def test_bash_quotes_names_of_files_and_goes_on_after_folders(tmp_path: Path) -> None:
+    (tmp_path / "my users.jsonl").touch()
+    (tmp_path / "my data *").mkdir()
+    compopt = 'compopt() { echo "told: $*"; }'  # which bash has only while it completes something
+    told = "told: -o filenames"
+    assert complete("bash", "yugen import my", tmp_path, before=compopt) == {told, "my users.jsonl", "my data *"}
+    assert complete("bash", "yugen data --data my", tmp_path, before=compopt) == {told, "my data *"}
+    assert complete("bash", "yugen data --order a", tmp_path, before=compopt) == {"asc"}
 
 
 @pytest.mark.parametrize(

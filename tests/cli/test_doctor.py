@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps import write_app
-from tests.cli.calling import Called, call, call_there, done
+from tests.cli.calling import Called, call, call_there, done, held
 from tests.cli.chat import write_chat
 from tests.serving import serving
 from yugen import __version__
@@ -182,6 +182,17 @@ def test_no_server_where_one_should_be(tmp_path: Path) -> None:
         f"none at {url} (ConnectError)",
         "Start it, or name another with --url.",
     )
+
+
+def test_a_server_that_has_the_data_and_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_SECONDS_MAX", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with held(tmp_path / "data", url):
+            called = call("doctor", "--json", "--port", str(free_port()), "--data", tmp_path / "data")
+    assert called.status == 1
+    state, found, _ = by_check(called)["server"]
+    assert (state, found.partition(" (")[0]) == ("error", f"none at {url}")
 
 
 def test_old_versions() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_a_file_that_cannot_be_read(here: list[str], tmp_path: Path) -> None:
     assert "No such file" in call("env", "import", tmp_path / "none", *here).err
     (tmp_path / "latin").write_bytes(b"A=\xe9")
     assert "not in UTF-8" in call("env", "import", tmp_path / "latin", *here).err
+
+
+class Interrupted(io.StringIO):
+    """Standard input at which somebody presses Ctrl-C."""
+
+    def read(self, size: int | None = -1) -> str:
+        raise KeyboardInterrupt
+
+
+def test_a_value_that_does_not_come(here: list[str]) -> None:
+    for command in (["set", "A"], ["import", "-"]):
+        called = call("env", *command, *here, stdin=Interrupted())
+        assert (called.status, called.out, called.err) == (130, "", "")
+    latin = io.TextIOWrapper(io.BytesIO(b"\xe9"), encoding="utf-8")
+    called = call("env", "set", "A", *here, stdin=latin)
+    assert (called.status, called.err) == (1, "The value of A is not in UTF-8. Nothing was set.\n")
+    called = call("env", "set", "A", "\udce9", *here)  # as Python makes it of an argument in Latin-1
+    assert (called.status, called.err.startswith("Text cannot be read or written as it is (")) == (1, True)
+    assert done("env", "list", *here).out == ""
 
 
 def test_what_the_deployment_refuses_is_told(here: list[str]) -> None:

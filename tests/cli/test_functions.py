@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.calling import done
+from tests.apps import write_app
+from tests.cli.calling import call, done
 from tests.cli.chat import write_chat
 from yugen.cli.functions import as_type
 
@@ -26,6 +27,26 @@ def test_functions_are_listed_as_in_python(tmp_path: Path) -> None:
     assert (shout["kind"], shout["public"]) == ("action", True)
     assert shout["args"]["value"]["count"] == {"fieldType": {"type": "bigint"}, "optional": False}
     assert done("functions", "x", *here).err == "There is no function that begins so; there are 7.\n"
+
+
+def test_listing_leaves_data_as_it_is(tmp_path: Path) -> None:
+    app = write_chat(tmp_path)
+    done("functions", "--data", tmp_path / "typo", "--app", app)
+    assert not (tmp_path / "typo").exists()
+    data = tmp_path / "data"
+    done("run", "messages:list", "--data", data, "--app", app)
+    write_app(
+        tmp_path, schema="from yugen import Document\nclass New(Document, table='new'):\n    x: int\n", messages=""
+    )
+    assert done("functions", "--json", "--data", data, "--app", app).json == []
+    assert done("data", "--data", data).lines == ["messages", "users"]
+
+
+def test_an_app_that_cannot_be_listed(tmp_path: Path) -> None:
+    called = call("functions", "--data", tmp_path, "--app", tmp_path / "none")
+    assert (called.status, "There is no folder" in called.err) == (1, True)
+    called = call("functions", "--data", tmp_path, "--app", write_app(tmp_path, messages="x = 1 / 0\n"))
+    assert (called.status, "messages.py:1: ZeroDivisionError" in called.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def test_an_app_is_made_and_loads(
     shown = capsys.readouterr().out
     assert f"  cd {tmp_path / 'notes'}\n" in shown
     assert all(step in shown for step in NEXT[template])
+
+
+def test_its_name_can_be_typed_as_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["init", str(tmp_path / "my app's")])
+    [shown] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  cd ")]
+    assert shlex.split(shown) == ["cd", str(tmp_path / "my app's")]
 
 
 def test_it_is_made_here_and_with_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

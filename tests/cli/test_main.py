@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.serving import YUGEN
 from yugen import __version__
 from yugen.cli.main import main
 
@@ -48,6 +50,15 @@ def test_limits_are_options_or_in_the_environment(monkeypatch: pytest.MonkeyPatc
     main(["serve"])
     main(["serve", "--limit", "requests=5", "--limit", "connections=6"])
     assert got == [[], ["requests=3", "connections=4"], ["requests=5", "connections=6"]]
+
+
+def test_output_that_cannot_be_written() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for place, told in [(os.open("/dev/full", os.O_WRONLY), "No space left on device.\n"), (writing, "")]:
+        ended = subprocess.run([YUGEN, "version"], check=False, stdout=place, stderr=subprocess.PIPE, text=True)
+        os.close(place)
+        assert (ended.returncode, ended.stderr) == (1, told)
 
 
 def imported(statement: str) -> set[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
 from tests.apps import write_app
-from tests.cli.calling import call, call_there, done, done_there
+from tests.cli.calling import call, call_there, done, done_there, held
 from tests.cli.chat import write_chat
 from tests.serving import serving
 from yugen.cli.remote import Where, holder, key_for
+from yugen.server.yugen import Yugen
 
 
 @pytest.fixture
@@ -60,6 +62,36 @@ async def test_a_server_is_found_by_its_data(nowhere: str, tmp_path: Path) -> No
     assert (await done_there("data", "--data", ".yugen")).lines == ["messages", "users"]
 
 
+def test_an_address_that_is_noted_and_nobody_is_there(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        noted = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with held(Path(".yugen"), noted), monkeypatch.context() as patched:
+            patched.setattr("yugen.cli.remote.CALL_SECONDS_MAX", 0.1)
+            for more in ([], ["--data", ".yugen"]):
+                called = call("data", *more)
+                assert called.status == 3
+                assert re.fullmatch(
+                    rf"{noted} does not answer \(\w+Timeout\); name another server with --url\.\n", called.err
+                )
+    with held(Path(".yugen"), noted):
+        called = call("data")
+        assert called.status == 3
+        assert called.err.startswith(f"There is no server at {noted}; ")
+
+
+async def test_an_address_that_is_noted_and_is_of_another_server(nowhere: str, tmp_path: Path) -> None:
+    async with serving(write_chat(tmp_path), tmp_path / "data") as server:
+        with held(Path(".yugen"), server.url):
+            called = await call_there("data", "--data", ".yugen")
+            assert called.status == 3
+            assert called.err == (
+                f".yugen is in use by a server (process 7), which is not at {server.url}; say where it is with --url, "
+                "or stop it.\n"
+            )
+            called = await call_there("data", "--data", ".yugen", "--admin-key", "wrong")
+            assert called.err == "The admin key is not the one of this deployment; see its data folder.\n"
+
+
 async def test_a_key_that_opens_nothing(tmp_path: Path) -> None:
     async with serving(write_chat(tmp_path), tmp_path / "data") as server:
         called = await call_there("data", "--url", server.url, "--admin-key", "wrong")
@@ -67,13 +99,16 @@ async def test_a_key_that_opens_nothing(tmp_path: Path) -> None:
         assert called.err == "The admin key is not the one of this deployment; see its data folder.\n"
 
 
-@pytest.mark.parametrize("command", ["logs", "why"])
-def test_what_is_in_the_memory_of_a_server_needs_one(tmp_path: Path, command: str) -> None:
-    called = call(command, "--data", tmp_path)
+@pytest.mark.parametrize("command", [["logs"], ["why"], ["run", "messages:list", "--watch"]])
+def test_what_is_in_the_memory_of_a_server_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    write_chat(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    called = call(*command, "--data", "typo")
     assert called.status == 3
-    assert called.err == (
-        f"No server runs over {tmp_path}, and this is in the memory of one; start it with `yugen dev`.\n"
-    )
+    assert called.err == "No server runs over typo, and this is in the memory of one; start it with `yugen dev`.\n"
+    assert not Path("typo").exists()
 
 
 def test_keys_that_lie_here_are_not_shown_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +117,41 @@ def test_keys_that_lie_here_are_not_shown_elsewhere(tmp_path: Path, monkeypatch:
     (tmp_path / ".yugen" / "admin_key").write_text("ours\n")
     assert key_for(Where(), "http://127.0.0.1:3210") == "ours"
     assert key_for(Where(), "http://localhost:3210") == "ours"
-    assert key_for(Where(), "https://example.org") is None
-    assert key_for(Where(data=Path(".yugen")), "https://example.org") == "ours"
-    assert key_for(Where(key="given"), "https://example.org") == "given"
+    assert key_for(Where(), "http://[::1]:3210") == "ours"
+    there = "https://example.org"
+    assert key_for(Where(), there) is None
+    assert key_for(Where(url=there), there) is None
+    assert key_for(Where(data=Path(".yugen")), there) is None  # which is then noted in the folder only
+    assert key_for(Where(url=there, data=Path(".yugen")), there) == "ours"
+    assert key_for(Where(key="given"), there) == "given"
+    with held(Path(".yugen"), there):
+        for more in ([], ["--data", ".yugen"]):
+            called = call("data", *more)
+            assert called.status == 3
+            assert called.err == (
+                f"No admin key goes to {there} unasked; name it with --url and the folder of its data with --data, or "
+                "give the key with --admin-key.\n"
+            )
+
+
+def test_the_data_is_beside_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "app").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("there/app")
+    monkeypatch.chdir(tmp_path)
+    for app in (Path("there/app"), Path("link"), tmp_path / "there" / "app"):
+        assert Where(app=app).folder == Path("there/.yugen")
+    monkeypatch.chdir("there/app")
+    assert Where(app=Path()).folder == tmp_path / "there" / ".yugen" == Yugen(".").data
+    assert Where(data=Path("data")).folder == Path("data")
+
+
+def test_files_beside_the_data_that_are_damaged(nowhere: str) -> None:
+    for text in (b"\xff", b"http://[", b""):
+        with held(Path(".yugen"), nowhere):
+            Path(".yugen/address").write_bytes(text)
+            assert call("data").err.startswith(f"There is no server at {nowhere}; ")
+            Path(".yugen/admin_key").write_bytes(b"\xff")
+            assert call("data").err.startswith("There is no admin key in .yugen; ")
 
 
 def test_data_is_opened_as_a_server_would(tmp_path: Path) -> None:

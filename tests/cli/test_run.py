@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -9,17 +10,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from tests.apps import write_app
-from tests.cli.calling import call, done, done_there
+from tests.cli.calling import call, call_there, done, done_there
 from tests.cli.chat import write_chat
 from tests.server.peers import NOTES
 from tests.serving import YUGEN, Process, Server, serving
 
+FULL = """
+    from yugen import Int64, YugenError, query
+
+
+    @query
+    async def f(ctx) -> None:
+        raise YugenError({"code": "full", "seats": Int64(7)})
+"""
+
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with serving(write_app(tmp_path, notes=NOTES), tmp_path / "data") as made:
+    async with serving(write_app(tmp_path, notes=NOTES, full=FULL), tmp_path / "data") as made:
         yield made
 
 
@@ -130,11 +142,37 @@ async def test_watching_goes_on_over_a_restart(server: Server) -> None:
         await server.start()
         await run(server, "notes:add", '{"book": "a", "text": "x"}')
         await watch.printed("^1$")
+        assert watch.lines == ["0", "1"]
+
+
+async def test_watching_leaves_a_server_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no key is
+    monkeypatch.setattr("yugen_client.connection.INACTIVITY_SECONDS", 0.1)
+    connections = 0
+
+    async def end_the_second_one(socket: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        if connections > 1:
+            await socket.send(json.dumps({"type": "FatalError", "error": "enough"}))
+        await socket.wait_closed()
+
+    def version(socket: ServerConnection, request: Request) -> Response | None:
+        return socket.respond(200, "1.0.0\n") if request.path == "/version" else None
+
+    async with asyncio.timeout(30), serve(end_the_second_one, "127.0.0.1", 0, process_request=version) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        called = await call_there("run", "a:b", "--watch", "--url", f"http://127.0.0.1:{port}")
+    assert (called.status, called.err) == (1, "enough\n")
+    assert connections == 2
 
 
 async def test_watching_tells_of_failures_and_goes_on(server: Server) -> None:
     async with watching(server, "notes:nothing") as watch:
         await watch.printed("FunctionNotFound")
+        assert watch.running
+    async with watching(server, "full:f") as watch:
+        await watch.printed('^{"code": "full", "seats": {"[$]integer": "BwAAAAAAAAA="}}$')
         assert watch.running
 
 
@@ -178,8 +216,11 @@ async def test_watching_as_somebody(chat: Server, tmp_path: Path) -> None:
         await watch.printed('^"nothing"$')
         await done_there("env", "set", "GREETING", "hello", "--url", chat.url, *data)
         await watch.printed('^"hello"$')
-    status, text = await run(chat, "messages:whoami", "--watch", "--identity", "{}", "--admin-key", "x")
-    assert (status, "not the one of this deployment" in text) == (3, True)
+    for who in (["--identity", "{}"], []):
+        status, text = await run(chat, "messages:whoami", "--watch", *who, "--admin-key", "x")
+        assert (status, "not the one of this deployment" in text) == (3, True)
+    status, text = await run(chat, "messages:list", '{"a": {"$integer": "x"}}', "--watch")
+    assert (status, "at .a: $integer" in text) == (2, True)
 
 
 async def test_a_key_of_another_deployment_that_lies_here_is_in_nobodys_way(chat: Server, tmp_path: Path) -> None:
@@ -236,5 +277,3 @@ def test_without_a_server_it_opens_the_data(tmp_path: Path) -> None:
     ]
     called = call("run", "messages:refuse", *here)
     assert (called.status, '"code": "full"' in called.err) == (1, True)
-    called = call("run", "messages:list", "--watch", *here)
-    assert (called.status, "start `yugen dev`, and watch that" in called.err) == (2, True)

@@ -194,3 +194,18 @@ async def test_what_describes_the_functions_can_be_left_out(
     monkeypatch.setenv("YUGEN_DOCS", "0")
     async with serving(app, tmp_path / "data", *options, development=False) as server:
         assert await statuses(server) == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("development", "options"),
+    [(True, ()), (False, ()), (False, ("--workers", "2"))],
+    ids=["dev", "one node", "two nodes"],
+)
+async def test_its_address_is_noted_while_it_serves(
+    app: Path, tmp_path: Path, development: bool, options: tuple[str, ...]
+) -> None:
+    noted = tmp_path / "data" / "address"
+    async with serving(app, tmp_path / "data", *options, development=development) as server:
+        assert noted.read_text() == f"{server.url}\n"
+        await server.stop()
+        assert not noted.exists()

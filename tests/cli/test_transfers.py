@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -20,6 +21,8 @@ import pytest
 from tests.cli.calling import call, done, done_there
 from tests.cli.chat import write_chat
 from tests.serving import YUGEN, Process, Server, serving
+from yugen.cli.remote import Api
+from yugen.server.imports import Imports
 
 ROWS: list[dict[str, Any]] = [
     {"name": "Ada", "zip": "00501", "age": 36.5, "tags": ["a", "b"], "visits": {"$integer": "BQAAAAAAAAA="}},
@@ -198,6 +201,15 @@ def test_mistakes_are_told(here: list[str], tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {"a.jsonl", "a.zip", "a.txt", "app", "data"}
 
 
+def test_a_disk_that_refuses_is_told_of(here: list[str], tmp_path: Path) -> None:
+    done("run", "messages:list", *here)
+    for name in ("x" * 250, "x" * 300):  # of which only the second is too long before anything is done
+        called = call("export", tmp_path / f"{name}.zip", *here)
+        assert called.status == 1
+        assert called.err.startswith("File name too long (")
+    assert {each.name for each in tmp_path.iterdir()} == {"app", "data"}
+
+
 def test_formats_can_be_named(here: list[str], tmp_path: Path) -> None:
     (tmp_path / "rows").write_text(json.dumps(ROWS))
     done("import", tmp_path / "rows", "--format", "json", "--table", "users", *here)
@@ -257,6 +269,55 @@ def test_a_person_is_asked_before_documents_are_removed(here: list[str], tmp_pat
         until("Added 2 documents.")
         assert process.wait() == 0
     assert documents(here) != before
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ("before", "The import was canceled. Nothing was imported.\n"),
+        ("begun", "The import was canceled. Nothing was imported.\n"),
+        ("done", "The import was done already. Added 2 documents.\n"),
+        ("gone", "It is not known whether the documents were imported; see with `yugen data _imports --json`.\n"),
+        ("twice", "It is not known whether the documents were imported; see with `yugen data _imports --json`.\n"),
+    ],
+)
+def test_an_import_that_is_interrupted_while_it_is_written(
+    here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, told: str
+) -> None:
+    post, perform = Api.post, Imports._perform
+    is_interrupted = False
+    is_done = asyncio.Event()
+
+    async def interrupted(api: Api, place: str, body: Any = None, *, user: str | None = None) -> dict[str, Any]:
+        nonlocal is_interrupted
+        if is_interrupted and when == "gone":
+            raise httpx.ConnectError("gone")
+        if is_interrupted and when == "twice":
+            signal.raise_signal(signal.SIGINT)
+        if place != "/api/perform_import":
+            return await post(api, place, body, user=user)
+        if when != "before":
+            await post(api, place, body, user=user)
+        if when == "done":
+            await is_done.wait()
+        is_interrupted = True
+        signal.raise_signal(signal.SIGINT)
+        return await asyncio.Future()
+
+    async def performed(of: Imports, import_id: str) -> None:
+        if when != "done":
+            await asyncio.Future()
+        await perform(of, import_id)
+        is_done.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Api, "post", interrupted)
+        patched.setattr(Imports, "_perform", performed)
+        called = call("import", lines(tmp_path / "in.jsonl", ROWS), "--table", "users", "--json", *here)
+    assert (called.status, called.out, called.err) == (130, "", told)
+    assert len(documents(here)) == (2 if when == "done" else 0)
+    [record] = done("data", "_imports", "--json", *here[:2]).json
+    assert record["state"]["state"] == ("completed" if when == "done" else "failed")
 
 
 async def imports(server: Server, folder: Path) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.codegen.conftest import typed_app
 from tests.serving import ROOT, serving
-from yugen.codegen.files import write_types
+from yugen.codegen.declarations import declarations
+from yugen.codegen.files import write_files
 from yugen.functions.registry import App
 
 NODE = """
@@ -25,7 +26,7 @@ import WebSocket from "ws";
 
 def node(app: App, folder: Path, program: str) -> object:
     """What the program gives to `print`, with the generated files of the app in `gen`."""
-    write_types(app, folder / "gen")
+    write_files(declarations(app), folder / "gen")
     (folder / "node_modules").symlink_to(ROOT / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
     text = f"const print = (value) => console.log(JSON.stringify(value));\n{program}"

@@ -8,7 +8,8 @@ from textwrap import dedent, indent
 import pytest
 
 from tests.tsc import Fault, faults
-from yugen.codegen.files import write_types
+from yugen.codegen.declarations import declarations
+from yugen.codegen.files import write_files
 from yugen.functions.registry import App
 
 HEAD = """\
@@ -313,7 +314,7 @@ def compiled(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
     """The faults of each file, all from one run of the compiler."""
     folder: Path = tmp_path_factory.mktemp("react")
     (folder / "src").mkdir()
-    write_types(app, folder / "app/_generated")
+    write_files(declarations(app), folder / "app/_generated")
     for name, body in RIGHT.items():
         (folder / file_of("right", name)).write_text(component(body))
     for name, wrong in WRONG.items():

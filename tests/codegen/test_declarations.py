@@ -13,7 +13,7 @@ from tests.apps import write_app
 from tests.serving import ROOT
 from tests.tsc import faults
 from yugen.codegen.declarations import declarations
-from yugen.codegen.files import write_types
+from yugen.codegen.files import write_files
 from yugen.functions.registry import App, load
 
 
@@ -79,7 +79,7 @@ def test_a_function_with_the_name_of_a_module(tmp_path: Path) -> None:
     # Of a name of its own: another app's `admin` without an `__init__.py` would be taken for this one.
     folder = write_app(tmp_path / "py", admin__users=one).rename(tmp_path / "py/named")
     (folder / "admin/__init__.py").write_text(dedent(one))
-    write_types(load(folder), tmp_path / "ts/gen")
+    write_files(declarations(load(folder)), tmp_path / "ts/gen")
     program = """
         import { api } from "./gen/api";
         const both: [number, number] = [api.admin.users._returnType, api.admin.users.users._returnType];
@@ -129,13 +129,36 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert shows(model, "export type OneRecord = {\na: number;\n};")
     assert shows(model, "export type SubTwoRecord = {\nb: number;\n};")
     assert shows(model, "export type OneRangeInput = {\na?: number;\n};")
-    write_types(app, tmp_path / "ts")
+    write_files(declarations(app), tmp_path / "ts")
     assert faults(tmp_path / "ts") == []
 
 
 def test_a_class_may_have_a_name_that_typescript_needs(tmp_path: Path) -> None:
     model = generated(tmp_path, one=SAME_NAME.format(field="a"))["dataModel.d.ts"]
     assert shows(model, "export type Record2 = {\na: number;\n};")
+
+
+WORDS = (
+    "abstract accessor any asserts bigint boolean constructor declare defer function get infer interface "
+    "intrinsic keyof let module namespace never null number object of out override package private protected public "
+    "readonly require satisfies set static string symbol type typeof undefined unique unknown using var void"
+)
+"""What means something in TypeScript and can name a class in Python."""
+
+
+def test_a_class_may_have_a_name_that_means_something_in_typescript(tmp_path: Path) -> None:
+    classes = "".join(
+        f"class {word}(BaseModel):\n    a: int\n\nclass Of_{word}(RootModel[{word}]):\n    pass\n\n"
+        for word in WORDS.split()
+    )
+    places = ", ".join(f"{word}, list[{word}], {word} | None, Of_{word}" for word in WORDS.split())
+    (tmp_path / "py").mkdir()
+    (tmp_path / "py/one.py").write_text(
+        "from pydantic import BaseModel, RootModel\nfrom yugen import QueryCtx, query\n\n"
+        f"{classes}@query(name='all')\nasync def everything(ctx: QueryCtx) -> tuple[{places}]: ...\n"
+    )
+    write_files(declarations(load(tmp_path / "py")), tmp_path / "ts")
+    assert faults(tmp_path / "ts") == []
 
 
 def test_the_text_does_not_depend_on_the_process(app: App) -> None:
@@ -151,9 +174,9 @@ def test_the_text_does_not_depend_on_the_process(app: App) -> None:
 
 
 def test_it_is_formatted_as_prettier_would(app: App, tmp_path: Path) -> None:
-    paths = write_types(app, tmp_path / "typed")
+    paths = write_files(declarations(app), tmp_path / "typed")
     for example in ("chat/app", "guide/board"):
-        paths += write_types(load(ROOT / "examples" / example, fresh=False), tmp_path / example)
+        paths += write_files(declarations(load(ROOT / "examples" / example, fresh=False)), tmp_path / example)
     command = [str(ROOT / "node_modules/.bin/prettier"), "--check", "--print-width", "100", *map(str, paths)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
@@ -176,6 +199,6 @@ STRICT = {
 
 @pytest.mark.parametrize("options", [{}, STRICT], ids=["usual", "strictest"])
 def test_typescript_takes_the_files_alone(app: App, tmp_path: Path, options: dict[str, object]) -> None:
-    write_types(app, tmp_path)
+    write_files(declarations(app), tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     assert faults(tmp_path, **options) == []

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from yugen.codegen.files import outdated, write_files, write_types
+from yugen.codegen.declarations import declarations
+from yugen.codegen.files import outdated, write_files
 from yugen.functions.registry import App
 
 FILES = {"one.js": "1\n", "two.js": "2 \u00e9\n"}
@@ -48,5 +49,5 @@ def test_what_is_out_of_date(tmp_path: Path) -> None:
 
 
 def test_the_types_of_an_app(app: App, tmp_path: Path) -> None:
-    assert [path.name for path in write_types(app, tmp_path)] == ["api.d.ts", "api.js", "dataModel.d.ts"]
-    assert write_types(app, tmp_path) == []
+    assert [path.name for path in write_files(declarations(app), tmp_path)] == ["api.d.ts", "api.js", "dataModel.d.ts"]
+    assert write_files(declarations(app), tmp_path) == []

@@ -11,11 +11,10 @@ from typing import Any
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
-from tests.codegen.test_random_types import examples
-from tests.random_types import Typed, or_null, typed
+from tests.random_types import Typed, examples, or_null, typed
 from tests.tsc import faults
 from yugen.codegen.declarations import declarations
-from yugen.codegen.files import write_types
+from yugen.codegen.files import write_files
 from yugen.codegen.openapi import openapi
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Action, Function, Mutation, Query
@@ -96,7 +95,7 @@ def app(declared: dict[str, Declared], tables: dict[str, tuple[str | None, dict[
 def test_the_compiler_and_the_validator_take_what_is_written(tmp_path: Path) -> None:
     for number, made in enumerate(examples(apps, APPS)):
         one = app(*made)
-        write_types(one, tmp_path / f"app{number}")
+        write_files(declarations(one), tmp_path / f"app{number}")
         assert declarations(one) == declarations(one)
         validate(openapi(one))
     assert faults(tmp_path) == []

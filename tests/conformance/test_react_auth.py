@@ -191,6 +191,30 @@ async def test_signing_in_and_out(browser: Browser, server: Server, issuer: Issu
     assert opened.complaints == []
 
 
+async def test_a_library_that_has_to_find_out_who_is_there(browser: Browser, server: Server, issuer: Issuer) -> None:
+    opened = await visit(browser, server, good(issuer), page="development.html?loading")
+    await expect(opened.gate).to_have_text("loading")
+    await opened.page.evaluate("signIn('eva')")
+    await opened.shows("eva")
+    assert await opened.gates() == ["loading", "in"]
+    await opened.page.evaluate("signOut()")
+    await opened.shows(None)
+    await opened.page.evaluate("load()")
+    await expect(opened.gate).to_have_text("loading")
+    await opened.page.evaluate("signIn('eva')")
+    await opened.shows("eva")
+    assert await opened.gates() == ["loading", "in", "out", "loading", "in"]
+    assert opened.complaints == []
+
+
+async def test_a_library_that_finds_nobody(browser: Browser, server: Server, issuer: Issuer) -> None:
+    opened = await visit(browser, server, good(issuer), page="?loading")
+    await expect(opened.gate).to_have_text("loading")
+    await opened.page.evaluate("signOut()")
+    await opened.shows(None)
+    assert await opened.gates() == ["loading", "out"]
+
+
 async def test_becoming_somebody_else(browser: Browser, server: Server, issuer: Issuer) -> None:
     opened = await visit(browser, server, good(issuer), "bea", page="development.html")
     await opened.shows("bea")

@@ -36,7 +36,12 @@ def test_a_snippet_is_a_part_of_a_tested_file(page: Path, snippet: str) -> None:
     assert any(is_part(snippet, text) for text in TESTED), f"{page.name} shows what no example has:\n{snippet}"
 
 
-SCRIPT_PAGES = [ROOT / "README.md", ROOT / "docs/browser-client.md", ROOT / "client/browser/README.md"]
+SCRIPT_PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs/browser-client.md",
+    ROOT / "docs/files.md",
+    ROOT / "client/browser/README.md",
+]
 SCRIPT_SNIPPET = re.compile(r"^```(?:html|js|jsx|ts|tsx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -88,11 +88,21 @@ async def test_two_pages(browser: Browser, server: Server) -> None:
 
     one.page.on("dialog", dismiss)
     # Shown at once, refused, and gone again.
+    await one.page.evaluate("""() => {
+        const list = document.querySelector("ul");
+        const look = () => (window.most = Math.max(window.most ?? 0, list.children.length));
+        new MutationObserver(look).observe(list, { childList: true });
+    }""")
     await write(one.page, " ")
-    await expect(one.page.locator("li")).to_have_count(2)
     await one.page.wait_for_function("client.connectionState().pendingRequests === 0")
     await expect(one.page.locator("li")).to_have_count(2)
+    assert await one.page.evaluate("most") == 3
     assert told == ["empty"]
+    # What has no data of the app's is told of as well.
+    await write(one.page, "x" * 2**20)
+    await one.page.wait_for_function("client.connectionState().pendingRequests === 0")
+    await expect(one.page.locator("li")).to_have_count(2)
+    assert "Server Error" in told[-1]
     assert one.complaints == two.complaints == []
 
 

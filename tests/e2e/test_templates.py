@@ -54,6 +54,7 @@ async def use(page: Page, app: Path) -> None:
     await box.fill(" ")
     await page.get_by_role("button", name="Add").click()
     await expect(page.get_by_role("alert")).to_have_text("Say what there is to do.")
+    await expect(box).to_have_value(" ")
     change_order(app)
     await expect(page.locator("li")).to_have_text(["first", "<b>second</b>"])
 

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from typing_extensions import TypedDict
 
 from yugen.catalog import Catalog, TableSpec
@@ -257,6 +257,10 @@ def test_arguments_given_in_python_must_be_values() -> None:
 # Declarations --------------------------------------------------------------------------------------------------------
 
 
+class Renamed(BaseModel):
+    name: Annotated[str, Field(validation_alias=AliasChoices("name", "title"))]
+
+
 async def no_context() -> None: ...
 async def only_named_context(*, ctx: Any) -> None: ...
 async def positional(ctx: Any, x: int, /) -> None: ...
@@ -264,6 +268,8 @@ async def variadic(ctx: Any, *xs: int) -> None: ...
 async def both(ctx: Any, x: int, **args: Any) -> None: ...
 async def unknown(ctx: Any, x: Nope) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 async def unfit(ctx: Any, x: types.ModuleType) -> None: ...
+async def path(ctx: Any, x: Annotated[int, Field(validation_alias=AliasPath("y", 0))]) -> None: ...
+async def choice(ctx: Any, x: list[Renamed]) -> None: ...
 async def unfit_result(ctx: Any) -> types.ModuleType: ...  # type: ignore[empty-body]
 
 
@@ -277,6 +283,8 @@ async def unfit_result(ctx: Any) -> types.ModuleType: ...  # type: ignore[empty-
         (both, r"m:f: `\*\*args` takes any arguments; declare either it or named ones"),
         (unknown, r"m:f: the annotation 'Nope' is not defined; import or define it in .*test_arguments"),
         (unfit, r"m:f: Unable to generate pydantic-core schema for <class 'module'>"),
+        (path, r"m:f: what is sent as `x` has one name; give it as `alias`"),
+        (choice, r"m:f: what is sent as `Renamed.name` has one name; give it as `alias`"),
         (unfit_result, r"m:f: Unable to generate pydantic-core schema for <class 'module'>"),
     ],
 )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from tests.engine import SECRET
 from yugen import ids, keys, values
 from yugen.bounds import Bound, InvalidRange, between, gt, gte, lt, lte
-from yugen.catalog import TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import STORAGE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import DocumentInvalid
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter
@@ -32,8 +32,7 @@ from yugen.storage.interface import Commit
 from yugen.storage.memory import MemoryStore
 from yugen.values import Int64
 
-# Of a system table that has no documents yet: ids of unknown tables are taken as they are.
-PICTURE, OTHER_PICTURE = (ids.encode_id(600, bytes([n]) * 16) for n in (1, 2))
+PICTURE, OTHER_PICTURE = (ids.encode_id(STORAGE.number, bytes([n]) * 16) for n in (1, 2))
 
 
 class Address(BaseModel):

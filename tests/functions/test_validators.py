@@ -12,13 +12,29 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Required
 
+import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, computed_field, field_serializer
+from jsonschema import Draft202012Validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+    WrapSerializer,
+    computed_field,
+    field_serializer,
+)
 from typing_extensions import TypedDict
 
+from yugen import values
+from yugen.codegen.json_schema import GIVEN, schemas
+from yugen.functions.arguments import Signature
+from yugen.functions.declare import Query, query
 from yugen.functions.pagination import PaginationOptions, PaginationResult
 from yugen.functions.validators import Json, gives, takes
 from yugen.schema import UNSET, Document, Id
+from yugen.validation import Validator
 from yugen.values import Int64
 
 ANY = {"type": "any"}
@@ -83,6 +99,17 @@ class Shown(BaseModel):
     @property
     def double(self) -> float:
         return self.size * 2
+
+
+def sent(result: Any, annotation: Any = Any) -> Any:
+    """What a client gets of the result of a function that is annotated so."""
+
+    async def handler(ctx: Any) -> Any: ...
+
+    handler.__annotations__["return"] = annotation
+    function: Query[[], Any] = query(handler)
+    signature = Signature("m:f", function)
+    return values.to_clean(values.loads(signature.encode_result(signature.result(result, None))))
 
 
 def union(*members: Json) -> Json:
@@ -203,9 +230,94 @@ def test_a_document_goes_out_without_what_was_left_at_none() -> None:
 def test_serializers_count_where_something_goes_out() -> None:
     assert takes(Shown) == obj(inSize=NUMBER, when=STRING, secret=(STRING,), plain=(NUMBER,))
     assert gives(Shown) == obj(outSize=NUMBER, when=NUMBER, plain=NUMBER, double=NUMBER)
-    assert gives(Annotated[int, PlainSerializer(lambda value: value)]) == ANY
-    assert gives(Annotated[int, PlainSerializer(str, return_type=str)]) == STRING
-    assert takes(pathlib.Path) == STRING
+    assert takes(pathlib.Path) == gives(pathlib.Path) == STRING
+
+
+Text = Annotated[int, PlainSerializer(str, return_type=str)]
+TextOrNull = Annotated[int | None, PlainSerializer(str, return_type=str, when_used="unless-none")]
+
+
+class Sizes(TypedDict):
+    small: Annotated[Text, Field(alias="s")]
+    large: Annotated[int, Field(exclude_if=lambda size: size == 0)]
+
+
+class Sized(NamedTuple):
+    name: str
+    size: Text
+
+
+@dataclasses.dataclass
+class Scale:
+    size: Text
+
+
+class Box(BaseModel):
+    size: int
+
+
+JustSize = Annotated[Box, PlainSerializer(lambda box: box.size, return_type=int)]
+
+
+class Sometimes(BaseModel):
+    size: TextOrNull
+    shown: Annotated[int, Field(exclude_if=lambda size: size == 0)]
+
+    @computed_field(exclude_if=lambda size: size == 0)  # type: ignore[prop-decorator]
+    @property
+    def again(self) -> int:
+        return self.shown
+
+
+SERIALIZED: dict[str, tuple[Any, Any, Json, Any]] = {
+    "plain": (Text, 7, STRING, "7"),
+    "in a list": (list[Text], [7], array(STRING), ["7"]),
+    "what it gives is not said": (Annotated[int, PlainSerializer(lambda size: [size])], 7, ANY, [7]),
+    "wrapping": (Annotated[int, WrapSerializer(lambda size, inner: [inner(size)])], 7, ANY, [7]),
+    "of JSON only": (Annotated[int, PlainSerializer(str, return_type=str, when_used="json")], 7, NUMBER, 7),
+    "of null": (TextOrNull, None, union(STRING, NULL), None),
+    "of what may be null": (TextOrNull, 7, union(STRING, NULL), "7"),
+    "of what is never null": (Annotated[Text, Field(ge=0)], 7, STRING, "7"),
+    "typed dict": (Sizes, {"s": 7, "large": 0}, obj(s=STRING, large=(NUMBER,)), {"s": "7"}),
+    "named tuple": (Sized, ["a", 7], array(STRING), ["a", "7"]),
+    "dataclass": (Scale, {"size": 7}, obj(size=STRING), {"size": "7"}),
+    "id": (Annotated[Id[User], PlainSerializer(len, return_type=int)], "abc", NUMBER, 3),
+    "model": (JustSize, Box(size=7), NUMBER, 7),
+    "model twice": (tuple[Box, JustSize], [Box(size=7)] * 2, array(union(obj(size=NUMBER), NUMBER)), [{"size": 7}, 7]),
+    "document": (
+        Annotated[User, PlainSerializer(lambda user: user.name, return_type=str)],
+        User(name="a", storage=None),
+        STRING,
+        "a",
+    ),
+    "nothing to show": (
+        Sometimes,
+        Sometimes(size=None, shown=0),
+        obj(size=union(STRING, NULL), shown=(NUMBER,), again=(NUMBER,)),
+        {"size": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SERIALIZED)
+def test_what_a_serializer_makes_is_described_and_sent(name: str) -> None:
+    annotation, result, described, expected = SERIALIZED[name]
+    assert gives(annotation) == described
+    assert sent(result, annotation) == expected
+    found, definitions = schemas([("it", GIVEN, annotation)], "#/$defs/{model}")
+    Draft202012Validator({**found["it", GIVEN], "$defs": definitions}).validate(expected)
+
+
+class Base(BaseModel):
+    shown: int = 1
+
+
+class Derived(Base):
+    more: int = 2
+
+
+def test_an_object_is_sent_with_what_its_own_class_has() -> None:
+    assert sent([Derived()], Sequence[Base]) == [{"shown": 1, "more": 2}]
 
 
 def test_pages() -> None:
@@ -215,3 +327,54 @@ def test_pages() -> None:
     page = gives(PaginationResult[User])["value"]
     assert page["isDone"] == {"fieldType": {"type": "boolean"}, "optional": False}
     assert page["page"]["fieldType"] == array(gives(User))
+
+
+class Area(BaseModel):
+    sides: tuple[int, int]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def size(self) -> int:
+        return self.sides[0] * self.sides[1]
+
+
+class Meadow(Document, table="meadows"):
+    area: Area | None = None
+
+    @computed_field(alias="isLarge")  # type: ignore[prop-decorator]
+    @property
+    def is_large(self) -> bool:
+        return self.area is not None and self.area.size > 9
+
+
+class Farm(BaseModel):
+    best: Meadow
+
+
+@dataclasses.dataclass
+class Barn:
+    beside: Meadow
+
+
+@pydantic.dataclasses.dataclass
+class Shed:
+    beside: Meadow
+
+
+@pytest.mark.parametrize("area", [None, Area(sides=(2, 5))])
+def test_a_document_looks_the_same_wherever_it_is(area: Area | None) -> None:
+    one: Meadow = Validator(Meadow)({"_id": "f", "_creationTime": 1.0, "area": area}, None)
+    alone = sent(one)
+    area_sent = None if area is None else {"sides": [2, 5], "size": 10}
+    assert alone == {"_id": "f", "_creationTime": 1, "area": area_sent}
+    assert set(alone) == set(gives(Meadow)["value"])
+    assert sent([one]) == [alone]
+    page = PaginationResult[Meadow](page=[one], is_done=True, continue_cursor="")
+    assert sent(page)["page"] == [alone]
+    assert sent(Farm(best=one)) == {"best": alone}
+    assert sent(Barn(one)) == sent(Shed(one)) == {"beside": alone}
+
+
+def test_what_is_computed_of_a_document_is_there_in_python() -> None:
+    assert Farm(best=Meadow()).model_dump() == {"best": {"is_large": False}}
+    assert Meadow().model_dump(by_alias=True) == {"isLarge": False}

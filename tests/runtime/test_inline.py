@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.engine import SECRET, encoded, value_of
 from yugen.catalog import Catalog
-from yugen.functions.info import Kind
+from yugen.functions.info import Kind, RunKind
 from yugen.functions.registry import load
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.outcome import Answer
@@ -48,9 +48,9 @@ async def test_snapshots_are_closed_whatever_happens(counters: Path) -> None:
 async def test_calls_of_an_action_go_out_and_come_back(counters: Path) -> None:
     runner = InlineRunner(load(counters), MemoryStore(), secret=SECRET)
     await runner.start(Catalog())
-    calls: list[tuple[Kind, str, bytes]] = []
+    calls: list[tuple[RunKind, str, bytes]] = []
 
-    async def call(kind: Kind, path: str, args: bytes) -> Answer:
+    async def call(kind: RunKind, path: str, args: bytes) -> Answer:
         calls.append((kind, path, args))
         return Answer(b"7.0", log_lines=("[LOG] 'from within'",))
 

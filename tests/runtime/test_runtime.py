@@ -60,6 +60,9 @@ class Spy:
     async def finish(self) -> None:
         await self.inner.finish()
 
+    async def drain(self) -> None:
+        await self.inner.drain()
+
     async def close(self) -> None:
         await self.inner.close()
 

@@ -24,7 +24,7 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.own import change
 from yugen.runtime.run import Run
-from yugen.runtime.scheduler import Endless, Scheduler, _error_of
+from yugen.runtime.scheduler import Endless, Scheduler, _error_of, _Job
 from yugen.storage.memory import MemoryStore
 from yugen.testing import TestApp
 
@@ -557,7 +557,7 @@ async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, tu
             await change(runtime, "entries:later", seconds=3600, what=what, args={"text": "to come"})
         serving = Scheduler(runtime, RunLimits())
         serving.serve()
-        while not all(lane.known and lane.changed._waiters for lane in serving._lanes):
+        while not all(lane.known and lane.changed._waiters for lane in serving._lanes):  # noqa: ASYNC110 -- none tells
             await asyncio.sleep(0)
         for lane in serving._lanes:
             lane.changed.set()
@@ -565,3 +565,11 @@ async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, tu
             await asyncio.sleep(0)
         async with asyncio.timeout(5):
             await serving.close()
+
+
+async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
+    job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
+    await t.runtime.drain()
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
+    assert (await row(t, job))["state"] == {"kind": "pending"}
+    assert await t.query("entries:texts") == []

@@ -44,6 +44,9 @@ class Runner:
     async def finish(self) -> None:
         await self.gate.wait()
 
+    async def drain(self) -> None:
+        self.drained = True
+
     async def close(self) -> None:
         self._closed += 1
         if self.close_fails:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.apps import write_app
-from tests.engine import engine
+from tests.engine import SECRET, engine
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
+from yugen.functions.storage import FilePlace
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
@@ -26,6 +27,7 @@ from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
@@ -157,6 +159,9 @@ class Probe:
 
     async def finish(self) -> None:
         await self._runner.finish()
+
+    async def drain(self) -> None:
+        await self._runner.drain()
 
     async def close(self) -> None:
         await self._runner.close()
@@ -308,9 +313,9 @@ class Bench:
         self.admin_key = admin_key
         self.callers = Callers(admin_key, verifier)
         self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
-        self.backend = Backend(
-            runtime, self.callers, Exports(runtime, self.deployment), Imports(runtime, self.deployment)
-        )
+        self.files = FileService(runtime, FilePlace(SECRET, LOCAL_URL, "", self.deployment.folder))
+        exports, imports = Exports(runtime, self.deployment), Imports(runtime, self.deployment)
+        self.backend = Backend(runtime, self.callers, exports, imports, self.files)
         self.connections: list[Connection] = []
         self.sessions = Sessions()
         self.rounds = Rounds()

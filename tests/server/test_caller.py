@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from yugen.errors import TokenRejected
 from yugen.identity import Identity
 from yugen.server.caller import (
     ADMIN,
@@ -14,7 +15,6 @@ from yugen.server.caller import (
     Caller,
     Callers,
     NoAuthProvider,
-    TokenRejected,
     Verified,
 )
 

@@ -237,7 +237,8 @@ async def test_trap_17_a_mutation_sent_again_is_answered_as_before(notes: Bench)
 async def test_what_a_returning_client_sends_again_is_answered_before_its_first_results(
     notes: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RESEND_SECONDS", 10)
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 1)
+    monkeypatch.setattr(connection, "RESEND_SECONDS_MAX", 100)
     await change(notes.runtime, "notes:add", book="a", text="x")
     assert await ask(notes.runtime, "notes:count", book="a") == 1
 
@@ -251,8 +252,36 @@ async def test_what_a_returning_client_sends_again_is_answered_before_its_first_
     await client.response()
     await until_blocked()
     assert client.unheard == 0
-    time.forward(11)
-    assert await client.values() == {0: 2}
+    # It has said something meanwhile, and may have more to say.
+    time.forward(1.1)
+    await until_blocked()
+    client.mutate("notes:add", book="a", text="z")
+    await client.response()
+    # What comes late is no sign of silence either: this process has not listened.
+    time.forward(1.9)
+    await until_blocked()
+    assert client.unheard == 0
+    time.forward(1.1)
+    await until_blocked()
+    time.forward(1.1)
+    assert await client.values() == {0: 3}
+
+
+async def test_a_returning_client_that_is_never_silent_gets_its_results_too(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 1)
+    monkeypatch.setattr(connection, "RESEND_SECONDS_MAX", 2.5)
+    time = LoopTime()
+    client = notes.client(connect=False)
+    client.connect(connectionCount=1)
+    client.subscribe(COUNT)
+    for _ in range(3):
+        client.mutate("notes:add", book="a", text="x")
+        await client.response()
+        time.forward(1.1)
+        await until_blocked()
+    assert await client.values() == {0: 3}
 
 
 async def test_few_queries_of_a_connection_run_at_once(notes: Bench) -> None:
@@ -500,13 +529,28 @@ async def test_a_ping_waits_for_silence(notes: Bench) -> None:
 # Faults of ours
 
 
-@pytest.mark.parametrize("call", ["query", "mutation", "action"])
+async def test_an_action_too_many_is_refused_and_those_that_run_are_not_lost(notes: Bench) -> None:
+    client = notes.client()
+    notes.probe.error = Overloaded("5 actions run and 2 wait for their turn; try again in a moment.")
+    client.act("notes:post", book="a", text="x")
+    answer = await client.hear("ActionResponse")
+    assert not answer["success"]
+    assert "Uncaught Overloaded: 5 actions run and 2 wait for their turn" in answer["result"]
+    notes.probe.error = None
+    client.act("notes:post", book="a", text="y")
+    assert (await client.hear("ActionResponse"))["success"]
+
+
 @pytest.mark.parametrize(
-    ("error", "close", "level"),
+    ("error", "close", "level", "call"),
     [
-        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING),
-        (StorageError("disk on fire"), (1011, "InternalServerError"), logging.ERROR),
-        (ZeroDivisionError("a bug"), (1011, "InternalServerError"), logging.ERROR),
+        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING, "query"),
+        (Overloaded("10000 functions wait"), (1013, "TooManyConcurrentRequests"), logging.WARNING, "mutation"),
+        *(
+            (error, (1011, "InternalServerError"), logging.ERROR, call)
+            for error in (StorageError("disk on fire"), ZeroDivisionError("a bug"))
+            for call in ("query", "mutation", "action")
+        ),
     ],
 )
 async def test_trap_18_a_fault_ends_the_connection_so_that_the_client_tries_again(

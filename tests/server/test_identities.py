@@ -13,8 +13,9 @@ import pytest
 
 from tests.engine import ask, change, interleaving
 from tests.server.peers import SECONDS_MAX, Bench, Client, LoopTime, bench
+from yugen.errors import TokenRejected
 from yugen.identity import Identity
-from yugen.server.caller import ProviderUnavailable, TokenRejected, Verified
+from yugen.server.caller import ProviderUnavailable, Verified
 from yugen.sync.session import EXPIRY_GRACE_SECONDS
 
 USERS = ("ada", "bob")

@@ -16,9 +16,10 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64encode
 
 from tests.issuer import AUDIENCE, SECONDS, Algorithm, Issuer, Page, encoded, issuing, sign, signing_key, web
+from yugen.errors import TokenRejected
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.identity import Identity
-from yugen.server.caller import NoAuthProvider, ProviderUnavailable, TokenRejected
+from yugen.server.caller import NoAuthProvider, ProviderUnavailable
 from yugen.server.fetch import Fetched, Fetcher
 from yugen.server.tokens import LEEWAY_SECONDS, PASSING_CLAIMS, TokenVerifier
 

@@ -81,7 +81,9 @@ async def test_closing_says_goodbye_and_stays_closed(yugen: Yugen) -> None:
 async def test_a_reload_that_waits_while_it_is_closed_opens_nothing(yugen: Yugen) -> None:
     await yugen.start()
     closing = asyncio.create_task(yugen.close())
-    await asyncio.sleep(0)
+    while not yugen.has_closed:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert not closing.done()
     with pytest.raises(NotServing, match="shutting down"):
         await yugen.reload()
     await closing

@@ -384,7 +384,7 @@ async def test_there_is_a_limit_to_documents(quick: Runtime, write: Write, monke
 async def test_what_is_left_out_is_to_be_confirmed(quick: Runtime, write: Write) -> None:
     file = write({USERS: lines({"name": "ada"}), "_storage/kg1.png": "x", "_indexes/documents.jsonl": lines({"x": 1})})
     asked = await imported(quick, file)
-    assert "The 1 stored files of the archive are left out" in asked["message_to_confirm"]
+    assert "1 stored files are left out" in asked["message_to_confirm"]
     assert "System tables are left out: _indexes." in asked["notes"]
 
 

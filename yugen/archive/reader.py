@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Literal
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from yugen.archive.cells import Kinds
+from yugen.archive.files import STORAGE, StoredEntry, from_line, id_of_entry
 from yugen.archive.rows import InvalidRow, Numbered, csv_rows, json_array, json_lines
 from yugen.archive.shapes import Hint, Shape, parse_shape
 from yugen.archive.writer import DOCUMENTS, SCHEMA, TABLES
@@ -28,11 +29,13 @@ from yugen.values import InvalidValue, decode, parse_json
 BYTES_MAX: Final = 128 * 1024 * 1024
 """Bytes of all documents of an import, as text and unpacked."""
 
+FILES_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
+"""Bytes of all stored files of an import."""
+
 DIRECTORY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of the list of an archive's files."""
 
 _COMPONENTS: Final = "_components"
-_STORAGE: Final = "_storage"
 _ENCRYPTED: Final = 0x1
 
 Format = Literal["zip", "jsonLines", "jsonArray", "csv"]
@@ -79,10 +82,14 @@ class Import:
     Attributes:
         tables: the documents by table, in the order of their names.
         notes: what in the file is left out, a sentence each.
+        files: the stored files; None if the file does not speak of any.
+        storage_number: the number that the archive gives the table of stored files, if it does.
     """
 
     tables: tuple[TableFile, ...]
     notes: tuple[str, ...] = ()
+    files: Callable[[], Iterator[StoredEntry]] | None = None
+    storage_number: int | None = None
 
 
 @contextmanager
@@ -101,13 +108,14 @@ def open_import(
     Raises:
         InvalidImport: it is not written like that, or holds what no such file holds.
     """
-    budget = _Budget(sys.maxsize if trusted else BYTES_MAX)
+    budget = _Budget(sys.maxsize if trusted else BYTES_MAX, "documents are {} bytes of text or more")
+    files = _Budget(sys.maxsize if trusted else FILES_BYTES_MAX, "stored files are {} bytes or more")
     with file.open("rb") as raw, ExitStack() as stack:
         if form == "zip":
             if table is not None:
                 raise InvalidImport("An archive names its tables itself; leave --table out.")
             with _explained(""):
-                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget, trusted=trusted).read()
+                found = _Archive(stack.enter_context(ZipFile(_Modest(raw))), budget, files, trusted=trusted).read()
             yield found
             return
         if table is None:
@@ -132,15 +140,17 @@ def open_import(
 class _Archive:
     """An archive that is being read."""
 
-    def __init__(self, archive: ZipFile, budget: _Budget, *, trusted: bool) -> None:
+    def __init__(self, archive: ZipFile, budget: _Budget, files: _Budget, *, trusted: bool) -> None:
         self._zip = archive
         self._trusted = trusted
         self._budget = budget
+        self._files = files
 
     def read(self) -> Import:
         documents: dict[str, ZipInfo] = {}
         schemas: dict[str, ZipInfo] = {}
-        stored, components = 0, set()
+        stored: dict[str, ZipInfo] = {}
+        components = set()
         for entry in self._entries():
             *above, folder, name = ["", "", *entry.filename.split("/")]
             if _COMPONENTS in above:
@@ -149,19 +159,23 @@ class _Archive:
                 _once(documents, folder, entry)
             elif name == SCHEMA:
                 _once(schemas, folder, entry)
-            elif folder == _STORAGE and name:
-                stored += 1
+            elif folder == STORAGE and name:
+                _once(stored, id_of_entry(name), entry, "the stored file")
         numbers = self._numbers(documents.pop(TABLES, None))
+        records = documents.pop(STORAGE, None)
         system = sorted(name for name in documents if name.startswith("_"))
         mine = sorted(documents.keys() - set(system))
-        if not mine and not system and not numbers:
+        if not mine and not system and not numbers and records is None:
             raise InvalidImport(f"The archive holds no {DOCUMENTS} of any table; export one with `convex export`.")
         for name in mine:
             check_name("table", name)
         self._check_declared([documents[name] for name in mine] + [schemas[name] for name in mine if name in schemas])
+        self._files.check(sum(entry.file_size for entry in stored.values()))
         return Import(
             tuple(self._table(name, numbers.get(name), documents[name], schemas.get(name)) for name in mine),
-            tuple(_notes(system, stored, components)),
+            tuple(_notes(system, 0 if records else len(stored), components)),
+            None if records is None else self._stored(records, stored),
+            numbers.get(STORAGE),
         )
 
     def _entries(self) -> Iterator[ZipInfo]:
@@ -216,27 +230,44 @@ class _Archive:
 
         return TableFile(name, number, documents.filename, rows)
 
+    def _stored(self, records: ZipInfo, contents: dict[str, ZipInfo]) -> Callable[[], Iterator[StoredEntry]]:
+        @contextmanager
+        def opened(id: str) -> Iterator[IO[bytes]]:
+            if id not in contents:
+                raise InvalidImport(f"The archive names the stored file {id[:100]}, and does not hold it.")
+            entry = contents[id]
+            with _explained(entry.filename), self._open(entry, self._files) as content:
+                yield content
+
+        def files() -> Iterator[StoredEntry]:
+            label = records.filename
+            with _explained(label), self._open(records) as content:
+                for row, fields in json_lines(content):
+                    yield from_line(row, fields, label, opened)
+
+        return files
+
     @contextmanager
-    def _open(self, entry: ZipInfo) -> Iterator[IO[bytes]]:
+    def _open(self, entry: ZipInfo, budget: _Budget | None = None) -> Iterator[IO[bytes]]:
         if entry.flag_bits & _ENCRYPTED:
             raise InvalidImport(f"{entry.filename} in the archive is encrypted; import one that is not.")
         with self._zip.open(entry) as content:
-            yield _Counted(content, self._budget)
+            yield _Counted(content, budget or self._budget)
 
 
-def _once(entries: dict[str, ZipInfo], folder: str, entry: ZipInfo) -> None:
+def _once(entries: dict[str, ZipInfo], folder: str, entry: ZipInfo, what: str = "the table") -> None:
     other = entries.setdefault(folder, entry)
     if other is not entry:
         raise InvalidImport(
-            f"{other.filename} and {entry.filename} are both of the table {folder}; leave one of them out."
+            f"{other.filename} and {entry.filename} are both of {what} {folder[:100]}; leave one of them out."
         )
 
 
 def _notes(system: list[str], stored: int, components: set[str]) -> Iterator[str]:
-    if stored or _STORAGE in system:
-        yield f"The {stored} stored files of the archive are left out, for Yugen has no file storage yet."
-    if others := [name for name in system if name != _STORAGE]:
-        yield f"System tables are left out: {', '.join(others)[:200]}."
+    if stored:
+        yield f"{stored} stored files are left out, for no {STORAGE}/{DOCUMENTS} says what they are."
+    if system:
+        yield f"System tables are left out: {', '.join(system)[:200]}."
     if components:
         yield f"Components are left out, which an app does not have: {', '.join(sorted(components))[:200]}."
 
@@ -288,25 +319,24 @@ def _shaped(rows: Iterator[Numbered], shape: Shape, hint_of: Callable[[str], Hin
 class _Budget:
     """Bytes that may still be read."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, told: str = "documents are {} bytes of text or more") -> None:
         self._size = size
+        self._told = told
         self._left = size
 
     def check(self, size: int) -> None:
         """Refuses a file that says it has more bytes than there are in all."""
         if size > self._size:
-            raise _too_large(size, self._size)
+            raise self._too_large(size)
 
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _too_large(self._size - self._left, self._size)
+            raise self._too_large(self._size - self._left)
 
-
-def _too_large(size: int, limit: int) -> InvalidImport:
-    return InvalidImport(
-        f"The documents are {size} bytes of text or more; an import has at most {limit}. Import in several parts."
-    )
+    def _too_large(self, size: int) -> InvalidImport:
+        told = self._told.format(size)
+        return InvalidImport(f"The {told}; an import has at most {self._size}. Import in several parts.")
 
 
 class _Counted(io.BufferedReader):

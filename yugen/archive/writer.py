@@ -4,6 +4,7 @@ README.md
 _tables/documents.jsonl            {"name": "users", "id": 10001} for each table
 users/documents.jsonl              a document a line, as clean JSON
 users/generated_schema.jsonl       what clean JSON does not say, see `yugen.archive.shapes`
+_storage/...                       stored files, see `yugen.archive.files`
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Final
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import orjson
 
+from yugen.archive.files import STORAGE, entry_name, to_line
 from yugen.archive.shapes import Shape
 from yugen.values import to_clean
 
@@ -26,7 +28,8 @@ _README: Final = """\
 # A snapshot of a Yugen deployment
 
 Each folder holds the documents of a table in `documents.jsonl`, one a line, and in `generated_schema.jsonl` what their
-JSON does not say. Bring them into a deployment with `npx convex import this-file.zip`.
+JSON does not say. `_storage`, if it is there, holds stored files by their ids. Bring them into a deployment with
+`npx convex import this-file.zip`.
 """
 _FILE_MODE: Final = 0o100644
 _FIRST_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the same archive for the same documents
@@ -80,9 +83,21 @@ class ArchiveWriter:
             yield HintsWriter(entry, shape)
 
     @contextmanager
-    def _entry(self, name: str) -> Iterator[IO[bytes]]:
+    def files(self) -> Iterator[FilesWriter]:
+        """Writes what is known of stored files, of all that are given to what this yields."""
+        with self._entry(f"{STORAGE}/{DOCUMENTS}") as entry:
+            yield FilesWriter(entry)
+
+    def file(self, record: dict[str, Any], pieces: Iterable[bytes]) -> None:
+        """Writes what a stored file holds. It is not compressed: most of what is large is compressed already."""
+        with self._entry(entry_name(record), ZIP_STORED) as entry:
+            for piece in pieces:
+                entry.write(piece)
+
+    @contextmanager
+    def _entry(self, name: str, method: int = ZIP_DEFLATED) -> Iterator[IO[bytes]]:
         info = ZipInfo(name, _FIRST_DATE)
-        info.compress_type = ZIP_DEFLATED
+        info.compress_type = method
         info.external_attr = _FILE_MODE << 16
         with self._zip.open(info, "w", force_zip64=True) as entry:
             yield entry
@@ -106,6 +121,17 @@ class DocumentsWriter:
             self.shape.add(document)
             lines.append(_line(to_clean(document)))
         self._entry.write(b"".join(lines))
+
+
+class FilesWriter:
+    """Writes what is known of stored files."""
+
+    def __init__(self, entry: IO[bytes]) -> None:
+        self._entry = entry
+
+    def write(self, records: Iterable[dict[str, Any]]) -> None:
+        """Writes these records too."""
+        self._entry.write(b"".join(_line(to_line(record)) for record in records))
 
 
 class HintsWriter:

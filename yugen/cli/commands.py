@@ -18,7 +18,7 @@ exit status:
   2  the command line is wrong
   3  there is no server to ask, or it does not let us in"""
 
-KINDS: Final = ("query", "mutation", "action")
+KINDS: Final = ("query", "mutation", "action", "http")
 
 
 class _Help(argparse.HelpFormatter):
@@ -196,14 +196,16 @@ yugen import backup.zip --replace --yes""",
     _add_where(one, app=True)
 
 
-def export(path: Path, table: str | None, form: str | None, force: bool, as_json: bool, **where: Any) -> None:
+def export(
+    path: Path, table: str | None, form: str | None, files: bool, force: bool, as_json: bool, **where: Any
+) -> None:
     """Write all documents of one moment to a snapshot, or those of one table as JSON Lines or CSV.
 
     A snapshot (.zip) is laid out as those of Convex, which can import it. For a folder, the file is named by its time.
     """
     from yugen.cli.exporting import export_file
 
-    export_file(path, table=table, form=form, force=force, as_json=as_json, where=_where(where))
+    export_file(path, table=table, form=form, files=files, force=force, as_json=as_json, where=_where(where))
 
 
 def _add_export(commands: Commands) -> None:
@@ -211,6 +213,7 @@ def _add_export(commands: Commands) -> None:
         export,
         """\
 yugen export snapshot.zip
+yugen export everything.zip --include-file-storage
 yugen export messages.jsonl --table messages
 yugen export messages.csv --table messages""",
     )
@@ -221,6 +224,9 @@ yugen export messages.csv --table messages""",
         dest="form",
         choices=("zip", "jsonl", "csv"),
         help="How to write it. Default: by the end of its name.",
+    )
+    one.add_argument(
+        "--include-file-storage", dest="files", action="store_true", help="Put stored files into the snapshot too."
     )
     one.add_argument("--force", action="store_true", help="Write over a file that is there.")
     _add_json(one, "Print what came of it as JSON.")

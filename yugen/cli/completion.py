@@ -101,20 +101,30 @@ def _either(words: Sequence[str]) -> str:
 # bash and zsh, whose functions are much the same ----------------------------------------------------------------------
 
 
+_BASH_FILES: Final = (
+    "_yugen_files() {",
+    "    local name",
+    "    compopt -o filenames 2>/dev/null",  # bash then quotes them, and goes on after folders
+    '    COMPREPLY=() && while IFS= read -r name; do COMPREPLY+=("$name"); done < <(compgen "$1" -- "$current")',
+    "}",
+)
+
+
 def _bash(commands: Sequence[Command]) -> str:
     def values(value: Completes) -> str:
         match value:
-            case "file" | "":
-                return 'COMPREPLY=($(compgen -f -- "$current"))' if value else "COMPREPLY=()"
+            case "file":
+                return "_yugen_files -f"
             case "folder":
-                return 'COMPREPLY=($(compgen -d -- "$current"))'
-            case None:
+                return "_yugen_files -d"
+            case "" | None:
                 return "COMPREPLY=()"
             case words:
                 return f'COMPREPLY=($(compgen -W {_quoted(" ".join(words))} -- "$current"))'
 
     lines = [
         "# Completion of yugen for bash, made by `yugen completion bash`.",
+        *_BASH_FILES,
         "_yugen() {",
         '    local current="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD - 1]}" command="" i',
         "    for ((i = 1; i < COMP_CWORD; i++)); do",

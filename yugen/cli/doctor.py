@@ -25,7 +25,7 @@ import apsw
 import httpx2 as httpx
 
 from yugen import __version__
-from yugen.cli.remote import LOCAL_DATA, Where, holder, key_for, noted_address
+from yugen.cli.remote import Where, holder, key_for, noted_address
 from yugen.cli.show import counted
 from yugen.cli.status import FAILED
 from yugen.errors import Refused
@@ -83,8 +83,8 @@ class Finding:
 
 def examine(where: Where, *, port: int, as_json: bool) -> None:
     """Prints what every check finds; ends the process with status 1 if anything is wrong."""
-    data = where.data or (LOCAL_DATA if where.app == Path("app") else where.app.parent / LOCAL_DATA)
-    findings = [*python(), *sqlite(), *asyncio.run(_server(where, data, port)), *clock(time.time())]
+    data = where.folder
+    findings = [*python(), *sqlite(), *asyncio.run(_server(where, port)), *clock(time.time())]
     app, found = loaded(where.app)
     findings += found
     findings += folder(data)
@@ -219,15 +219,15 @@ def wal(data: Path) -> Iterator[Finding]:
 # The server -----------------------------------------------------------------------------------------------------------
 
 
-async def _server(where: Where, data: Path, port: int) -> list[Finding]:
-    noted = noted_address(data) if holder(data) else None
+async def _server(where: Where, port: int) -> list[Finding]:
+    noted = noted_address(where.folder) if holder(where.folder) else None
     url = (where.url or noted or f"http://127.0.0.1:{port}").rstrip("/")
     own = f"yugen {__version__}, yugen-client {client_version}"
     async with httpx.AsyncClient(timeout=_SECONDS_MAX) as client:
         try:
             response = await client.get(f"{url}/version")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            findings = [_nobody(where, url, port, error)]
+            findings = [_nobody(where.url or noted, port, error)]
         else:
             findings = [*_answered(url, response, where)]
             if response.status_code == 200:
@@ -235,8 +235,15 @@ async def _server(where: Where, data: Path, port: int) -> list[Finding]:
     return [Finding("versions", "ok", own), *findings]
 
 
-def _nobody(where: Where, url: str, port: int, error: Exception) -> Finding:
-    if where.url is not None:
+def _nobody(url: str | None, port: int, error: Exception) -> Finding:
+    """Where nobody answers.
+
+    Args:
+        url: the address at which there is to be a server; None if nobody has named one.
+        port: the port that was tried then.
+        error: what came of it.
+    """
+    if url is not None:
         return Finding(
             "server", "error", f"none at {url} ({type(error).__name__})", "Start it, or name another with --url."
         )
@@ -276,8 +283,8 @@ def _answered(url: str, response: httpx.Response, where: Where) -> Iterator[Find
 async def _key(client: httpx.AsyncClient, url: str, where: Where) -> list[Finding]:
     key = key_for(where, url)
     if key is None:
-        advice = "Name the folder of its data with --data, or give the key with --admin-key."
-        return [Finding("admin key", "warning", "there is none here", advice)]
+        advice = "Name its address with --url and the folder of its data with --data, or give the key with --admin-key."
+        return [Finding("admin key", "warning", f"there is none here for {url}", advice)]
     call = {"path": "_system/cli/convexUrl:cloudUrl", "args": {}}
     try:
         response = await client.post(f"{url}/api/function", json=call, headers={"Authorization": f"Convex {key}"})
@@ -321,8 +328,7 @@ async def _reading(data: Path, app: App | None) -> Any:
 
 
 def _runner(store: ReadOnlyStore, data: Path, app: App | None) -> InlineRunner:
-    app = app or App(data, functions={}, documents={}, providers=(), strict=False, migrations={}, _paths={})
-    return InlineRunner(app, store, secret=bytes(32))
+    return InlineRunner(app or App.empty(data), store, secret=bytes(32))
 
 
 def ahead(newest: int, now: int) -> Iterator[Finding]:

@@ -46,7 +46,10 @@ def set_variable(name: str, value: str | None, *, where: Where) -> None:
     if value is None:
         if sys.stdin.isatty():
             print(f"The value of {name}, and then Ctrl-D:", file=sys.stderr)
-        value = sys.stdin.read().removesuffix("\n")
+        try:
+            value = sys.stdin.read().removesuffix("\n")
+        except UnicodeDecodeError:
+            fail(f"The value of {name} is not in UTF-8. Nothing was set.")
     _change({name: value}, where, f"Set {name}.")
 
 

@@ -35,7 +35,9 @@ _POLL_SECONDS: Final = 0.1
 _SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 
 
-def export_file(path: Path, *, table: str | None, form: str | None, force: bool, as_json: bool, where: Where) -> None:
+def export_file(
+    path: Path, *, table: str | None, form: str | None, files: bool, force: bool, as_json: bool, where: Where
+) -> None:
     """Writes an export to a file, whole or not at all; prints where it is."""
     if path.is_dir():
         form = form or ("zip" if table is None else "jsonl")
@@ -46,17 +48,19 @@ def export_file(path: Path, *, table: str | None, form: str | None, force: bool,
         fail("A snapshot has all tables; name the file .jsonl or .csv for one of them, or leave --table out.", USAGE)
     if form != "zip" and table is None:
         fail(f"A .{form} file has the documents of one table; name it with --table.", USAGE)
+    if form != "zip" and files:
+        fail("Stored files are part of a snapshot; name the file .zip, or leave --include-file-storage out.", USAGE)
     if path.exists() and not path.is_dir() and not force:
         fail(f"There is a file {path} already; choose another name, or write over it with --force.")
     if not path.is_dir() and not path.absolute().parent.is_dir():
         fail(f"There is no folder {path.parent}; make it first.")
-    run_command(where.url, _export(path, table, form, as_json=as_json, where=where))
+    run_command(where.url, _export(path, table, form, files=files, as_json=as_json, where=where))
 
 
-async def _export(path: Path, table: str | None, form: str, *, as_json: bool, where: Where) -> None:
+async def _export(path: Path, table: str | None, form: str, *, files: bool, as_json: bool, where: Where) -> None:
     async with deployment(where, "columns" if form == "csv" else "data") as api:
         async with waiting("Making a snapshot"):
-            ts = await _snapshot(api)
+            ts = await _snapshot(api, files=files)
         if path.is_dir():
             path = path / (f"snapshot_{ts}.zip" if table is None else f"{table}_{ts}.{form}")
         kinds = await _kinds(api, table) if form == "csv" and table is not None else {}
@@ -79,11 +83,11 @@ async def _export(path: Path, table: str | None, form: str, *, as_json: bool, wh
         print(f"Exported to {path} ({how_many}{size / 1_000_000:,.1f} MB).")
 
 
-async def _snapshot(api: Api) -> int:
+async def _snapshot(api: Api, *, files: bool) -> int:
     """Has a snapshot of now made; returns its timestamp."""
     while True:
         try:
-            await api.post("/api/export/request/zip")
+            await api.post(f"/api/export/request/zip{'?includeStorage=true' if files else ''}")
             break
         except Refusal as error:
             if error.code != "ExportInProgress":

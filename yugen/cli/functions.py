@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-from yugen.cli.remote import Where, deployment, run_command
+from yugen.cli.remote import Where, deployment, is_without_server, run_command
 
 _NAMES: Final = {
     "any": "Any",
@@ -25,8 +26,12 @@ def list_functions(prefix: str | None, *, as_json: bool, where: Where) -> None:
 
 
 async def _list(prefix: str, *, as_json: bool, where: Where) -> None:
-    async with deployment(where, "app") as api:
-        specs = [_named(spec) for spec in await api.call("_system/cli/modules:apiSpec")]
+    if is_without_server(where):
+        specs = _declared(where.app)
+    else:
+        async with deployment(where, "server") as api:
+            specs = await api.call("_system/cli/modules:apiSpec")
+    specs = [_named(spec) for spec in specs]
     found = [spec for spec in specs if spec["path"].startswith(prefix)]
     for spec in found:
         print(json.dumps(spec, ensure_ascii=False) if as_json else in_words(spec))
@@ -34,8 +39,18 @@ async def _list(prefix: str, *, as_json: bool, where: Where) -> None:
         print(f"There is no function that begins so; there are {len(specs)}.", file=sys.stderr)
 
 
+def _declared(app: Path) -> list[dict[str, Any]]:
+    """What the app itself says; to look at it, no data is touched."""
+    from yugen.cli.local import app_in
+    from yugen.system.modules import spec
+
+    return spec(app_in(app))
+
+
 def in_words(spec: dict[str, Any]) -> str:
-    """A function as a line: what it is, its arguments and its result, as in Python."""
+    """A function as a line: what it is, its arguments and its result, as in Python; or what requests it answers."""
+    if route := spec.get("route"):
+        return f"http {route['method']} {route['path']} -> {spec['path']}"
     internal = "" if spec["public"] else "internal "
     args = spec["args"]
     parts = [_argument(name, field) for name, field in args["value"].items()] if args["type"] == "object" else ["**Any"]
@@ -68,6 +83,8 @@ def _argument(name: str, field: dict[str, Any]) -> str:
 
 def _named(spec: dict[str, Any]) -> dict[str, Any]:
     """A function under the names of Yugen; Convex names its functions by files of JavaScript."""
+    if spec["functionType"] == "HttpAction":
+        return {"path": spec["action"], "kind": "http", "route": {"method": spec["method"], "path": spec["path"]}}
     module, _, name = spec["identifier"].rpartition(":")
     return {
         "path": f"{module.removesuffix('.js')}:{name}",

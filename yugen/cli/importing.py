@@ -6,11 +6,14 @@ import asyncio
 import select
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2 as httpx
+
 from yugen.cli.progress import Progress, waiting
-from yugen.cli.remote import Api, Where, deployment, run_command
+from yugen.cli.remote import Api, Refusal, Where, deployment, run_command
 from yugen.cli.show import counted, integer, pretty
 from yugen.cli.status import USAGE, fail
 
@@ -19,6 +22,9 @@ PART_BYTES: Final = 5 * 1024 * 1024
 
 FORMATS: Final = {"zip": "zip", "jsonl": "jsonLines", "json": "jsonArray", "csv": "csv"}
 """What servers call the formats, by the ends of names of files."""
+
+_CANCELED: Final = "The import was canceled. Nothing was imported."
+_UNKNOWN: Final = "It is not known whether the documents were imported; see with `yugen data _imports --json`."
 
 _POLL_SECONDS: Final = 0.1
 
@@ -43,6 +49,7 @@ def import_file(
 async def _import(file: Path, wanted: dict[str, Any], *, yes: bool, as_json: bool, where: Where) -> None:
     async with deployment(where, "app") as api:
         import_id = None
+        confirmed = False
         try:
             import_id = await _upload(api, file, wanted)
             async with waiting("Trying out"):
@@ -53,18 +60,13 @@ async def _import(file: Path, wanted: dict[str, Any], *, yes: bool, as_json: boo
             if state["require_manual_confirmation"] and not yes and not _confirmed():
                 await _cancel(api, import_id)
                 fail("Nothing was imported. Confirm that documents are removed, or say so with --yes.")
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            if import_id is not None:
-                await _cancel(api, import_id)
-            print("The import was canceled. Nothing was imported.", file=sys.stderr)
-            raise
-        await api.post("/api/perform_import", {"importId": import_id})
-        try:
+            confirmed = True
             async with waiting("Importing"):
+                await api.post("/api/perform_import", {"importId": import_id})
                 state = await _left(api, import_id, "in_progress")
-        except asyncio.CancelledError:
-            if api.exports is None:
-                print("The server goes on with the import; see what comes of it with `yugen data`.", file=sys.stderr)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            known = None if import_id is None else await _given_up(api, import_id)
+            print(known or (_UNKNOWN if confirmed else _CANCELED), file=sys.stderr)
             raise
         _end_if_failed(state)
         added = integer(state["num_rows_written"])
@@ -98,6 +100,26 @@ async def _upload(api: Api, file: Path, wanted: dict[str, Any]) -> str:
 
 async def _cancel(api: Api, import_id: str) -> None:
     await api.post("/api/cancel_import", {"importId": import_id})
+
+
+async def _given_up(api: Api, import_id: str) -> str | None:
+    """Has an import given up, unless it is done; what has come of it, or None if that cannot be found out.
+
+    Whatever the server has made of requests that were interrupted, it takes an import back until its documents are
+    written, and knows of each whether they are. A second interrupt does not wait for its answer.
+    """
+    try:
+        with suppress(Refusal):  # it has ended already
+            await _cancel(api, import_id)
+        record = await api.call("_system/cli/queryImport", importId=import_id)
+    except (Refusal, httpx.TransportError, asyncio.CancelledError, KeyboardInterrupt):
+        return None
+    match record:
+        case {"state": {"state": "completed", "num_rows_written": added}}:
+            return f"The import was done already. Added {counted(integer(added), 'document')}."
+        case {"state": {"state": "failed", "error_message": str(text)}}:
+            return text
+    return None
 
 
 async def _left(api: Api, import_id: str, state: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def make_app(folder: Path, template: str) -> None:
         sys.exit(1)
     print(f"Made {', '.join(str(file) for file in made)}.")
     here = folder.resolve() == Path.cwd()
-    steps = [*([] if here else [f"cd {folder}"]), *NEXT[template]]
+    steps = [*([] if here else [f"cd {shlex.quote(str(folder))}"]), *NEXT[template]]
     print("\n".join(["Next:", *(f"  {step}" for step in steps)]))
 
 

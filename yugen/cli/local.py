@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from yugen.cli.remote import Api, Needs
 from yugen.cli.status import fail
 from yugen.errors import Refused
 from yugen.functions.registry import App, load
+from yugen.functions.storage import FilePlace
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import LOCAL_URL
@@ -21,6 +23,7 @@ from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
@@ -44,10 +47,8 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
     file = data / "data.sqlite3"
     if needs != "app" and not file.is_file():
         fail(f"There is no data in {data}; name the folder with --data, or the address of a server with --url.")
-    if needs == "app" and not app.is_dir():
-        fail(f"There is no folder {app}; name the folder of your app package with --app.")
+    loaded = _loaded(app, needs) or App.empty(data)
     try:
-        loaded = _loaded(app, needs) or App(data, {}, {}, (), False, {}, {})
         backend, key = await _open(data, loaded, deployed=needs != "app")
     except (Refused, StorageError, OSError) as error:
         fail(str(error))
@@ -67,7 +68,7 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
 async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     admin_key = AdminKey(data / "admin_key")
     store = SqliteStore(data / "data.sqlite3")
-    at = Deployment(LOCAL_URL, data)
+    at = Deployment(LOCAL_URL, data, os.environ.get("YUGEN_FILES", ""))
     runner = InlineRunner(
         app, store, secret=admin_key.derive("cursors"), deployment=at, limits=Limits().run, isolated=True
     )
@@ -77,16 +78,27 @@ async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
         exports, imports = Exports(runtime, at), Imports(runtime, at)
         await exports.start()
         await imports.start()
+        files = FileService(runtime, FilePlace(admin_key.derive("cursors"), LOCAL_URL, at.files, data))
     except BaseException:
         await runtime.close()
         raise
-    return Backend(runtime, Callers(admin_key), exports, imports), admin_key.file.read_text().strip()
+    return Backend(runtime, Callers(admin_key), exports, imports, files), admin_key.file.read_text().strip()
+
+
+def app_in(folder: Path) -> App:
+    """The app in a folder. It ends the process, and says why, if there is none that can be loaded."""
+    if not folder.is_dir():
+        fail(f"There is no folder {folder}; name the folder of your app package with --app.")
+    try:
+        return load(folder.resolve())
+    except (Refused, OSError) as error:
+        fail(str(error))
 
 
 def _loaded(folder: Path, needs: Needs) -> App | None:
     """The app, if it is needed, or helps and is there."""
     if needs == "app":
-        return load(folder.resolve())
+        return app_in(folder)
     if needs == "columns" and folder.is_dir():
         with suppress(Refused):
             return load(folder.resolve())

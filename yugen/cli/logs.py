@@ -40,7 +40,7 @@ class Wanted:
         path = entry["identifier"]
         return (
             (self.function is None or path == self.function or path.partition(":")[0] == self.function)
-            and (self.kind is None or entry["udfType"].lower() == self.kind)
+            and (self.kind is None or _kind(entry) == self.kind)
             and (not self.failures or entry["error"] is not None)
             and (self.since is None or entry["timestamp"] >= self.since)
         )
@@ -92,7 +92,12 @@ def in_words(entry: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(entry["timestamp"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
     how = "ran" if entry["error"] is None else "failed"
     took = f"{1000 * entry['executionTime']:,.1f} ms"
-    lines = [f"{at}  {entry['udfType'].lower()} {entry['identifier']} {how} in {took}"]
+    lines = [f"{at}  {_kind(entry)} {entry['identifier']} {how} in {took}"]
     for text in [*entry["logLines"], *([] if entry["error"] is None else [entry["error"]])]:
         lines += [printable(line) for line in str(text).split("\n")]
     return "\n    ".join(lines)
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """What ran, as Yugen's own logs have it; Convex has another word for what answers requests."""
+    return str(entry["udfType"]).lower().removesuffix("action") or "action"

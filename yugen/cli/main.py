@@ -6,31 +6,31 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
+from yugen.cli.status import told
 
 
-def dev(app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None) -> None:
+def dev(app: Path, **options: Any) -> None:
     """Run the app for development: reload on save, readable logs, errors in full."""
     early.begin()
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=True)
+    serve_forever(app, **options, development=True)
 
 
-def serve(
-    app: Path, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None, workers: int
-) -> None:
+def serve(app: Path, workers: int, **options: Any) -> None:
     """Run the app for production: logs as JSON, errors of functions kept from clients."""
     if workers > 1:
         from yugen.cli.supervise import serve_in_nodes
 
-        serve_in_nodes(workers, app, host=host, port=port, data=data, url=url, limits=limits)
+        serve_in_nodes(workers, app, **options)
     early.begin()
     from yugen.cli.serve import serve_forever
 
-    serve_forever(app, host=host, port=port, data=data, url=url, limits=limits, development=False)
+    serve_forever(app, **options, development=False)
 
 
 def init(folder: Path, template: str) -> None:
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command is None:
         parser.print_help()
         parser.exit(2)
-    command(**options)
+    with told():
+        command(**options)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -105,11 +106,27 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
     to.add_argument("app", nargs="?", type=Path, default=Path("app"), help="The folder of the app package.")
     to.add_argument("--host", default=host, help=f"The address to listen on. Default: {host}.")
     to.add_argument("--port", type=whole(0, 65535), default=3210, help="The port of the API. Default: 3210.")
+    to.add_argument(
+        "--site-port",
+        type=whole(0, 65535),
+        help="The port of the HTTP actions, which are below /http/ of the API too. Default: the one after --port.",
+    )
     to.add_argument("--data", type=Path, help="The folder for data. Default: .yugen beside the app.")
     to.add_argument(
         "--url",
         default=os.environ.get("YUGEN_URL"),
         help="The address for clients. Default: $YUGEN_URL, or where it listens.",
+    )
+    to.add_argument(
+        "--site-url",
+        default=os.environ.get("YUGEN_SITE_URL"),
+        help="The address of the HTTP actions. Default: $YUGEN_SITE_URL, /http below --url, or where it listens.",
+    )
+    to.add_argument(
+        "--files",
+        metavar="PLACE",
+        default=os.environ.get("YUGEN_FILES", ""),
+        help="Where stored files are: s3://bucket/prefix, or a folder. Default: $YUGEN_FILES, or beside the data.",
     )
     to.add_argument(
         "--limit",

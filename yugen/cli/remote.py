@@ -6,9 +6,9 @@ Commands ask an `Api`, and need not know whether a server is behind it or data t
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
-from yugen.cli.status import FAILED, INTERRUPTED, UNREACHABLE, USAGE, fail
+from yugen.cli.status import FAILED, UNREACHABLE, USAGE, fail
 
 CALL_SECONDS_MAX: Final = 660.0
 """A little more than an action may run."""
 
 LOCAL_URL: Final = "http://127.0.0.1:3210"
-LOCAL_DATA: Final = Path(".yugen")
 
-_BAD_KEYS: Final = ("BadDeployKey", "InvalidAuthHeader")
+BAD_KEYS: Final = ("BadDeployKey", "InvalidAuthHeader")
+"""Codes with which a deployment refuses the admin key, or who is to be acted as."""
 
 Needs = Literal["app", "columns", "data", "server"]
 """What a command needs where no server runs: the app and its data, or the data and what the app says of its columns if
@@ -45,6 +45,20 @@ class Refusal(Exception):
         self.code = code
 
 
+class Unreachable(Exception):
+    """Nobody answers at the address of a deployment.
+
+    Attributes:
+        url: the address.
+        why: what came of it.
+    """
+
+    def __init__(self, url: str, why: httpx.TransportError) -> None:
+        super().__init__(url)
+        self.url = url
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Where a deployment is, as the options say it.
@@ -60,6 +74,14 @@ class Where:
     key: str | None = None
     data: Path | None = None
     app: Path = Path("app")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its data: if nobody has said so, the one in which a server of the app keeps it."""
+        if self.data is not None:
+            return self.data
+        folder, here = self.app.resolve().parent / ".yugen", Path.cwd()
+        return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 class Api:
@@ -159,22 +181,21 @@ class Api:
 
 
 def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
-    """Runs a command, and ends the process with a sentence and a status when it fails."""
-    shown = url or LOCAL_URL
+    """Runs a command, and ends the process with a sentence and a status when it fails.
+
+    Args:
+        url: the address that the options name.
+        command: what to do.
+    """
     try:
         asyncio.run(command)
-    except httpx.ConnectError:
-        fail(f"There is no server at {shown}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
-    except httpx.TransportError as error:
-        fail(f"{shown} does not answer ({type(error).__name__} {error}); name another server with --url.", UNREACHABLE)
+    except Unreachable as error:
+        if isinstance(error.why, httpx.ConnectError):
+            fail(f"There is no server at {error.url}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
+        why = f"{type(error.why).__name__} {error.why}".strip()
+        fail(f"{error.url} does not answer ({why}); name another server with --url.", UNREACHABLE)
     except Refusal as error:
-        fail(str(error), UNREACHABLE if error.code in _BAD_KEYS else FAILED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        fail(str(error), UNREACHABLE if error.code in BAD_KEYS else FAILED)
 
 
 @asynccontextmanager
@@ -188,9 +209,8 @@ async def deployment(where: Where, needs: Needs, *, keyless: bool = False) -> As
     """
     if where.url is not None and not _is_address(where.url):
         fail(f"{where.url} is not an address of a server; write --url like {LOCAL_URL}.", USAGE)
-    folder = where.data or LOCAL_DATA
-    held_by = holder(folder)
-    if where.url is None and where.data is not None and held_by is None:
+    if is_without_server(where):
+        assert where.data is not None
         if needs == "server":
             fail(
                 f"No server runs over {where.data}, and this is in the memory of one; start it with `yugen dev`.",
@@ -201,40 +221,60 @@ async def deployment(where: Where, needs: Needs, *, keyless: bool = False) -> As
         async with opened(where.data, where.app, needs) as api:
             yield api
         return
-    noted = None if held_by is None else noted_address(folder)
+    held_by = holder(where.folder)
+    noted = None if held_by is None else noted_address(where.folder)
     url = (where.url or noted or LOCAL_URL).rstrip("/")
     key = key_for(where, url)
     if key is None and not keyless:
-        fail(
-            f"There is no admin key in {folder}; name the folder with --data, or give the key with --admin-key.",
-            UNREACHABLE,
+        what = (
+            f"There is no admin key in {where.folder}; name the folder with --data"
+            if _is_here(url)
+            else f"No admin key goes to {url} unasked; name it with --url and the folder of its data with --data"
         )
+        fail(f"{what}, or give the key with --admin-key.", UNREACHABLE)
     async with httpx.AsyncClient(timeout=CALL_SECONDS_MAX) as client:
         api = Api(client, url, key)
-        if where.data is None or held_by is None or where.url or noted:
-            yield api
-            return
         try:
-            await api.call("_system/cli/convexUrl:cloudUrl")
-        except (httpx.TransportError, Refusal, SystemExit):
-            fail(
-                f"{where.data} is in use by a server (process {held_by}), which is not at {url}; say where it is with "
-                "--url, or stop it.",
-                UNREACHABLE,
-            )
-        yield api
+            if where.data is not None and held_by is not None and not where.url:
+                await _confirm(api, where, held_by)
+            yield api
+        except httpx.TransportError as error:
+            raise Unreachable(url, error) from error
+
+
+async def _confirm(api: Api, where: Where, held_by: str) -> None:
+    """Makes sure that a server is the one that has the data open; what it has noted may be of one that is gone."""
+    if api.key is None and noted_address(where.folder):
+        return  # nobody here can tell
+    try:
+        await api.call("_system/cli/convexUrl:cloudUrl")
+    except httpx.TimeoutException:
+        raise
+    except (httpx.TransportError, Refusal, SystemExit) as error:
+        if where.key and isinstance(error, Refusal) and error.code in BAD_KEYS:
+            raise
+        fail(
+            f"{where.data} is in use by a server (process {held_by}), which is not at {api.url}; say where it is with "
+            "--url, or stop it.",
+            UNREACHABLE,
+        )
+
+
+def is_without_server(where: Where) -> bool:
+    """Whether a command is to open the data itself, rather than to ask a server."""
+    return where.url is None and where.data is not None and holder(where.data) is None
 
 
 def key_for(where: Where, url: str) -> str | None:
-    """The key that was given, or that of the deployment in a folder here; it is not shown to servers elsewhere."""
+    """The key that was given, or the one in the folder of the data.
+
+    That one is for servers on this machine, and for one elsewhere that is named together with the folder. That an
+    address is noted beside the data is not enough: its server may be gone, and another machine have the number by now.
+    """
     if where.key:
         return where.key
-    if where.data is None and urlsplit(url).hostname not in ("127.0.0.1", "::1", "localhost"):
-        return None
-    try:
-        return ((where.data or LOCAL_DATA) / "admin_key").read_text().strip() or None
-    except OSError:
-        return None
+    both_named = where.url is not None and where.data is not None
+    return _line(where.folder / "admin_key") if both_named or _is_here(url) else None
 
 
 def holder(data: Path) -> str | None:
@@ -248,7 +288,7 @@ def holder(data: Path) -> str | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that those who only look see nobody but a holder
     except BlockingIOError:
-        return os.read(lock, 20).decode() or "unknown"
+        return os.read(lock, 20).decode(errors="replace") or "unknown"
     finally:
         os.close(lock)
     return None
@@ -256,10 +296,8 @@ def holder(data: Path) -> str | None:
 
 def noted_address(data: Path) -> str | None:
     """Where the server is that has the data in a folder open, as it has noted there."""
-    try:
-        return (data / "address").read_text().strip() or None
-    except OSError:
-        return None
+    noted = _line(data / "address")
+    return noted if noted is not None and _is_address(noted) else None
 
 
 def parsed(response: httpx.Response, url: str) -> dict[str, Any]:
@@ -296,6 +334,23 @@ def _json(response: httpx.Response) -> Any:
 
 def _elsewhere(url: str | None) -> str:
     return "or name another with --url" if url else "name another with --url, or open data without a server with --data"
+
+
+def _line(file: Path) -> str | None:
+    """What a file of one line says, if it is there and says anything."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _is_here(url: str) -> bool:
+    """Whether only this machine can be at an address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_address(url: str) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yugen.errors import Refused
 from yugen.server import logs
@@ -18,14 +20,19 @@ from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
 
+logger = logging.getLogger(__name__)
+
 
 def serve_forever(
     app: Path,
     *,
     host: str,
     port: int,
+    site_port: int | None,
     data: Path | None,
     url: str | None,
+    site_url: str | None,
+    files: str,
     limits: list[str] | None,
     development: bool,
 ) -> None:
@@ -39,18 +46,22 @@ def serve_forever(
             raise OSError(
                 f"There is no folder {app}; name the folder of your app package, or make a new app with `yugen init`."
             )
-        listener = listen(host, port)
+        listeners = listen(host, port, site_port)
+        url, site_url = listeners.urls(url, site_url)
         yugen = Yugen(
             app,
             database=data,
             development=development,
-            url=url or address(listener),
+            url=url,
+            site_url=site_url,
+            files=files,
             limits=parse(limits or []),
             docs=docs(),
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        run(serve(yugen, listener, lambda: say_ready(yugen, listener, development), development=development))
+        ready = partial(say_ready, yugen, listeners, development)
+        run(serve(yugen, listeners, ready, partial(forget_address, yugen), development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -61,7 +72,64 @@ def docs() -> bool:
     return os.environ.get("YUGEN_DOCS", "1") != "0"
 
 
-def listen(host: str, port: int) -> socket.socket:
+class Listeners(NamedTuple):
+    """Sockets that listen for clients, or have a place for those that do.
+
+    Attributes:
+        api: for the API.
+        site: for HTTP actions, where they have a port of their own.
+    """
+
+    api: socket.socket
+    site: socket.socket | None
+
+    def urls(self, url: str | None, site_url: str | None) -> tuple[str, str | None]:
+        """The addresses for clients, of the API and of the HTTP actions; by default those that are listened on."""
+        if site_url is None and url is None and self.site is not None:
+            site_url = address(self.site)
+        return url or address(self.api), site_url
+
+    @property
+    def site_port(self) -> int | None:
+        """The port of the HTTP actions, if they have one."""
+        return None if self.site is None else int(self.site.getsockname()[1])
+
+
+Listen = Callable[[str, int], socket.socket]
+"""Takes an address and a port."""
+
+
+def listen(host: str, port: int, site_port: int | None, one: Listen | None = None) -> Listeners:
+    """The sockets of a server.
+
+    Args:
+        host: the address.
+        port: the port of the API, or 0 for one that is free.
+        site_port: the port of HTTP actions, likewise. Where none is given it is the one after that of the API, and if
+            somebody else has that, there is none.
+        one: makes each of them.
+
+    Raises:
+        OSError: it cannot listen there; the text says why.
+    """
+    one = one or listen_on
+    api = one(host, port)
+    try:
+        if site_port is None:
+            try:
+                site = one(host, port and port + 1)
+            except (OSError, OverflowError) as error:
+                logger.warning("%s HTTP actions are below /http/ only; --site-port gives them a port.", error)
+                site = None
+        else:
+            site = one(host, site_port)
+    except BaseException:
+        api.close()
+        raise
+    return Listeners(api, site)
+
+
+def listen_on(host: str, port: int) -> socket.socket:
     """A socket that listens for clients.
 
     Raises:
@@ -72,7 +140,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(f"Cannot listen on {host}:{port} ({reason}); choose others with --host and --port.") from None
+        how = "choose others with --host, --port and --site-port"
+        raise OSError(f"Cannot listen on {host}:{port} ({reason}); {how}.") from None
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -86,9 +155,22 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(
-    yugen: Yugen, listener: socket.socket, say_ready: Callable[[], None], *, development: bool = False
+    yugen: Yugen,
+    listeners: Listeners,
+    say_ready: Callable[[], None],
+    say_gone: Callable[[], None],
+    *,
+    development: bool = False,
 ) -> None:
-    """Serves until it is told to stop by a signal."""
+    """Serves until it is told to stop by a signal.
+
+    Args:
+        yugen: what to serve.
+        listeners: where.
+        say_ready: called when it serves.
+        say_gone: called when it no longer does, while no other server can have the data yet.
+        development: whether to take up what is saved.
+    """
     from yugen.cli.dev import started
     from yugen.server.listen import Server
 
@@ -103,7 +185,7 @@ async def serve(
         if yugen.is_serving:
             say_ready()
 
-    server = Server(yugen, ready)
+    server = Server(yugen, ready, site_port=listeners.site_port)
     main = asyncio.current_task()
     assert main is not None
 
@@ -118,7 +200,10 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with started(yugen, say_ready) if development else yugen:
-            await server.serve(sockets=[listener])
+            try:
+                await server.serve(sockets=[each for each in listeners if each is not None])
+            finally:
+                say_gone()
     except asyncio.CancelledError:
         pass
 
@@ -130,16 +215,24 @@ def address(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
-def say_ready(yugen: Yugen, listener: socket.socket, development: bool = False) -> None:
+def say_ready(yugen: Yugen, listeners: Listeners, development: bool = False) -> None:
     """Tells whoever has started the server where it is, and in development what to look at.
 
     Other commands find it by a file beside the data.
     """
     from yugen.cli.dev import what_to_open
 
-    (yugen.data / "address").write_text(f"{address(listener)}\n")
+    at = address(listeners.api)
+    (yugen.data / "address").write_text(f"{at}\n")
 
-    lines = [f"Yugen is ready at {address(listener)} (admin key in {yugen.data / 'admin_key'})"]
+    lines = [f"Yugen is ready at {at} (admin key in {yugen.data / 'admin_key'})"]
+    if listeners.site is not None and (yugen.app / "http.py").is_file():
+        lines.append(f"HTTP actions are at {address(listeners.site)}")
     if development:
-        lines += what_to_open(yugen, address(listener))
+        lines += what_to_open(yugen, at)
     print("\n".join(lines), flush=True)
+
+
+def forget_address(yugen: Yugen) -> None:
+    """Takes away the file by which other commands find the server."""
+    (yugen.data / "address").unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
-from yugen.cli.serve import address, docs, listen, run, say_ready, serve
+from yugen.cli.serve import Listeners, docs, forget_address, listen, listen_on, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
@@ -49,7 +49,17 @@ logger = logging.getLogger(__name__)
 
 
 def serve_in_nodes(
-    nodes: int, app: Path, *, host: str, port: int, data: Path | None, url: str | None, limits: list[str] | None
+    nodes: int,
+    app: Path,
+    *,
+    host: str,
+    port: int,
+    site_port: int | None,
+    data: Path | None,
+    url: str | None,
+    site_url: str | None,
+    files: str,
+    limits: list[str] | None,
 ) -> NoReturn:
     """Serves with several processes until it is interrupted or terminated, which ends it with status 0.
 
@@ -59,17 +69,21 @@ def serve_in_nodes(
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
-        place = _reserve(host, port)
+        places = listen(host, port, site_port, _reserve)
 
         def make(node: Node | None = None) -> Yugen:
             numbers = parse(limits or [])
-            return Yugen(app, database=data, url=url or address(place), limits=numbers, node=node, docs=docs())
+            at, site = places.urls(url, site_url)
+            return Yugen(app, database=data, url=at, site_url=site, files=files, limits=numbers, node=node, docs=docs())
 
         yugen = make()
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one
         lock_file(yugen.database)  # of which every node inherits a part: it holds until the last one is gone
         with TemporaryDirectory(prefix="yugen-") as folder:
-            status = _Supervisor(nodes, make, place, Path(folder), lambda: say_ready(yugen, place)).run()
+            try:
+                status = _Supervisor(nodes, make, places, Path(folder), lambda: say_ready(yugen, places)).run()
+            finally:
+                forget_address(yugen)
         if yugen.database.exists():
             finish(yugen.database)
     except (Refused, StorageError, OSError) as error:
@@ -84,9 +98,14 @@ def _reserve(host: str, port: int) -> socket.socket:
     The kernel spreads connections evenly over sockets that listen on one port, and leaves out those that are gone. Of a
     socket that all wait on, whoever wakes first takes most.
     """
-    with listen(host, port) as alone:  # which fails where the port is anybody's, also if they would share it
+    with listen_on(host, port) as alone:  # which fails where the port is anybody's, also if they would share it
         family, port = alone.family, alone.getsockname()[1]
     return _bind(family, host, port)
+
+
+def _bind_like(place: socket.socket) -> socket.socket:
+    """Another socket at the place of this one."""
+    return _bind(place.family, *place.getsockname()[:2])
 
 
 def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -120,7 +139,7 @@ class _Supervisor:
     Args:
         nodes: how many.
         make: makes what a node serves.
-        place: has the port.
+        places: have the ports.
         folder: one that only we may enter.
         ready: called once, when all serve.
     """
@@ -129,12 +148,12 @@ class _Supervisor:
         self,
         nodes: int,
         make: Callable[[Node], Yugen],
-        place: socket.socket,
+        places: Listeners,
         folder: Path,
         ready: Callable[[], None],
     ) -> None:
         self._make = make
-        self._place = place
+        self._places = places
         self._folder = folder
         self._ready = ready
         self._board = Board(nodes)
@@ -193,10 +212,11 @@ class _Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             die_with_parent(supervisor)
             logs.configure(readable=False)
-            listener = _bind(self._place.family, *self._place.getsockname()[:2])
+            api, site = self._places
+            listeners = Listeners(_bind_like(api), site and _bind_like(site))
             yugen = self._make(node)
             yugen.load_early()
-            run(serve(yugen, listener, lambda: _begin(node, yugen, ready)))
+            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready), lambda: None))
             status = 0
         except (Refused, StorageError, OSError) as error:
             print(error, file=sys.stderr)

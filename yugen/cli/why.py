@@ -51,8 +51,8 @@ def _happened(occurrence: dict[str, Any]) -> str:
             return f"ran again in {took} for {counted(occurrence['subscribers'], 'subscriber')}, with {result}"
         case "conflict":
             return f"lost a race after {took}, for the {_ordinal(occurrence['losses'])} time, and ran again"
-        case _ if occurrence["functionType"] == "action":
-            return f"(action) took {took}"
+        case _ if (kind := occurrence["functionType"]) in ("action", "http"):
+            return f"({kind}) took {took}"
         case _:
             waited = occurrence["milliseconds"] - occurrence["ownMilliseconds"]
             return (

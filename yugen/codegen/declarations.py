@@ -85,7 +85,7 @@ _TABLES: Final = """\
 /** The tables that the app knows by name. */
 export type TableNames = keyof Documents;
 
-/** The tables that Yugen keeps itself. */
+/** The tables that no app declares: stored files and scheduled functions. */
 export type SystemTableNames = "_storage" | "_scheduled_functions";
 
 /** A document of a table, as queries give it: `Doc<"users">`. */
@@ -129,6 +129,7 @@ _OWN_NAMES: Final = frozenset(
         *("function", "if", "implements", "import", "in", "instanceof", "interface", "let", "new", "package"),
         *("private", "protected", "public", "return", "static", "super", "switch", "this", "throw", "true", "try"),
         *("type", "typeof", "var", "while", "with", "yield", "await", "async"),
+        *("infer", "intrinsic", "keyof", "readonly", "unique"),
     }
 )
 

@@ -5,35 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from yugen.functions.registry import App
 
 FOLDER = "_generated"
 """Where generated files go in the folder of an app unless it is said otherwise."""
 
 
-def write_types(app: App, folder: Path) -> list[Path]:
-    """Writes the TypeScript of an app, `api.d.ts`, `api.js` and `dataModel.d.ts`.
-
-    Args:
-        app: the app.
-        folder: where to; it is made if it is not there.
-
-    Returns:
-        The files that have changed. Others are not touched, so that whoever watches them hears nothing.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    from yugen.codegen.declarations import declarations  # noqa: PLC0415 -- whoever has an app has imported most of it
-
-    return write_files(declarations(app), folder)
-
-
 def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Writes texts by the names of their files, each at once; returns the files that have changed."""
+    """Writes texts by the names of their files, each at once; returns the files that have changed.
+
+    Others are not touched, so that whoever watches them hears nothing.
+    """
     changed = outdated(files, folder)
     if changed:
         folder.mkdir(parents=True, exist_ok=True)

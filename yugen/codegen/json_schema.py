@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError
 
 from yugen import values
-from yugen.functions.wire_types import IdType, Scalar, may_be_unset, special
+from yugen.functions.wire_types import IdType, Scalar, may_be_unset, runs, special
 from yugen.schema import Document, as_wire
 from yugen.values import EXACT_INT_MAX
 
@@ -62,16 +62,20 @@ class _Generator(GenerateJsonSchema):
         return self.mode == GIVEN
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
-        if schema["type"] == "function-plain":
+        if schema["type"] == "function-plain" and not (self._gives and runs(schema.get("serialization", {}))):
             match special(schema["function"]["function"]):
                 case IdType(table):
                     return {"type": "string", "x-table": table}
                 case Scalar("bigint"):
                     return self._int64()
-        if issubclass(schema.get("cls", object), Document):
-            # It would stand for what `model_dump` makes, which is any dict.
-            schema = {key: part for key, part in schema.items() if key != "serialization"}
         return super().generate_inner(schema)
+
+    def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
+        if schema["type"] == "to-string":
+            return super().ser_schema(schema)
+        if not runs(schema):
+            return None
+        return super().ser_schema(schema) if "return_schema" in schema else {}
 
     def _int64(self) -> Json:
         if self._gives:
@@ -141,7 +145,12 @@ class _Generator(GenerateJsonSchema):
     def field_is_required(self, field: Any, total: bool) -> bool:
         if not self._gives:
             return super().field_is_required(field, total)
-        return not may_be_unset(field["schema"]) and field.get("required", total) is not False
+        if "serialization_exclude_if" in field or may_be_unset(field["schema"]):
+            return False
+        return field.get("required", total) is not False
+
+    def computed_field_is_required(self, field: Any, total: bool) -> bool:
+        return "serialization_exclude_if" not in field
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # a title would only be the name once more

@@ -15,6 +15,8 @@ from yugen import values
 from yugen.catalog import Catalog
 from yugen.errors import Refused
 from yugen.functions.declare import DeclarationError, Function
+from yugen.functions.serializers import serializer
+from yugen.functions.wire_types import without_one_name
 from yugen.schema import as_stored, as_wire
 from yugen.validation import NOT_EXPECTED, Validator, arguments_type, explain
 
@@ -46,7 +48,7 @@ class Signature:
         DeclarationError: a parameter or an annotation that values of the wire cannot fill.
     """
 
-    __slots__ = ("_arguments", "_context", "_returns", "_wire_names", "gives", "path", "takes")
+    __slots__ = ("_arguments", "_context", "_returns", "_serialize", "_wire_names", "gives", "path", "takes")
 
     def __init__(self, path: str, function: Function[Any, Any]) -> None:
         self.path = path
@@ -70,6 +72,10 @@ class Signature:
             ) from error
         except PydanticUserError as error:
             raise DeclarationError(f"{path}: {error.message.splitlines()[0]}") from error
+        self._serialize = None if self._returns is None else serializer(self._returns.schema)
+        unnamed = None if self._arguments is None else without_one_name(self._arguments.schema)
+        if unnamed is not None:
+            raise DeclarationError(f"{path}: what is sent as `{unnamed}` has one name; give it as `alias`.")
 
     def _fields(
         self, parameters: list[inspect.Parameter], hints: Mapping[str, Any]
@@ -153,6 +159,8 @@ class Signature:
         Raises:
             ReturnsValidationError: a value that cannot go over the wire.
         """
+        if self._serialize is not None:
+            value = self._serialize(value)
         text = as_stored(value)
         if text is not None and not values.may_exceed(text, values.SIZE_MAX):
             return text
@@ -163,7 +171,8 @@ class Signature:
 
     def result_size(self, value: Any) -> int:
         """The size of a checked result that can be sent, in bytes as limits count them."""
-        return values.size(values.decode(values.encode(value, fallback=as_wire)))
+        sent = value if self._serialize is None else self._serialize(value)
+        return values.size(values.decode(values.encode(sent, fallback=as_wire)))
 
     def decode_result(self, text: bytes, catalog: Catalog | None) -> Any:
         """A result that came as encoded JSON, as the annotation promises it."""

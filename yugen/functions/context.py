@@ -8,10 +8,22 @@ from functools import cached_property
 from random import Random
 from typing import Any, ParamSpec, TypeVar, overload
 
+from yugen import ids
+from yugen.catalog import RENEWALS, STORAGE
+from yugen.errors import TokenRejected
 from yugen.functions.database import DatabaseReader, DatabaseWriter
 from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import Kind
 from yugen.functions.scheduling import Named, Scheduler
+from yugen.functions.storage import (
+    FilePlace,
+    QueryStorage,
+    Record,
+    StorageActions,
+    StorageReader,
+    StorageWriter,
+    renewal_internal,
+)
 from yugen.identity import Identity
 
 P = ParamSpec("P")
@@ -26,13 +38,20 @@ log = logging.getLogger("yugen.function")
 class Auth:
     """`ctx.auth`."""
 
-    def __init__(self, identity: Identity | None) -> None:
+    def __init__(self, identity: Identity | None, rejected: str | None = None) -> None:
         self._identity = identity
+        self._rejected = rejected
         self.was_read = False
 
     async def get_user_identity(self) -> Identity | None:
-        """Who calls, or None when nobody is signed in."""
+        """Who calls, or None when nobody is signed in.
+
+        Raises:
+            TokenRejected: in an HTTP action, whose request came with a bearer token that is no good.
+        """
         self.was_read = True
+        if self._rejected is not None:
+            raise TokenRejected(self._rejected)
         return self._identity
 
 
@@ -74,7 +93,12 @@ class Surroundings:
         variables: the environment variables of the deployment.
         named: gives the path of a function that another one refers to, and its arguments as values of the wire.
         read_variables: called when any of them is looked at.
+
+    Attributes:
+        files: where files are; whoever makes this sets it.
     """
+
+    files: FilePlace
 
     def __init__(
         self,
@@ -136,6 +160,7 @@ class QueryCtx(_Ctx):
 
     Attributes:
         db: documents.
+        storage: files.
         auth: who calls.
         env: environment variables of the deployment.
         now: the time of this run in milliseconds since the epoch; it does not move while the function runs.
@@ -149,6 +174,18 @@ class QueryCtx(_Ctx):
         self.db = db
         self._surroundings = surroundings
         self._call = call
+
+    @property
+    def storage(self) -> StorageReader:
+        """Files."""
+        surroundings = self._surroundings
+        return QueryStorage(surroundings.files, surroundings.now, self._file, self._renewed)
+
+    async def _file(self, id: str) -> Record | None:
+        return await self.db.record(STORAGE, id)
+
+    async def _renewed(self, seconds: int) -> None:
+        await self.db.record(RENEWALS, ids.encode_id(RENEWALS.number, renewal_internal(seconds)))
 
     @overload
     async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -167,6 +204,15 @@ class MutationCtx(QueryCtx):
     """
 
     db: DatabaseWriter
+
+    @property
+    def storage(self) -> StorageWriter:
+        """Files, which come and go with this transaction."""
+        surroundings = self._surroundings
+        return StorageWriter(surroundings.files, surroundings.now, self._file, self._forget_file)
+
+    async def _forget_file(self, id: str) -> bool:
+        return await self._call("mutation", "_system/files:delete", {"id": id})  # type: ignore[no-any-return]
 
     @property
     def scheduler(self) -> Scheduler:
@@ -188,6 +234,24 @@ class ActionCtx(_Ctx):
     Attributes: as in `QueryCtx`, without `db`.
         scheduler: functions that run later.
     """
+
+    @property
+    def storage(self) -> StorageActions:
+        """Files."""
+        place, now = self._surroundings.files, self._surroundings.now
+        return StorageActions(place, now, self._file, self._forget_file, self._add_file)
+
+    async def _file(self, id: str) -> Record | None:
+        if ids.decode_id(id)[0] != STORAGE.number:
+            return None
+        return await self._call("query", "_system/files:get", {"id": id})  # type: ignore[no-any-return]
+
+    async def _forget_file(self, id: str) -> bool:
+        ids.decode_id(id)
+        return await self._call("mutation", "_system/files:delete", {"id": id})  # type: ignore[no-any-return]
+
+    async def _add_file(self, record: Record) -> str:
+        return str(await self._call("mutation", "_system/files:add", record))
 
     @property
     def scheduler(self) -> Scheduler:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, overload
 
 from yugen import bounds, ids, keys
-from yugen.catalog import FIRST_USER_TABLE, Catalog, TableSpec
+from yugen.catalog import FIRST_USER_TABLE, READABLE, Catalog, TableSpec
 from yugen.errors import DocumentInvalid
 from yugen.functions.faults import BrokenReference, DocumentNotFound, TableNotFound
 from yugen.functions.pagination import Pages
@@ -83,6 +83,17 @@ class DatabaseReader:
             return None
         table = await self._transaction.numbered(number)
         return None if table is None else (table, internal)
+
+    async def record(self, table: TableSpec, id: str) -> dict[str, Any] | None:
+        """The document of a system table as it is stored, or None; for other parts of a context. Not to be changed.
+
+        Raises:
+            InvalidId: the text is no id at all.
+        """
+        number, internal = ids.decode_id(id)
+        if number != table.number:
+            return None
+        return await self._transaction.document(keys.document_key(number, internal))
 
     def _load(self, table: str, text: bytes) -> Any:
         return self._tables.read(table, [text])[0]
@@ -260,13 +271,16 @@ class SystemReader:
     """`ctx.db.system`: system tables, whose documents are dicts with the field names of Convex."""
 
     def __init__(self, transaction: Transaction, pages: Pages) -> None:
-        self._database = SystemDatabase(transaction, Tables({}), pages)
+        self._database = SystemDatabase(transaction, _READABLE_TABLES, pages)
 
     async def get(self, id: str, /) -> dict[str, Any] | None:
-        """The document of a system table with this id, or None."""
-        document = await self._database.get(id)
+        """The document of a system table with this id, or None.
+
+        Raises:
+            InvalidId: the text is no id at all.
+        """
         table = await self._database.table_of(id)
-        return document if table in READABLE else None
+        return await self._database.get(id) if table in READABLE else None
 
     def query(self, table: str, /) -> TableQuery[dict[str, Any]]:
         """The documents of a system table, oldest first.
@@ -274,13 +288,33 @@ class SystemReader:
         Raises:
             TableNotFound: it is none that an app may read.
         """
-        if table not in READABLE:
-            raise TableNotFound(f"{table} is no system table that can be read; there are {', '.join(READABLE)}.")
-        return self._database.query(table)
+        return self._database.query(_readable(table))
+
+    async def normalize_id(self, table: str, text: str, /) -> str | None:
+        """The text if it is an id of this system table, else None."""
+        return await self._database.normalize_id(_readable(table), text)
 
 
-READABLE: Final = ("_storage", "_scheduled_functions")
-"""The system tables that an app may read."""
+class _ReadableTables(Tables):
+    """System tables as an app may see them."""
+
+    def load(self, table: str, document: dict[str, Any]) -> Any:
+        return {name: value for name, value in document.items() if name in READABLE[table]}
+
+    def has_field(self, table: str, stored: str) -> bool:
+        return stored in READABLE[table]
+
+    def no_field(self, table: str, field: str) -> DocumentInvalid:
+        return DocumentInvalid(f"{table} has no field `{field}`; its fields are {', '.join(READABLE[table])}.")
+
+
+_READABLE_TABLES: Final = _ReadableTables({})
+
+
+def _readable(table: str) -> str:
+    if table not in READABLE:
+        raise TableNotFound(f"{table} is no system table that can be read; there are {', '.join(READABLE)}.")
+    return table
 
 
 class SystemDatabase(DatabaseWriter):

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from yugen.functions.providers import Provider, provider_from_data, provider_to_data
+from yugen.functions.routing import Route
 
 Kind = Literal["query", "mutation", "action"]
+"""What a function is called as."""
+
+RunKind = Kind | Literal["http"]
+"""What runs: a function that is called as this, or an HTTP action that answers a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,14 @@ class AppInfo:
         tables: the indexes of its declared tables by table and name.
         providers: whose tokens it trusts, the first that fits first.
         shapes: by table, what tells the form of its documents from any other.
+        routes: the requests that its HTTP actions answer.
     """
 
     functions: Mapping[str, FunctionInfo]
     tables: Mapping[str, Mapping[str, IndexInfo]]
     providers: tuple[Provider, ...] = ()
     shapes: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
 
     def to_data(self) -> tuple[Any, ...]:
         """The same as tuples and dicts, to be sent between processes."""
@@ -58,11 +65,12 @@ class AppInfo:
             },
             [provider_to_data(provider) for provider in self.providers],
             dict(self.shapes),
+            [tuple(route) for route in self.routes],
         )
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> AppInfo:
-        functions, tables, providers, shapes = data
+        functions, tables, providers, shapes, routes = data
         return cls(
             {path: FunctionInfo(*info) for path, info in functions.items()},
             {
@@ -71,4 +79,5 @@ class AppInfo:
             },
             tuple(provider_from_data(provider) for provider in providers),
             shapes,
+            tuple(Route._make(route) for route in routes),
         )

@@ -8,7 +8,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -21,10 +21,12 @@ from yugen import values
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
+from yugen.functions.http import HttpAction, HttpRouter
 from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.routing import Route
 from yugen.functions.scheduling import check_arguments
 from yugen.functions.shapes import shape
 from yugen.schema import Document
@@ -126,6 +128,12 @@ class App:
     migrations: Mapping[str, Migration]
     _paths: Mapping[int, str] = field(repr=False)
     crons: Mapping[str, Scheduled] = field(default_factory=dict)
+    http: Mapping[Route, HttpAction] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, folder: Path) -> App:
+        """One without anything, for data that is only looked at."""
+        return cls(folder, functions={}, documents={}, providers=(), strict=False, migrations={}, _paths={})
 
     def find(self, path: str, *, public: bool) -> Registered:
         """The function at a canonical path.
@@ -143,6 +151,8 @@ class App:
 
     def path_of(self, function: Function[Any, Any]) -> str:
         """The public path of a function object."""
+        if isinstance(function, HttpAction):
+            raise AppError(f"{function!r} answers requests and cannot be called; move what you need of it out of it.")
         try:
             return self._paths[id(function)]
         except KeyError:
@@ -164,6 +174,7 @@ def describe(app: App) -> AppInfo:
         },
         app.providers,
         {table: shape(document) for table, document in app.documents.items()},
+        tuple(app.http),
     )
 
 
@@ -178,8 +189,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             classes stay the objects that others have imported.
 
     Raises:
-        AppError: there is no such folder, a module does not import, two functions or tables share a name, or
-            `auth.py` lists anything but providers.
+        AppError: there is no such folder, a module does not import, two functions or tables share a name,
+            `auth.py` lists anything but providers, or a router stands anywhere but in `http.py`.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -192,6 +203,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     providers: tuple[Provider, ...] = ()
     strict = False
     migrations: dict[str, Migration] = {}
+    routers: list[tuple[Path, HttpRouter]] = []
     crons: dict[str, Cron] = {}
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
@@ -202,6 +214,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        routers += [(file, each) for each in vars(module).values() if isinstance(each, HttpRouter)]
         found = [each for each in vars(module).values() if isinstance(each, Migration)]
         own = {each.name: each for each in found if each.__module__ == module.__name__}
         if packages == ("migrations",):
@@ -226,7 +239,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
     paths = {id(registered.function): path for path, registered in functions.items()}
-    app = App(folder, functions, documents, providers, strict, migrations, paths)
+    app = App(folder, functions, documents, providers, strict, migrations, paths, http=_router(folder, routers).actions)
     return replace(app, crons={name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()})
 
 
@@ -326,6 +339,15 @@ def _providers(file: Path, module: ModuleType) -> tuple[Provider, ...]:
         f"{file}: write `providers = [OidcProvider(...), JwtProvider(...)]`, a list of either or both; "
         f"there is something of type {type(wrong[0]).__name__!r}."
     )
+
+
+def _router(folder: Path, routers: Sequence[tuple[Path, HttpRouter]]) -> HttpRouter:
+    """The router of the app, of those that its files have; an empty one where there is none."""
+    served = getattr(sys.modules.get(f"{folder.name}.http"), "http", None)
+    for file, router in routers:
+        if router is not served:
+            raise AppError(f"{file}: nobody asks this router; write `http = HttpRouter()` in {folder.name}/http.py.")
+    return served if routers and isinstance(served, HttpRouter) else HttpRouter()
 
 
 def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, TypeAlias
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from yugen.schema import Document, IdOf
+from yugen.schema import Document, IdOf, document_serializer
+from yugen.validation import ARGUMENTS, parts
 from yugen.values import Int64
 
 ScalarKind = Literal["any", "null", "boolean", "number", "bigint", "string", "bytes"]
@@ -196,17 +197,17 @@ class Reader:
     def _read(self, schema: Any) -> WireType:
         """What a schema of pydantic-core means."""
         kind, cls = schema["type"], schema.get("cls")
+        if self._output and (given := self._serialized(schema)) is not None:
+            return given
         if kind in _CLASSES and cls in self._named:
             return self._named[cls]
-        is_document = isinstance(cls, type) and issubclass(cls, Document)
-        if self._output and not is_document and (given := self._serialized(schema)) is not None:
-            return given
         if kind in _SCALARS:
             return _SCALARS[kind]
         if kind in _WRAPPERS:
             return self._read(schema[_WRAPPERS[kind]])
         if kind in _CLASSES:
             named = self._named[cls] = NamedType(cls.__name__, cls.__module__, cls)
+            is_document = issubclass(cls, Document)
             named.definition = self._document(cls, schema["schema"]) if is_document else self._class(schema)
             return named
         match kind:
@@ -256,14 +257,16 @@ class Reader:
     def _serialized(self, schema: Any) -> WireType | None:
         """What a serializer makes of it; None where it goes out as it is."""
         serializer = schema.get("serialization", {})
-        match serializer.get("type"):
-            case "function-plain":
-                return self._part(serializer, "return_schema")
-            case "function-wrap" if "return_schema" in serializer:
-                return self._read(serializer["return_schema"])
-            case "to-string" if schema["type"] != "function-plain":
-                return STRING
-        return None
+        if serializer.get("type") == "to-string" and schema["type"] != "function-plain":
+            return STRING
+        if not runs(serializer):
+            return None
+        given = self._part(serializer, "return_schema")
+        if serializer.get("when_used") == "unless-none":
+            found = unnamed(self._read({**schema, "serialization": {}}))
+            if found in (NULL, ANY) or (isinstance(found, UnionType) and NULL in found.members):
+                return union([given, NULL])
+        return given
 
     def _referred(self, ref: str) -> WireType:
         described = self._definitions[ref]
@@ -299,7 +302,7 @@ class Reader:
         if self._output:
             for field in schema.get("computed_fields", ()):
                 name = field.get("alias", field["property_name"])
-                fields[name] = FieldType(self._read(field["return_schema"]), optional=False)
+                fields[name] = FieldType(self._read(field["return_schema"]), "serialization_exclude_if" in field)
         return ObjectType(fields, open=schema.get("extra_behavior") == "allow")
 
     def _document(self, cls: type[Document], schema: Any) -> ObjectType:
@@ -319,6 +322,8 @@ class Reader:
         optional = may_be_unset(schema) or field.get("required") is False
         if not self._output:
             optional = optional or schema["type"] == "default"
+        else:
+            optional = optional or "serialization_exclude_if" in field
         described = field.get("metadata", {}).get("pydantic_js_updates", {}).get("description")
         return FieldType(self._read(schema), optional, described)
 
@@ -342,6 +347,16 @@ def _fields(schema: Any) -> Iterator[tuple[str, Any]]:
             yield field["name"], field
 
 
+def without_one_name(schema: Any) -> str | None:
+    """A field that pydantic would take under any of several names, or out of another one; None if there is none."""
+    if schema["type"] in ("model-fields", "dataclass-args", "typed-dict"):
+        for name, field in _fields(schema):
+            if isinstance(field.get("validation_alias"), list):
+                owner = schema.get("model_name") or schema.get("dataclass_name") or schema["cls"].__name__
+                return name if owner == ARGUMENTS else f"{owner}.{name}"
+    return next(filter(None, map(without_one_name, parts(schema))), None)
+
+
 def _choices(schema: Any) -> list[Any]:
     choices = schema["choices"]
     if isinstance(choices, Mapping):
@@ -352,6 +367,19 @@ def _choices(schema: Any) -> list[Any]:
 def may_be_unset(schema: Any) -> bool:
     """Whether a field with this schema may be UNSET, which is absent on the wire."""
     return schema["type"] == "missing-sentinel" or (schema["type"] == "default" and may_be_unset(schema["schema"]))
+
+
+def runs(serializer: Any) -> bool:
+    """Whether a function of the app makes something else of a value that goes out.
+
+    Args:
+        serializer: what a schema of pydantic-core has as its `serialization`.
+    """
+    function = serializer.get("function")
+    if function in (None, document_serializer) or serializer.get("when_used", "").startswith("json"):
+        return False
+    # pydantic has some of its own, for sequences, paths and the like, which keep the form.
+    return not str(getattr(function, "__module__", "")).startswith("pydantic._internal")
 
 
 def special(function: Any) -> WireType:

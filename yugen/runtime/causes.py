@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from yugen import ids, keys, values
 from yugen.catalog import Catalog
-from yugen.functions.info import Kind
+from yugen.functions.info import RunKind
 from yugen.guards import ANYTHING, GuardedRead
 from yugen.intervals import Interval
 from yugen.runtime import ranges
@@ -105,7 +105,7 @@ class Why(NamedTuple):
     again: bool = False
     scheduled: str = ""
 
-    def in_words(self, kind: Kind, catalog: Catalog) -> str:
+    def in_words(self, kind: RunKind, catalog: Catalog) -> str:
         """Why, in a few words; none for what somebody has called and nothing is to be said of."""
         cause = self.cause
         if cause is None:
@@ -142,7 +142,7 @@ class Ran(NamedTuple):
         guarded: and those of which it does not.
     """
 
-    kind: Kind
+    kind: RunKind
     path: str
     args: bytes
     ts: Timestamp
@@ -154,7 +154,7 @@ class Ran(NamedTuple):
     guarded: tuple[GuardedRead, ...]
 
     @classmethod
-    def of(cls, kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> Ran:
+    def of(cls, kind: RunKind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> Ran:
         """What is known of a run that has just ended, so many seconds after it was asked for."""
         return cls._make(_noted(kind, path, args, ts, outcome, seconds))
 
@@ -263,7 +263,7 @@ class Causes:
 
     def add_if_slow(self, run: Run, outcome: Outcome, seconds: float) -> None:
         """Notes a run that has just ended, if it took long."""
-        if seconds >= (SLOW_ACTION_SECONDS if run.kind == "action" else SLOW_SECONDS) and not run.long:
+        if seconds >= (SLOW_ACTION_SECONDS if run.kind in ("action", "http") else SLOW_SECONDS) and not run.long:
             self._slow.append(Slow(Ran.of(run.kind, run.path, run.args, run.ts, outcome, seconds)))
 
     def __iter__(self) -> Iterator[Occurrence]:
@@ -277,7 +277,7 @@ class Causes:
         return [each.to_json(catalog) for each in islice(chosen, limit)]
 
 
-def _noted(kind: Kind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> tuple[Any, ...]:
+def _noted(kind: RunKind, path: str, args: bytes, ts: Timestamp, outcome: Outcome, seconds: float) -> tuple[Any, ...]:
     """A `Ran` yet to be made."""
     reads, guarded = outcome.reads, outcome.guarded
     return (

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from yugen.catalog import IndexSpec, TableSpec
 from yugen.guards import Guard
 from yugen.identity import Identity
+from yugen.runtime.exchange import Head
 from yugen.runtime.line import Place
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
@@ -128,14 +129,16 @@ def run_to_data(run: Run) -> Message:
         run.journal,
         run.long,
         run.job,
+        None if run.request is None else run.request.to_data(),
     )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, request = data
     who = Identity(*identity) if identity else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job)
+    head = Head.from_data(request) if request else None
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, head)
 
 
 def answer_to_data(answer: Answer) -> Message:

@@ -23,13 +23,15 @@ from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx
 from yugen.functions.cursors import Cursors
 from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase
 from yugen.functions.declare import Function
-from yugen.functions.info import Kind
-from yugen.functions.names import SYSTEM_PREFIX, canonical_path
+from yugen.functions.info import Kind, RunKind
+from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size
+from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
@@ -63,7 +65,7 @@ class Executor:
         catalog: the tables of the deployment.
         secret: seals cursors.
         development: whether the text of errors goes to clients.
-        deployment: where it runs.
+        deployment: where it runs, and where its files are.
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
@@ -88,6 +90,7 @@ class Executor:
         self._without_classes = Tables({}, references=app.documents)
         self._development = development
         self._limits = limits or RunLimits()
+        self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
@@ -119,6 +122,7 @@ class Executor:
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
         surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
+        surroundings.files = self.files
         return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
@@ -126,6 +130,23 @@ class Executor:
         kwargs = registered.signature.bind(self._arguments(run.args), self.catalog)
         result = await registered.function.handler(ctx, **kwargs)
         return self._encoded(registered, registered.signature.result(result, self.catalog))
+
+    async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
+        """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
+        assert run.request is not None
+        auth = Auth(run.identity, run.request.rejected)
+        surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
+        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+
+    async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
+        from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
+
+        assert run.request is not None
+        action = self.app.http.get(run.request.route)
+        if action is None:
+            raise FunctionNotFound(run.path, public=False)
+        exchange = Exchange(run.request, wire, response_bytes=self._limits.http_response_bytes)
+        return await respond(action, ctx, exchange)
 
     def _called(self, run: Run) -> Registered:
         registered = self.app.find(run.path, public=run.public)
@@ -259,6 +280,7 @@ class _Calls:
         self._surroundings = Surroundings(
             self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
+        self._surroundings.files = executor.files
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:
@@ -315,13 +337,24 @@ async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given:
     raise AssertionError
 
 
+def relayed(answer: Answer) -> bytes:
+    """What an action was answered that has asked the server something about the request it answers.
+
+    Raises:
+        CalledFunctionFailed: the server could not do it.
+    """
+    if answer.value is None:
+        raise CalledFunctionFailed(answer.failure.message if answer.failure else "the server has no answer")
+    return answer.value
+
+
 def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
     """Bytes that nobody can tell without the seed, also from others of them or from what `ctx.random` gives."""
     numbers = itertools.count()
     return lambda size: blake2b(next(numbers).to_bytes(8, "big"), key=seed, digest_size=size).digest()
 
 
-def _check_kind(registered: Registered, kind: Kind) -> None:
+def _check_kind(registered: Registered, kind: RunKind) -> None:
     if registered.kind != kind:
         own = _a(registered.kind)
         raise WrongKind(f"{registered.path} is {own}; call it as {own}, not as {_a(kind)}.")

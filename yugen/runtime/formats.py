@@ -18,7 +18,7 @@ TRACEBACK_SIZE_MAX = 20_000
 
 _dumps = JSONEncoder(default=str).encode
 _COLOURS = {"WARNING": "33", "ERROR": "31", "CRITICAL": "31"}
-_KINDS = {"query": "36", "mutation": "35", "action": "34"}
+_KINDS = {"query": "36", "mutation": "35", "action": "34", "http": "32"}
 _BOLD, _DIM, _RED = "1", "2", "31"
 
 
@@ -108,7 +108,7 @@ class Readable(Format):
         shown = f"{self._in(_KINDS[kind], kind)} {self._in(_BOLD, path)}"
         shown += self._in(_RED, rest) if "error" in fields else rest
         more = ""
-        if kind != "action" and "documents" in fields:
+        if kind in ("query", "mutation") and "documents" in fields:
             count = fields["documents"]
             more = f", read {count} document{'' if count == 1 else 's'}"
         if fields.get("why"):

@@ -11,7 +11,9 @@ from yugen.catalog import Catalog
 from yugen.functions.declare import Function
 from yugen.functions.info import Kind
 from yugen.functions.registry import App, describe
-from yugen.runtime.execute import Executor
+from yugen.functions.storage import FilePlace
+from yugen.runtime.exchange import What
+from yugen.runtime.execute import Executor, relayed
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
@@ -70,6 +72,11 @@ class InlineRunner:
             limits=self._limits,
         )
 
+    @property
+    def files(self) -> FilePlace:
+        """Where files are."""
+        return self._executor.files
+
     async def transact(self, run: Run) -> Outcome:
         snapshot = await self._store.snapshot(run.ts)
         try:
@@ -88,10 +95,18 @@ class InlineRunner:
             answer = await call(kind, registered.path, encoded)
             return self._executor.received(registered, answer)
 
+        async def wire(what: What, data: bytes) -> bytes:
+            return relayed(await call("http", what, data))
+
+        if run.request is not None:
+            return await self._executor.respond(run, outward, wire)
         return await self._executor.act(run, outward)
 
     async def finish(self) -> None:
         pass  # what runs does so in the tasks of those who asked for it, and needs nothing that `close` ends
+
+    async def drain(self) -> None:
+        pass  # the tasks of those who asked are theirs to end
 
     async def close(self) -> None:
         pass

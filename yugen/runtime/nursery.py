@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from importlib import import_module
 from types import FrameType
 
 from yugen.errors import Refused
@@ -52,6 +53,8 @@ def main(control: BlockingChannel) -> None:
         control.send(("failed", str(error)))
         return
     control.send(("loaded", describe(app).to_data()))
+    if app.http:
+        import_module("yugen.runtime.responding")  # so that workers share it
     gc.collect()
     gc.enable()
     gc.set_threshold(10_000, 20, 100)  # a function makes hundreds of objects and hardly a cycle

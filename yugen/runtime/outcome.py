@@ -37,7 +37,8 @@ class Failure(NamedTuple):
 class Answer(NamedTuple):
     """What a caller learns: the encoded JSON of the value, or the failure; and the lines the function logged.
 
-    `journal` is what a paginated query asks to be given when it runs again.
+    `journal` is what a paginated query asks to be given when it runs again. The value of an HTTP action is what
+    `yugen.runtime.exchange.Exchange.remainder` gives.
     """
 
     value: bytes | None = None

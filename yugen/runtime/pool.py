@@ -81,6 +81,10 @@ class WorkerPool:
         await self._transactions.finish()
         await self._actions.finish()
 
+    async def drain(self) -> None:
+        """As `Runner.drain`."""
+        await self._actions.drain()
+
     async def close(self) -> None:
         """Kills what still runs and ends all processes."""
         await self._transactions.close()

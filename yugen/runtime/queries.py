@@ -333,6 +333,10 @@ class Queries:
             self._tell(slot)
             self._settle(slot)
 
+    def is_read(self, key: bytes) -> bool:
+        """Whether an answer that holds depends on what is at a key."""
+        return bool(self._index.readers((key,)))
+
     def statistics(self) -> dict[str, int]:
         """How many queries are kept, subscribed to and running, and over how many intervals."""
         queries = self._queries.values()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from yugen.functions.info import Kind
+from yugen.functions.info import RunKind
 from yugen.identity import Identity
+from yugen.runtime.exchange import Head
 from yugen.storage.interface import Timestamp
 
 
@@ -14,7 +15,7 @@ class Run(NamedTuple):
 
     Attributes:
         kind: what it is called as.
-        path: its canonical path.
+        path: its canonical path; of an HTTP action the route, as text.
         args: its arguments, as the encoded JSON of one object.
         public: whether internal functions look missing.
         ts: the timestamp to read at; a mutation may see what was written later too, see `yugen.runtime.line`.
@@ -25,9 +26,10 @@ class Run(NamedTuple):
         journal: where an earlier run of this query ended its page.
         long: whether it may take as long as an action.
         job: the id of what is scheduled and runs now; a mutation notes its own success there, in its transaction.
+        request: what an HTTP action answers.
     """
 
-    kind: Kind
+    kind: RunKind
     path: str
     args: bytes
     public: bool
@@ -39,3 +41,4 @@ class Run(NamedTuple):
     journal: str | None = None
     long: bool = False
     job: str | None = None
+    request: Head | None = None

@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from yugen import values
-from yugen.catalog import ENVIRONMENT, INDEXES, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
 from yugen.errors import Refused
-from yugen.functions.info import Kind
+from yugen.functions.info import AppInfo, Kind, RunKind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.functions.providers import Provider
+from yugen.functions.routing import Routes
 from yugen.identity import Identity
 from yugen.keys import table_of
 from yugen.runtime.causes import CALLED, Why
@@ -33,13 +34,14 @@ from yugen.runtime.deploy import (
     stored_catalog,
     unfinished,
 )
+from yugen.runtime.exchange import Head, What, Wire
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
 from yugen.runtime.queries import Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
-from yugen.runtime.runner import Runner
+from yugen.runtime.runner import CallBack, Closing, Runner
 from yugen.runtime.times import Times
 from yugen.runtime.versions import Versions
 from yugen.runtime.writes import Written
@@ -84,6 +86,8 @@ class Runtime:
         ts: the newest timestamp at which everything can be answered.
         catalog: the tables of the deployment.
         queries: the query cache and the subscriptions.
+        is_draining: whether no more actions are begun, for the server stops.
+        file_deleted: told of each file that is deleted, by the key of its bytes.
     """
 
     queries: Queries
@@ -110,8 +114,11 @@ class Runtime:
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
         self._reindexing: asyncio.Task[None] | None = None
+        self.file_deleted: Callable[[str], None] = lambda key: None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
+        self.is_draining = False
+        self._routes: tuple[AppInfo, Routes] | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
 
@@ -289,6 +296,15 @@ class Runtime:
         if work:
             self._reindexing = asyncio.get_running_loop().create_task(self._reindex(work))
 
+    async def drain(self) -> None:
+        """Begins no more actions, waits for those that run, and cancels those that take too long. Once is enough.
+
+        Queries and mutations go on, for actions call them, also to clean up.
+        """
+        if not self.is_draining:
+            self.is_draining = True
+            await self._runner.drain()
+
     async def close(self) -> None:
         """Finishes the commits under way and lets go of everything."""
         await self._stop_reindexing()
@@ -302,6 +318,14 @@ class Runtime:
     def providers(self) -> tuple[Provider, ...]:
         """Whose tokens the app trusts."""
         return self._runner.info.providers
+
+    @property
+    def routes(self) -> Routes:
+        """The requests that HTTP actions of the app answer."""
+        info = self._runner.info
+        if self._routes is None or self._routes[0] is not info:
+            self._routes = info, Routes(info.routes)
+        return self._routes[1]
 
     @property
     def now(self) -> float:
@@ -504,9 +528,37 @@ class Runtime:
         """Runs an action once. `why` is why it runs.
 
         Raises:
-            Overloaded: too much is waiting already.
+            Overloaded: too much is waiting already, or the server stops.
         """
+        self._check_draining()
         return await self._act(path, args, identity, public, 1, request_id, why)
+
+    async def respond(self, request: Head, identity: Identity | None, wire: Wire) -> Answer:
+        """Runs an HTTP action once.
+
+        Args:
+            request: what it answers; its route is of `routes` as they are now.
+            identity: who calls.
+            wire: the rest of the request, and the way for the response. What is left of that is the answer's value.
+
+        Raises:
+            Overloaded: too much is waiting already, or the server stops.
+        """
+        self._check_draining()
+        call = self._calls_of(identity, 1)
+
+        async def asked(kind: RunKind, target: str, given: bytes) -> Answer:
+            if kind != "http":
+                return await call(kind, target, given)
+            return Answer(await wire(cast("What", target), given))
+
+        run = self._run("http", str(request.route), b"{}", identity, False, self.ts)
+        assert isinstance(run, Run)
+        return await self._acted(run._replace(request=request), asked)
+
+    def _check_draining(self) -> None:
+        if self.is_draining:
+            raise Closing
 
     def kind_of(self, path: str) -> Kind:
         """What a function is. A function that does not exist is a query, which will say so."""
@@ -531,7 +583,23 @@ class Runtime:
         request_id: str | None = None,
         why: Why = CALLED,
     ) -> Answer:
-        async def call(kind: Kind, target: str, given: bytes) -> Answer:
+        if depth > ACTION_DEPTH_MAX:
+            error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
+            return refused(error, secrets.token_hex(8))
+        run = self._run("action", path, args, identity, public, self.ts, request_id)
+        if isinstance(run, Answer):
+            return run
+        return await self._acted(run, self._calls_of(identity, depth), why)
+
+    async def _acted(self, run: Run, call: CallBack, why: Why = CALLED) -> Answer:
+        began = time.perf_counter()
+        answer = await self._runner.act(run, call)
+        return self._ran(run, Outcome(answer), time.perf_counter() - began, why)
+
+    def _calls_of(self, identity: Identity | None, depth: int) -> CallBack:
+        """How an action calls functions that is so deep itself."""
+
+        async def call(kind: RunKind, target: str, given: bytes) -> Answer:
             match kind:
                 case "query":
                     return await self.query(target, given, identity, public=False)
@@ -539,16 +607,10 @@ class Runtime:
                     return (await self.mutate(target, given, identity, public=False)).answer
                 case "action":
                     return await self._act(target, given, identity, False, depth + 1)
+                case "http":
+                    raise InvalidRequest("an action that answers no request asks about one")
 
-        if depth > ACTION_DEPTH_MAX:
-            error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
-            return refused(error, secrets.token_hex(8))
-        run = self._run("action", path, args, identity, public, self.ts, request_id)
-        if isinstance(run, Answer):
-            return run
-        began = time.perf_counter()
-        answer = await self._runner.act(run, call)
-        return self._ran(run, Outcome(answer), time.perf_counter() - began, why)
+        return call
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
@@ -567,7 +629,7 @@ class Runtime:
 
     def _run(
         self,
-        kind: Kind,
+        kind: RunKind,
         path: str,
         args: bytes,
         identity: Identity | None,
@@ -579,7 +641,7 @@ class Runtime:
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         info = self._runner.info.functions.get(path)
-        if info is None:
+        if info is None and kind != "http":
             try:
                 path = canonical_path(path, public=public)
             except FunctionNotFound as error:
@@ -628,6 +690,10 @@ class Runtime:
                         reindexed.append(change)
                     case ENVIRONMENT.number:
                         self.catalog.environment = _environment_after(self.catalog.environment, change)
+                    case STORAGE.number if change.before is not None:
+                        key = _fields(change.before)["key"]
+                        if change.after is None or _fields(change.after)["key"] != key:
+                            self.file_deleted(key)
         for table in _tables_after(self.catalog, reindexed):
             self.catalog.add(table)
         self._remember_past()

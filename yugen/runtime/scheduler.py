@@ -14,15 +14,15 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
+from yugen.functions.info import Kind
 from yugen.runtime.causes import Why
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
 from yugen.runtime.own import CallRefused, change, value_of
 from yugen.runtime.queries import Subscription
-from yugen.runtime.runner import Overloaded
+from yugen.runtime.runner import Closing, Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
-from yugen.system.scheduler import SWEPT_MAX, Lane
 
 LOOK_SECONDS_MAX: Final = 60.0
 """How long it waits before it looks at the clock again, which somebody may have set."""
@@ -32,6 +32,8 @@ RETRY_SECONDS: Final = 1.0
 
 SWEEP_SECONDS: Final = 600.0
 
+FINISH_SECONDS_MAX: Final = 2.0
+"""How long the ends of what runs may take to be noted when the server stops."""
 AHEAD: Final = 256
 """How much of what is next is looked at in one go."""
 
@@ -119,6 +121,19 @@ class Scheduler:
         paths = ", ".join(sorted({task.get_name() for task in running}))
         raise Endless(f"There is no end of what is due at once: {paths}; let it run later by a second or more.")
 
+    async def rest(self) -> None:
+        """Begins nothing more; what runs goes on."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def finish(self) -> None:
+        """Waits until the end is noted of what runs, where that takes no longer than a commit."""
+        running = [task for lane in self._lanes for task in lane.running.values()]
+        if running:
+            await asyncio.wait(running, timeout=FINISH_SECONDS_MAX)
+
     async def close(self) -> None:
         """Begins nothing more, and gives up what runs: mutations run another time, actions count as failed then."""
         running = [task for lane in self._lanes for task in lane.running.values()]
@@ -164,7 +179,12 @@ class Scheduler:
             return
         # From here on nobody else will run it: what stands in the way is waited out.
         args = values.canonical(job.args)
-        answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, why=job.why))
+        try:
+            answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, why=job.why))
+        except Closing:
+            # It has not begun after all, and is for the next server to run.
+            await change(self._runtime, "_system/scheduler:put_back", id=job.id)
+            return
         error = _error_of(answer)
         await _persisting(lambda: change(self._runtime, "_system/scheduler:end", id=job.id, error=error))
 
@@ -174,7 +194,7 @@ class Scheduler:
 
     async def _sweep(self) -> None:
         while True:
-            while await _persisting(lambda: change(self._runtime, "_system/scheduler:sweep")) >= SWEPT_MAX:
+            while await _persisting(lambda: change(self._runtime, "_system/scheduler:sweep")):
                 pass
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -192,6 +212,8 @@ async def _persisting(work: Callable[[], Awaitable[R]]) -> R:
     while True:
         try:
             return await work()
+        except Closing:
+            raise
         except (Overloaded, StorageError) as error:
             _warn("what is scheduled has to wait: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -212,7 +234,7 @@ class _Lane:
         known: what is next, as it was when it was last looked at.
     """
 
-    def __init__(self, runtime: Runtime, kind: Lane, most: int, run: Callable[[_Job], Awaitable[None]]) -> None:
+    def __init__(self, runtime: Runtime, kind: Kind, most: int, run: Callable[[_Job], Awaitable[None]]) -> None:
         self.changed = asyncio.Event()
         self.running: dict[str, asyncio.Task[None]] = {}
         self.known: deque[_Job] = deque()

@@ -23,8 +23,8 @@ from yugen.runtime.line import Line, Place
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
-from yugen.runtime.runner import Overloaded
-from yugen.runtime.workers import CLOSING, Fork, Worker, Workers, failed
+from yugen.runtime.runner import Closing, Overloaded
+from yugen.runtime.workers import Fork, Worker, Workers, failed
 from yugen.storage.interface import StorageError
 
 _DEATHS_MAX: Final = 2
@@ -184,7 +184,7 @@ class TransactionWorkers(Workers[_Worker]):
         self._last_number += 1
         job = _Job(self._last_number, run, self._loop.create_future())
         if self.closed:
-            job.done.set_exception(Overloaded(CLOSING))
+            job.done.set_exception(Closing())
         elif self._is_full():
             text = f"{self.limits.waiting_max} functions wait to run already; try again in a moment."
             job.done.set_exception(Overloaded(text))
@@ -253,7 +253,7 @@ class TransactionWorkers(Workers[_Worker]):
             self._blame(jobs[0], overdue=worker.overdue)
         self._put_back([job for job in jobs if job.number not in worker.skipped])
         if self.closed:
-            self.fail_waiting(Overloaded(CLOSING))
+            self.fail_waiting(Closing())
         elif not self.all and not self.adding:
             self.grow()
         self.pump()

@@ -99,6 +99,10 @@ class Versions:
             await asyncio.wait(self._leaving)
         await self._newest.finish()
 
+    async def drain(self) -> None:
+        """As `Runner.drain`, of all versions."""
+        await asyncio.gather(self._newest.drain(), *(earlier.runner.drain() for earlier in self._earlier))
+
     async def close(self) -> None:
         """As `Runner.close`."""
         leaving = list(self._leaving)

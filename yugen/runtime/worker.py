@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from yugen.catalog import Catalog
 from yugen.functions.declare import Function
-from yugen.functions.info import Kind
+from yugen.functions.info import Kind, RunKind
 from yugen.functions.registry import App
 from yugen.intervals import Interval, IntervalSet, point
 from yugen.runtime.channel import (
@@ -39,8 +40,9 @@ from yugen.runtime.channel import (
     run_from_data,
     table_from_data,
 )
-from yugen.runtime.execute import Executor
-from yugen.runtime.limits import TimeLimitExceeded
+from yugen.runtime.exchange import What
+from yugen.runtime.execute import Executor, relayed
+from yugen.runtime.limits import ActionCancelled, TimeLimitExceeded
 from yugen.runtime.line import Unsettled
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
@@ -277,9 +279,13 @@ class _Actions(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._last_call = 0
+        self._stopping = False
         self._gone = asyncio.Event()
 
     async def serve(self, sock: socket.socket) -> None:
+        # Python's own has a few threads, so that the blocking calls of one action would wait for those of others.
+        threads = ThreadPoolExecutor(self._limits.actions_max, thread_name_prefix="action")
+        asyncio.get_running_loop().set_default_executor(threads)
         self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
         self._send(("ready",))
         await self._gone.wait()
@@ -302,6 +308,10 @@ class _Actions(asyncio.Protocol):
                     waiting = self._calls.pop(call, None)
                     if waiting is not None:
                         waiting.set_result(answer_from_data(answer))
+                case ("cancel",):
+                    self._stopping = True
+                    for task in self._tasks:
+                        task.cancel()
                 case ("table", table):
                     self._executor.catalog.add(table_from_data(table))
                 case ("environment", variables):
@@ -331,18 +341,26 @@ class _Actions(asyncio.Protocol):
             encoded = registered.signature.encode_arguments(args, self._executor.catalog)
             return self._executor.received(registered, await self._call(number, kind, registered.path, encoded))
 
+        async def wire(what: What, data: bytes) -> bytes:
+            return relayed(await self._call(number, "http", what, data))
+
         try:
             async with asyncio.timeout(self._limits.action_seconds):
-                answer = await self._executor.act(run, call)
+                if run.request is None:
+                    answer = await self._executor.act(run, call)
+                else:
+                    answer = await self._executor.respond(run, call, wire)
         except TimeoutError:
-            exceeded = TimeLimitExceeded(run.path, self._limits.action_seconds)
+            exceeded = TimeLimitExceeded(run.path, self._limits.action_seconds, is_action=True)
             answer = Answer(failure=self._executor.failure(run, exceeded))
         except BaseException as error:
             # A CancelledError too: whoever raised it, the server waits for an answer.
+            if self._stopping and isinstance(error, asyncio.CancelledError):
+                error = ActionCancelled(run.path)
             answer = Answer(failure=self._executor.failure(run, error))
         self._send(("acted", number, answer_to_data(answer)))
 
-    async def _call(self, number: int, kind: Kind, path: str, args: bytes) -> Answer:
+    async def _call(self, number: int, kind: RunKind, path: str, args: bytes) -> Answer:
         self._last_call += 1
         call = self._last_call
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

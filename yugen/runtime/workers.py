@@ -18,14 +18,12 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
-from yugen.runtime.runner import Overloaded
+from yugen.runtime.runner import Closing, Overloaded
 
 logger = logging.getLogger(__name__)
 
 Fork = Callable[[Role], Awaitable[tuple[int, socket.socket]]]
 """Makes a worker process of a role: its process id and our end of its channel."""
-
-CLOSING = "The server is closing; try again in a moment."
 
 
 class Worker(asyncio.Protocol, ABC):
@@ -219,18 +217,17 @@ class Workers(ABC, Generic[W]):
         worker.kill()
 
     async def finish(self) -> None:
-        """Waits until nothing runs or waits. One may wait at a time."""
-        if not self.is_idle:
-            self._idle = self._loop.create_future()
-            try:
-                await self._idle
-            finally:
-                self._idle = None
+        """Waits until nothing runs or waits."""
+        while not self.is_idle:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
 
     def settled(self) -> None:
         """Something that ran or waited does so no more."""
-        if self._idle is not None and self.is_idle and not self._idle.done():
+        if self._idle is not None and self.is_idle:
             self._idle.set_result(None)
+            self._idle = None
 
     async def close(self) -> None:
         """Kills all processes and fails all that is under way."""
@@ -242,7 +239,7 @@ class Workers(ABC, Generic[W]):
             self.kill(worker)
         for task in self._adding:
             task.cancel()
-        self.fail_waiting(Overloaded(CLOSING))
+        self.fail_waiting(Closing())
         await asyncio.gather(*self._adding, *ended, return_exceptions=True)
 
     async def _add_or_fail(self) -> None:

@@ -21,12 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
+from yugen.runtime.runtime import Runtime
 from yugen.server.api import HttpApi
 from yugen.server.backend import NotServing
+from yugen.server.caller import Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.docs import docs_routes
+from yugen.server.file_api import FileApi
 from yugen.server.http import Endpoints
+from yugen.server.site import BELOW, Site, identify_by
 from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import Yugen
 from yugen.sync.client import ClientInfo
@@ -52,6 +56,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     public = yugen.app.parent / "public"
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
+        *FileApi(endpoints).routes(),
         *api.routes(),
         *(Route(f"/{file}", _client_file, methods=["GET"]) for file in CLIENT_FILES),
         *(docs_routes(endpoints, public) if yugen.docs else ()),
@@ -66,8 +71,36 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         allow_credentials=True,
         max_age=86400,
     )
-    http = Direct(api.calls, Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
-    return _Root(http, _Sync(yugen))
+    http = _WithSite(make_site(yugen), Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+    return _Root(Direct(api.calls, http), _Sync(yugen))
+
+
+def make_site(yugen: Yugen) -> Site:
+    """The ASGI app of the HTTP actions of a backend."""
+
+    async def runtime() -> Runtime:
+        return (await yugen.backend()).runtime
+
+    async def callers() -> Callers:
+        return (await yugen.backend()).callers
+
+    request_bytes = yugen.limits.run.http_request_bytes
+    return Site(runtime, identify_by(callers), development=yugen.development, request_bytes=request_bytes)
+
+
+class _WithSite:
+    """Hands what is below `/http/` to the HTTP actions, which say for themselves which origins may ask."""
+
+    def __init__(self, site: ASGIApp, others: ASGIApp) -> None:
+        self._site = site
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root = scope.get("root_path", "")
+        if scope["type"] == "http" and f"{scope['path'].removeprefix(root)}/".startswith(f"{BELOW}/"):
+            await self._site({**scope, "root_path": root + BELOW}, receive, send)
+        else:
+            await self._others(scope, receive, send)
 
 
 class _Root:

@@ -10,6 +10,7 @@ from yugen.runtime.scheduler import Scheduler
 from yugen.server.caller import Callers
 from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 
 
@@ -26,6 +27,7 @@ class Backend:
         callers: checks who a client says it is.
         exports: makes archives of the data.
         imports: brings in documents from files.
+        files: takes in and finds files.
         scheduler: runs what is scheduled, on the node that does.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
@@ -35,6 +37,7 @@ class Backend:
     callers: Callers
     exports: Exports
     imports: Imports
+    files: FileService
     scheduler: Scheduler | None = None
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)
@@ -48,4 +51,5 @@ class Backend:
         await self.callers.close()
         await self.exports.close()
         await self.imports.close()
+        await self.files.close()
         await self.runtime.close()

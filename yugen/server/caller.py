@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from yugen.errors import Refused
+from yugen.errors import TokenRejected
 from yugen.identity import Identity
 from yugen.server.attributes import identity_of
 
@@ -43,12 +43,6 @@ class Admitted:
 
     caller: Caller
     expires_at: float | None = None
-
-
-class TokenRejected(Refused):
-    """Credentials that are no good; the text is for the client and holds nothing of them."""
-
-    code = "InvalidAuthHeader"
 
 
 class NoAuthProvider(TokenRejected):

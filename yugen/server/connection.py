@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, assert_never
 
 from yugen import values
+from yugen.errors import Refused, TokenRejected
 from yugen.runtime.mutations import Call, Request
-from yugen.runtime.outcome import MutationAnswer
+from yugen.runtime.outcome import MutationAnswer, refused
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step
@@ -47,7 +48,10 @@ FRAMES_AT_ONCE = 128
 """How many messages of one client are taken before they are answered."""
 
 RESEND_SECONDS = 0.05
-"""How long a client that comes back has for sending again what it has no answer to, before its first results."""
+"""How long a client that comes back is silent when it has sent again what it has no answer to."""
+
+RESEND_SECONDS_MAX = 1.0
+"""How long its first results wait for that at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +85,12 @@ class Socket(Protocol):
         """
 
 
+class ActionRefused(Refused):
+    """An action that has not been begun, for there are too many."""
+
+    code = "Overloaded"
+
+
 class Connection:
     """Serves one client until it leaves or breaks the rules.
 
@@ -106,6 +116,7 @@ class Connection:
         "_closing",
         "_due",
         "_ended",
+        "_heard",
         "_held_back",
         "_hung_up",
         "_loop",
@@ -158,8 +169,9 @@ class Connection:
         self._due = False
         self._answered: tuple[Update, Answers] | None = None
         self._closing = False
-        # Whether a client that has come back is still given time before its first results.
+        # Whether a client that has come back is still given time before its first results; whether it has used it.
         self._held_back = False
+        self._heard = False
         self._timer: asyncio.TimerHandle | None = None
 
         self._reading: asyncio.Task[None] | None = None
@@ -262,6 +274,7 @@ class Connection:
                 await self._may_read
 
     def _hear(self, frame: str | bytes) -> None:
+        self._heard = True
         connected = self._session.connect is not None
         self._session.receive(frame, wall_ns=time.time_ns())
         self._acknowledged = self._runtime.acknowledged
@@ -288,11 +301,20 @@ class Connection:
             self._settling = self._sessions.enter(connect.session_id, connect.connection_count, self)
         if self._session.returning:
             self._held_back = True
-            self._loop.call_later(RESEND_SECONDS, self._give_results)
+            self._give_time(self._loop.time() + RESEND_SECONDS_MAX)
 
-    def _give_results(self) -> None:
-        self._held_back = False
-        self._turn()
+    def _give_time(self, until: float) -> None:
+        self._heard = False
+        self._loop.call_later(RESEND_SECONDS, self._give_results, self._loop.time() + RESEND_SECONDS, until)
+
+    def _give_results(self, due: float, until: float) -> None:
+        now = self._loop.time()
+        # Where this process itself was held up, what the client has said meanwhile is still to be read.
+        if (self._heard or now > due + RESEND_SECONDS / 2) and now < until:
+            self._give_time(until)
+        else:
+            self._held_back = False
+            self._turn()
 
     # Messages and work out -------------------------------------------------------------------------------------------
 
@@ -433,7 +455,12 @@ class Connection:
         except values.InvalidValue as error:
             answer = invalid_argument(work.path, error)
         else:
-            answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
+            try:
+                answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
+            except Overloaded as error:
+                # Sent away, a client could not ask again: it would take this for an action that was lost, and those
+                # that run for it too.
+                answer = refused(ActionRefused(str(error)), secrets.token_hex(8))
         self._session.action_finished(work.request_id, answer)
         self._turn()
 

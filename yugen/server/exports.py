@@ -39,6 +39,11 @@ class Exports:
         except (CallRefused, Overloaded, StorageError, OSError) as error:
             logger.error("what is left of earlier exports cannot be cleared away: %s", error)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an export is being made."""
+        return self._busy
+
     async def request(self, *, include_storage: bool) -> None:
         """Begins an export of what is committed now.
 
@@ -55,7 +60,7 @@ class Exports:
         except BaseException:
             self._busy = False
             raise
-        self._making = asyncio.get_running_loop().create_task(self._make(ts))
+        self._making = asyncio.get_running_loop().create_task(self._make(ts, files=include_storage))
         self._making.add_done_callback(self._made)
 
     def find(self, ts: Timestamp) -> Path | None:
@@ -69,9 +74,9 @@ class Exports:
             self._making.cancel()
             await asyncio.wait([self._making])
 
-    async def _make(self, ts: Timestamp) -> None:
+    async def _make(self, ts: Timestamp, *, files: bool) -> None:
         try:
-            size = await self._write(ts)
+            size = await self._write(ts, files=files)
             await self._keep(await change(self._runtime, "_system/exports:finish", start_ts=Int64(ts), size=size))
         except Exception as error:
             logger.error("the export of %d has failed: %s", ts, error)
@@ -79,9 +84,9 @@ class Exports:
     def _made(self, making: asyncio.Task[None]) -> None:
         self._busy = False
 
-    async def _write(self, ts: Timestamp) -> Int64 | None:
+    async def _write(self, ts: Timestamp, *, files: bool) -> Int64 | None:
         """The bytes of the archive, once it is written; None if it could not be."""
-        args = values.canonical({"start_ts": Int64(ts)})
+        args = values.canonical({"start_ts": Int64(ts), "files": files})
         try:
             size: Int64 = value_of(await self._runtime.query_once("_system/exports:write", args, ts))
         except (CallRefused, Overloaded, StorageError) as error:

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from yugen import values
+from yugen.errors import TokenRejected
 from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
-from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable, TokenRejected
+from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable
 from yugen.server.stepping import Done, step
 from yugen.storage.interface import StorageError
 
@@ -47,10 +48,11 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, whatever its method; of its scope it needs what every server gives."""
-        response = await self._response(Request(scope, receive))
+        response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
 
-    async def _response(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
+        """The response to a request."""
         try:
             return await self._answer(request)
         except HttpError as error:

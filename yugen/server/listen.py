@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from yugen.server.websocket import WebSocketProtocol
@@ -19,6 +20,9 @@ WS_SIZE_MAX = 64 * 1024 * 1024
 
 HEADERS_SECONDS_MAX = 30.0
 """How long a request may take up to its body."""
+
+STALLED_SECONDS_MAX = 60.0
+"""How long a client may read nothing of a response when enough of it is on its way."""
 
 PING_SECONDS = 20.0
 """How often a client is sent a ping, and how long it may take to answer.
@@ -31,6 +35,7 @@ def config(app: ASGIApp) -> uvicorn.Config:
     """The way uvicorn is to run an app, as far as it is not about where to listen."""
     return uvicorn.Config(
         app,
+        interface="asgi3",
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -51,12 +56,15 @@ class Server(uvicorn.Server):
     Args:
         yugen: the backend, started.
         ready: called once clients are accepted.
+        site_port: the port of this machine on which only HTTP actions are served, if there is one.
     """
 
-    def __init__(self, yugen: Yugen, ready: Callable[[], None] = lambda: None) -> None:
-        super().__init__(config(yugen.asgi()))
+    def __init__(self, yugen: Yugen, ready: Callable[[], None] = lambda: None, *, site_port: int | None = None) -> None:
+        app = yugen.asgi()
+        super().__init__(config(app if site_port is None else _ByPort(site_port, yugen.site_asgi(), app)))
         self._yugen = yugen
         self._ready = ready
+        self._draining: asyncio.Future[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
@@ -64,12 +72,23 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, after clients have been told; those who come back meanwhile are not let in."""
+        """As uvicorn's, after actions have finished and clients have been told; nobody else is let in meanwhile."""
         for server in self.servers:
             server.close()
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, HttpToolsProtocol):
+                connection.shutdown()  # which has those come to their end that are about something
         self._yugen.runs.close()
+        self._draining = asyncio.ensure_future(self._yugen.drain())
+        await asyncio.wait([self._draining])
         await self._yugen.disconnect_all("ServerShuttingDown")
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's. A second interrupt waits for no action either."""
+        super().handle_exit(sig, frame)
+        if self.force_exit and self._draining is not None:
+            self._draining.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -77,10 +96,38 @@ class Server(uvicorn.Server):
         yield
 
 
+class _ByPort:
+    """Tells requests by the port that they came to."""
+
+    def __init__(self, port: int, app: ASGIApp, others: ASGIApp) -> None:
+        self._port = port
+        self._app = app
+        self._others = others
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # Not async: its frame would hold the scope of a connection for as long as that is open.
+        server = scope.get("server")
+        app = self._app if server is not None and server[1] == self._port else self._others
+        return app(scope, receive, send)
+
+
 class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, which by itself waits for the rest of a request for ever."""
+    """uvicorn's, which by itself waits for ever for the rest of a request, and for a client to read a response."""
 
     _patience: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_SECONDS_MAX, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,6 +148,7 @@ class _HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._read_on()
         super().connection_lost(exc)
 
     def _wait(self) -> None:

@@ -137,7 +137,7 @@ def configure(*, readable: bool, at_once: bool = False, level: int = logging.INF
     form = Readable(coloured=coloured) if readable else Json()
     handler = logging.StreamHandler(sys.stderr) if at_once else StandardError(form)
     handler.setFormatter(form)
-    handler.addFilter(_not_the_clients_fault)
+    handler.addFilter(_is_news)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     own.setLevel(level)
     # Python's own would come in the middle of a line that another thread writes.
@@ -149,6 +149,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, traceback: Traceb
     own.critical("the process ends with an error", exc_info=(kind, error, traceback))
 
 
-def _not_the_clients_fault(record: logging.LogRecord) -> bool:
-    """Leaves out the traceback that uvicorn logs when a client sends text that is not UTF-8."""
-    return not (record.name == "uvicorn.error" and record.exc_info and record.exc_info[0] is UnicodeDecodeError)
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leaves out what uvicorn logs of text from clients that is not UTF-8, and of what has been logged already."""
+    error = record.exc_info[0] if record.name == "uvicorn.error" and record.exc_info else None
+    return not (error is UnicodeDecodeError or getattr(error, "is_logged", False))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
-from yugen.functions.info import Kind
+from yugen.functions.info import RunKind
 from yugen.functions.names import SYSTEM_PREFIX
 from yugen.runtime.outcome import Answer
 from yugen.runtime.run import Run
@@ -48,7 +48,7 @@ class Ran(NamedTuple):
     """
 
     cursor: float
-    kind: Kind
+    kind: RunKind
     path: str
     request_id: str
     signed_in: bool
@@ -63,7 +63,7 @@ class Ran(NamedTuple):
         seconds = self.cursor / 1000
         return {
             "kind": "Completion",
-            "udfType": self.kind.capitalize(),
+            "udfType": "HttpAction" if self.kind == "http" else self.kind.capitalize(),
             "componentPath": None,
             "identifier": self.path,
             "logLines": [self._structured(line) if structured else line for line in self.lines],

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
+from yugen.errors import TokenRejected
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider, full_issuer
 from yugen.identity import Identity
-from yugen.server.caller import NoAuthProvider, TokenRejected, Verified
+from yugen.server.caller import NoAuthProvider, Verified
 from yugen.server.fetch import Fetcher
 from yugen.server.jwks import Fetch, ProviderKeys
 from yugen.server.signatures import Algorithm, Malformed, UnverifiedToken, read_token

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
+from yugen.files.place import check_place
 from yugen.functions.providers import Provider
+from yugen.functions.storage import FilePlace
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
-from yugen.runtime.setup import LOCAL_URL, Setup
+from yugen.runtime.setup import LOCAL_URL, Setup, site_below
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
+from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
 from yugen.server.limits import Limits
@@ -57,8 +60,11 @@ class Yugen(InProcessCaller):
         database: the folder for its data; `.yugen` beside the app by default.
         development: show clients the text and place of errors, and what functions log.
         url: the address of the API, as clients should write it.
+        site_url: the address of the HTTP actions, likewise; below `/http` of the API by default.
         limits: how much functions may run, and clients ask for at once, by the names of `yugen.server.limits.Limits`.
         node: which of several server processes over the same data this one is.
+        files: where the bytes of files are: `s3://bucket/prefix` or the like, or the path of a folder; beside the data
+            by default.
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
 
     Attributes:
@@ -72,6 +78,7 @@ class Yugen(InProcessCaller):
 
     Raises:
         BadLimit: there is no such limit.
+        BadFileStore: files cannot be kept there.
     """
 
     def __init__(
@@ -81,8 +88,10 @@ class Yugen(InProcessCaller):
         database: str | Path | None = None,
         development: bool = False,
         url: str = LOCAL_URL,
+        site_url: str | None = None,
         limits: Mapping[str, float] | None = None,
         node: Node | None = None,
+        files: str | Path = "",
         docs: bool = True,
     ) -> None:
         super().__init__(self, None)
@@ -91,6 +100,8 @@ class Yugen(InProcessCaller):
         self.data = Path(database).resolve() if database is not None else self.app.parent / ".yugen"
         self._development = development
         self._url = url
+        self._site_url = site_url or site_below(url)
+        self._files = check_place(str(files))
         self.runs = Runs()
         self.limits = Limits.of(limits or {})
         self._nursery: Nursery | None = None
@@ -116,7 +127,16 @@ class Yugen(InProcessCaller):
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
         if self._nursery is None:
             secret = AdminKey(self.data / "admin_key").derive("cursors")
-            setup = Setup(self.app, self.database, secret, self._development, self.limits.run, self._url)
+            setup = Setup(
+                app=self.app,
+                database=self.database,
+                secret=secret,
+                development=self._development,
+                limits=self.limits.run,
+                url=self._url,
+                site_url=self._site_url,
+                files=self._files,
+            )
             self._nursery = Nursery(setup)
 
     async def start(self) -> None:
@@ -164,7 +184,8 @@ class Yugen(InProcessCaller):
                     connection.expire_token("The app trusts other providers now; sign in again.")
 
     async def close(self) -> None:
-        """Says goodbye to every client, finishes what is being committed, and lets go of the data."""
+        """Waits for running actions, says goodbye to every client, finishes what is being committed, and lets go."""
+        await self.drain()
         async with self._changing:
             self.obstacle = "This deployment is shutting down; try again in a moment."
             self.has_closed = True
@@ -240,6 +261,23 @@ class Yugen(InProcessCaller):
 
         return make_asgi(self)
 
+    def site_asgi(self) -> ASGIApp:
+        """The app's HTTP actions as an ASGI app, for an origin of their own. `asgi()` has them below `/http/` too."""
+        from yugen.server.asgi import make_site  # noqa: PLC0415
+
+        return make_site(self)
+
+    async def drain(self) -> None:
+        """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
+        backend = self._backend
+        if backend is None or backend.runtime.is_draining:
+            return
+        if backend.scheduler is not None:
+            await backend.scheduler.rest()
+        await backend.runtime.drain()
+        if backend.scheduler is not None:
+            await backend.scheduler.finish()
+
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """The lifespan of an app that this is mounted in: `FastAPI(lifespan=board.lifespan)`. Starts and closes.
@@ -302,7 +340,7 @@ class Yugen(InProcessCaller):
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
-            deployment = Deployment(self._url, self.data)
+            deployment = Deployment(self._url, self.data, self._site_url, self._files)
             if self._exchange is None or (node is not None and node.first):
                 exports, imports = Exports(runtime, deployment), Imports(runtime, deployment)
             else:
@@ -311,8 +349,15 @@ class Yugen(InProcessCaller):
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
+            files = FileService(
+                runtime,
+                FilePlace(AdminKey(self.data / "admin_key").derive("cursors"), self._url, self._files, self.data),
+                collects=node is None or node.first,
+                exporting=lambda: exports.busy,
+            )
+            files.start()
             scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
-            self._backend = Backend(runtime, callers, exports, imports, scheduler, self.everywhere)
+            self._backend = Backend(runtime, callers, exports, imports, files, scheduler, self.everywhere)
             if scheduler is not None:
                 scheduler.serve()
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from yugen.files.store import FileStore
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.database import SystemDatabase
 from yugen.functions.declare import Mutation, Query
@@ -30,6 +31,11 @@ class SystemQueryCtx(QueryCtx):
     tables: Tables
     deployment: Deployment
 
+    @property
+    def files(self) -> FileStore:
+        """What has the bytes of files."""
+        return self._surroundings.files.store
+
 
 class SystemMutationCtx(MutationCtx):
     """Reads and writes of one of Yugen's own mutations; attributes as in `SystemQueryCtx`."""
@@ -38,6 +44,11 @@ class SystemMutationCtx(MutationCtx):
     app: App
     tables: Tables
     deployment: Deployment
+
+    @property
+    def files(self) -> FileStore:
+        """What has the bytes of files."""
+        return self._surroundings.files.store
 
 
 def system_query(handler: Callable[..., Awaitable[R]]) -> Query[..., R]:

@@ -15,10 +15,14 @@ class Deployment:
     Attributes:
         url: the address of its API, as clients should write it.
         folder: where its data is.
+        site_url: the address of its HTTP actions, likewise; empty where nothing is served.
+        files: names the store of the bytes of files, see `yugen.files.place`; by default they are beside the data.
     """
 
     url: str
     folder: Path
+    site_url: str = ""
+    files: str = ""
 
     @property
     def exports(self) -> Path:

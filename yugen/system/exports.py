@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from yugen.archive.writer import ArchiveWriter, writing_archive
+from yugen.catalog import STORAGE
+from yugen.files.streams import whole_file
+from yugen.functions.storage import stored_bytes
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, long_query, system_mutation, system_query
 from yugen.values import Int64
 
@@ -70,13 +73,20 @@ async def _forget_old(ctx: SystemMutationCtx) -> list[Int64]:
 
 
 @long_query
-async def write(ctx: SystemQueryCtx, start_ts: Int64) -> Int64:
-    """Writes the archive, whole or not at all, and returns its bytes. To be run at `start_ts`."""
+async def write(ctx: SystemQueryCtx, start_ts: Int64, files: bool = False) -> Int64:
+    """Writes the archive, whole or not at all, and returns its bytes. To be run at `start_ts`.
+
+    Raises:
+        FileStoreError: a stored file, which is to be in it, is damaged or cannot be read.
+    """
     file = ctx.deployment.archive(start_ts)
     tables = {table["name"]: int(table["number"]) for table in await ctx.db.query("_tables").collect()}
-    with _whole(file) as out, writing_archive(out, tables) as archive:
+    named = tables | ({STORAGE.name: STORAGE.number} if files else {})
+    with _whole(file) as out, writing_archive(out, named) as archive:
         for table in tables:
             await _write_table(ctx, archive, table)
+        if files:
+            await _write_files(ctx, archive)
     return Int64(file.stat().st_size)
 
 
@@ -88,6 +98,15 @@ async def _write_table(ctx: SystemQueryCtx, archive: ArchiveWriter, table: str) 
         if documents.shape.ambiguous:
             async for page in ctx.db.pages(table):
                 hints.write(page)
+
+
+async def _write_files(ctx: SystemQueryCtx, archive: ArchiveWriter) -> None:
+    with archive.files() as records:
+        async for page in ctx.db.pages(STORAGE.name):
+            records.write(page)
+    async for page in ctx.db.pages(STORAGE.name):
+        for record in page:
+            archive.file(record, whole_file(ctx.files, stored_bytes(record)))
 
 
 @contextmanager

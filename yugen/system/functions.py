@@ -12,7 +12,19 @@ from typing import Any, Final
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.registry import App, Registered
-from yugen.system import address, codegen, data, environment, exports, imports, migrations, modules, scheduler, schema
+from yugen.system import (
+    address,
+    codegen,
+    data,
+    environment,
+    exports,
+    files,
+    imports,
+    migrations,
+    modules,
+    scheduler,
+    schema,
+)
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/tables:default": data.tables,
@@ -20,6 +32,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/cli/queryEnvironmentVariables:default": environment.list_variables,
     "_system/cli/queryEnvironmentVariables:get": environment.get,
     "_system/cli/convexUrl:cloudUrl": address.cloud_url,
+    "_system/cli/convexUrl:siteUrl": address.site_url,
     "_system/cli/modules:apiSpec": modules.api_spec,
     "_system/cli/exports:getLatest": exports.get_latest,
     "_system/codegen:types": codegen.types,
@@ -28,6 +41,12 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/exports:write": exports.write,
     "_system/exports:finish": exports.finish,
     "_system/exports:recover": exports.recover,
+    "_system/files:get": files.get,
+    "_system/files:find": files.find,
+    "_system/files:known": files.known,
+    "_system/files:add": files.add,
+    "_system/files:delete": files.delete,
+    "_system/files:renew": files.renew,
     "_system/cli/queryImport:default": imports.query_import,
     "_system/cli/queryImport:list": imports.list_imports,
     "_system/imports:columns": imports.columns,
@@ -47,6 +66,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/scheduler:schedule": scheduler.schedule,
     "_system/scheduler:cancel": scheduler.cancel,
     "_system/scheduler:pending": scheduler.pending,
+    "_system/scheduler:put_back": scheduler.put_back,
     "_system/scheduler:begin": scheduler.begin,
     "_system/scheduler:end": scheduler.end,
     "_system/scheduler:recover": scheduler.recover,

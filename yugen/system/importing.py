@@ -7,16 +7,22 @@ way: what it writes goes nowhere.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from yugen import ids
+from yugen.archive.files import StoredEntry
 from yugen.archive.reader import Import, InvalidImport, TableFile
-from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, TableSpec
+from yugen.catalog import CREATION_TIME, FIRST_USER_TABLE, STORAGE, TableSpec
 from yugen.errors import Refused
+from yugen.files.memory import Nowhere
+from yugen.files.store import PIECE_BYTES, FileStore
+from yugen.files.streams import save_whole
 from yugen.functions.database import SystemDatabase
+from yugen.functions.storage import check_content_type, check_sha256, to_record
 from yugen.functions.tables import Tables
 from yugen.values import Value
 
@@ -55,17 +61,21 @@ class Importing:
         tables: the classes of the app.
         mode: what becomes of the documents that are there.
         now: creation time of documents that bring none, in milliseconds since the epoch.
+        files: where the bytes of stored files go; None to try out whether they could.
 
     Attributes:
         counts: what it has done, by table.
     """
 
-    def __init__(self, db: SystemDatabase, tables: Tables, mode: Mode, now: float) -> None:
+    def __init__(
+        self, db: SystemDatabase, tables: Tables, mode: Mode, now: float, files: FileStore | None = None
+    ) -> None:
         self.counts: dict[str, Counts] = {}
         self._db = db
         self._tables = tables
         self._mode = mode
         self._now = now
+        self._files = files
         self._touched = 0
         self._renumbered: dict[int, int] = {}
         # What imported documents refer to by a `Ref`, each with the place of the reference.
@@ -81,6 +91,8 @@ class Importing:
         for target in targets:
             if target.number != target.table.number:
                 self._renumbered[target.number] = target.table.number
+        if content.files is not None:
+            await self._take_files(content, content.files)
         for name in await self._affected([target.table.name for target in targets]):
             await self._make_room(name)
         for target in targets:
@@ -112,6 +124,44 @@ class Importing:
             return named
         every = [table["name"] for table in await self._db.query("_tables").with_index("by_name").collect()]
         return [*named, *(name for name in every if name not in named)]
+
+    async def _take_files(self, content: Import, files: Callable[[], Iterator[StoredEntry]]) -> None:
+        """Adds stored files. What has their bytes when this fails later is nobody's, and removed as such."""
+        number = content.storage_number
+        if number is None:
+            first = next(files(), None)
+            number = None if first is None else _table_of(first.id)
+        if number is not None and number != STORAGE.number:
+            self._renumbered[number] = STORAGE.number
+        if self._mode == "append" or next(files(), None) is not None:
+            await self._make_room(STORAGE.name)
+        counts = self.counts.setdefault(STORAGE.name, Counts())
+        seen: set[bytes] = set()
+        for file in files():
+            self._touch()
+            try:
+                source, internal = ids.decode_id(file.id)
+                if source != (STORAGE.number if number is None else number):
+                    raise InvalidImport("its _id is not of the same table as the others.")
+                if internal in seen or await self._db.has(STORAGE, internal):
+                    raise InvalidImport("a stored file with its _id is there already.")
+                seen.add(internal)
+                check_content_type(file.content_type)
+                with file.open() as content_of:
+                    stored = save_whole(self._files or Nowhere(), iter(partial(content_of.read, PIECE_BYTES), b""))
+                check_sha256(stored, file.sha256)
+            except Refused as error:
+                raise InvalidImport(f"{file.place}: {error}") from None
+            record = to_record(stored, file.content_type) | {"size": float(stored.size)}
+            if file.uuid is not None and not await self._has_uuid(file.uuid):
+                record["uuid"] = file.uuid
+            created = self._now if file.creation_time is None else file.creation_time
+            own_id = ids.encode_id(STORAGE.number, internal)
+            await self._db.put(STORAGE, internal, {"_id": own_id, CREATION_TIME: created, **record})
+            counts.added += 1
+
+    async def _has_uuid(self, uuid: str) -> bool:
+        return await self._db.query(STORAGE.name).with_index("by_uuid", uuid=uuid).first() is not None
 
     async def _make_room(self, table: str) -> None:
         """Removes the documents of a table, or sees to it that there are none, as the mode says."""

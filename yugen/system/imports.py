@@ -14,6 +14,7 @@ from pydantic import Field
 from yugen.archive.cells import Kinds
 from yugen.archive.reader import Format, open_import
 from yugen.errors import Refused
+from yugen.files.store import FileStore
 from yugen.functions.registry import App
 from yugen.functions.tables import Tables
 from yugen.functions.validators import Json, takes
@@ -89,7 +90,7 @@ async def check(ctx: SystemQueryCtx, id: str) -> Record:
         InvalidImport: it cannot be carried out.
     """
     record = await _in_state(ctx, id, "uploaded")
-    importing, notes = await _carry_out(ctx, record)
+    importing, notes = await _carry_out(ctx, record, None)
     removes = any(counts.removed for counts in importing.counts.values())
     return {
         "state": "waiting_for_confirmation",
@@ -121,7 +122,7 @@ async def perform(ctx: SystemMutationCtx, id: str) -> None:
         InvalidImport: it cannot be carried out, and nothing is written.
     """
     record = await _in_state(ctx, id, "in_progress")
-    importing, _ = await _carry_out(ctx, record)
+    importing, _ = await _carry_out(ctx, record, ctx.files)
     timestamp, added = Int64(int(ctx.now * 1_000_000)), Int64(importing.added)
     await _set(ctx, record, {"state": "completed", "timestamp": timestamp, "num_rows_written": added})
 
@@ -157,9 +158,11 @@ async def files(ctx: SystemQueryCtx) -> list[str]:
     return [record["file"] for record in await ctx.db.query(_TABLE).collect() if not _ended(record)]
 
 
-async def _carry_out(ctx: SystemQueryCtx | SystemMutationCtx, record: Record) -> tuple[Importing, list[str]]:
+async def _carry_out(
+    ctx: SystemQueryCtx | SystemMutationCtx, record: Record, files: FileStore | None
+) -> tuple[Importing, list[str]]:
     tables = Tables(ctx.app.documents, strict=ctx.app.strict)
-    importing = Importing(ctx.db, tables, record["mode"], ctx.now)
+    importing = Importing(ctx.db, tables, record["mode"], ctx.now, files)
     table = record["table"]
     kinds = _kinds(ctx.app, table) if record["format"] == "csv" else {}
     file = ctx.deployment.imports / record["file"]

@@ -105,6 +105,14 @@ async def begin(ctx: SystemMutationCtx, id: str) -> bool:
 
 
 @system_mutation
+async def put_back(ctx: SystemMutationCtx, id: str) -> None:
+    """Notes that an action has not begun although that was noted."""
+    row = await ctx.db.get(id)
+    if row is not None and row["state"]["kind"] == "inProgress":
+        await ctx.db.patch(id, state={"kind": "pending"})
+
+
+@system_mutation
 async def end(ctx: SystemMutationCtx, id: str, error: str | None) -> None:
     """Notes that an action has ended, or that a mutation has failed."""
     row = await ctx.db.get(id)

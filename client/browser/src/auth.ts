@@ -7,6 +7,7 @@
  * again until it does not: the network may be away.
  */
 import { reconnectDelay } from "./backoff.js";
+import { equalValues } from "./values.js";
 
 /**
  * Gives a token for the user, a JWT, or `null` if nobody is signed in.
@@ -112,8 +113,9 @@ export class Auth {
     if (signIn?.token === undefined) return;
     signIn.confirmed = true;
     if (!signIn.fetching) this.#schedule(signIn);
-    if (!this.#state.isAuthenticated) signIn.onChange(true);
+    const isNew = !this.#state.isAuthenticated;
     this.#change({ isLoading: false, isAuthenticated: true, isRefreshing: false });
+    if (isNew && signIn === this.#signIn) signIn.onChange(true);
   }
 
   /**
@@ -196,8 +198,8 @@ export class Auth {
     const was = this.#state;
     this.stop();
     this.#edge.authenticate(undefined);
-    if (was.isLoading || was.isAuthenticated) onChange?.(false);
     this.#change(SIGNED_OUT);
+    if (was.isLoading || was.isAuthenticated) onChange?.(false);
   }
 
   #schedule(signIn: SignIn): void {
@@ -224,8 +226,7 @@ export class Auth {
   #change(state: AuthState): void {
     const before = this.#state;
     this.#state = state;
-    const same = (Object.keys(state) as (keyof AuthState)[]).every((key) => state[key] === before[key]);
-    if (!same) this.#edge.changed();
+    if (!equalValues(state, before)) this.#edge.changed();
   }
 }
 

@@ -32,7 +32,7 @@ import {
 } from "./platform.js";
 import { Session, type SessionEvent } from "./session.js";
 import { upload } from "./upload.js";
-import type { Args, Value } from "./values.js";
+import { equalValues, type Args, type Value } from "./values.js";
 
 /** The server says something at least every 15 s; a minute of silence means that the connection is dead. */
 const SILENCE_MAX_MS = 60_000;
@@ -115,7 +115,8 @@ export class YugenClient {
   readonly #authListeners = new Set<(state: AuthState) => void>();
   readonly #auth = new Auth({
     hold: () => {
-      // What was called before is sent for whoever was signed in then.
+      // What was called before is sent for whoever was signed in then, if there is a connection. Requests do not keep
+      // who made them: what waits for a connection, or is sent again on a new one, goes for whoever has signed in by then.
       this.#flush();
       this.#session.held = true;
     },
@@ -124,10 +125,12 @@ export class YugenClient {
       this.#session.authenticate(token);
       this.#session.held = false;
       this.#flush();
+      this.#lookAgain();
     },
     release: () => {
       this.#session.held = false;
       this.#flush();
+      this.#lookAgain();
     },
     changed: () => this.#tell(this.#authListeners, this.#auth.state),
   });
@@ -200,7 +203,7 @@ export class YugenClient {
   ): Promise<any> {
     return this.#promise((pending) => {
       const id = this.#session.mutation(getFunctionName(mutation), args);
-      const events = optimisticUpdate === undefined ? [] : this.#session.predict(id, optimisticUpdate, args);
+      const events = optimisticUpdate === undefined ? [] : this.#session.predict(id, optimisticUpdate);
       this.#requests.set(id, pending);
       this.#deliver(events);
     });
@@ -353,7 +356,7 @@ export class YugenClient {
   }
 
   /**
-   * Sends a file to an upload address, which a mutation has made.
+   * Sends a file to an upload address, such as a mutation on Convex's own servers gives. Yugen does not store files yet.
    *
    * @returns The id under which the server has stored it.
    * @throws UploadError if the server refuses it.
@@ -376,7 +379,10 @@ export class YugenClient {
     this.#auth.set(fetchToken, (isAuthenticated) => guard(() => onChange(isAuthenticated)));
   }
 
-  /** Signs the user out: what is called from now on is called by nobody in particular. */
+  /**
+   * Signs the user out: what is called from now on is called by nobody in particular. So is what was called before and
+   * has to wait for a connection, or to be sent again on a new one.
+   */
   clearAuth(): void {
     this.#checkOpen();
     this.#auth.clear();
@@ -578,14 +584,9 @@ export class YugenClient {
     for (const event of events) {
       switch (event.type) {
         case "QueryAnswered":
-        case "QueryLaidOver": {
-          const subscribers = this.#subscribers.get(event.queryId) ?? new Set();
-          for (const subscriber of [...subscribers]) {
-            // An earlier callback may have ended this subscription.
-            if (subscribers.has(subscriber)) guard(subscriber.next);
-          }
+        case "QueryLaidOver":
+          this.#look(event.queryId);
           break;
-        }
         case "RequestSettled": {
           // A callback may have closed the client, which has rejected everything.
           const pending = this.#requests.get(event.requestId);
@@ -597,6 +598,7 @@ export class YugenClient {
           reportUncaught(event.error);
           break;
         case "IdentityConfirmed":
+          this.#lookAgain();
           this.#auth.confirmed();
           break;
         case "IdentityRefused":
@@ -607,6 +609,22 @@ export class YugenClient {
           event satisfies never;
       }
     }
+  }
+
+  /** Has all who watch a query look at what it shows now. */
+  #look(id: QueryId): void {
+    const subscribers = this.#subscribers.get(id) ?? new Set();
+    for (const subscriber of [...subscribers]) {
+      // An earlier callback may have ended this subscription.
+      if (subscribers.has(subscriber)) guard(subscriber.next);
+    }
+  }
+
+  /** Has everybody look again soon: results that had to wait until it was clear who calls may hold now. */
+  #lookAgain(): void {
+    queueMicrotask(() => {
+      for (const id of [...this.#subscribers.keys()]) this.#look(id);
+    });
   }
 
   /** Gives up the socket and plans the next. */
@@ -701,9 +719,7 @@ export class YugenClient {
 
   #announceState(): void {
     const state = this.connectionState();
-    const before = this.#announcedState;
-    const same = (Object.keys(state) as (keyof ConnectionState)[]).every((key) => state[key] === before[key]);
-    if (same) return;
+    if (equalValues(state, this.#announcedState)) return;
     this.#announcedState = state;
     this.#tell(this.#stateListeners, state);
   }

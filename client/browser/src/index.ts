@@ -26,5 +26,6 @@ export type {
   PaginationStatus,
 } from "./pages.js";
 export type { WebSocketConstructor } from "./platform.js";
-export type { Args, Encodable, Value } from "./values.js";
+export { decodeValue, encodeValue } from "./values.js";
+export type { Args, Encodable, Json, Value } from "./values.js";
 export { VERSION } from "./version.js";

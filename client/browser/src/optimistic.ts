@@ -59,12 +59,16 @@ export class OptimisticLayers {
     this.#serverOutcome = serverOutcome;
   }
 
-  /** Lays an update on top. If it throws, it has changed nothing, and is not kept. */
-  add(requestId: RequestId, update: OptimisticUpdate<any>, args: Args): void {
+  /**
+   * Lays an update on top. If it throws, it has changed nothing, and is not kept.
+   *
+   * @param args - Its mutation's, as they are on the wire: each run is given a copy of its own.
+   */
+  add(requestId: RequestId, update: OptimisticUpdate<any>, args: Json): void {
     const layer = {
       requestId,
       run(store: OptimisticLocalStore) {
-        const result: unknown = update(store, args);
+        const result: unknown = update(store, decodeValue(args));
         if (result instanceof Promise) {
           result.catch(() => {}); // what it says is of no use any more
           throw new TypeError("An optimistic update must not be async: what it sets has to be set when it returns");

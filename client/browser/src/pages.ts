@@ -7,6 +7,7 @@
 import type { FunctionArgs, FunctionReference, FunctionReturnType } from "./functions.js";
 import type { Outcome } from "./outcome.js";
 import { FunctionError } from "./errors.js";
+import { guard } from "./platform.js";
 
 /** The argument `paginationOpts` of a query that gives pages. */
 export type PaginationOptions = { numItems: number; cursor: string | null; endCursor?: string | null; id?: number };
@@ -53,6 +54,8 @@ type Page = {
   readonly options: PaginationOptions;
   readonly query: Observed<Outcome<PaginationResult<any>> | undefined>;
   stop?: () => void;
+  /** Whether it has had a result. */
+  hasLoaded?: boolean;
   /** The two that will take its place. */
   halves?: [Page, Page];
 };
@@ -93,11 +96,15 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
   /** The pages are asked for as long as somebody listens; who comes later starts with the first page again. */
   subscribe(listener: () => void): () => void {
     const each = () => listener();
-    this.#listeners.add(each);
-    if (this.#listeners.size === 1) {
+    if (this.#listeners.size === 0) {
+      // Before anybody listens: on a closed client it throws.
       for (const page of this.#all()) this.#start(page);
       this.#step();
     }
+    this.#listeners.add(each);
+    queueMicrotask(() => {
+      if (this.#listeners.has(each)) guard(each);
+    });
     return () => {
       if (!this.#listeners.delete(each) || this.#listeners.size > 0) return;
       this.#stopAll();
@@ -156,7 +163,7 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
 
   /** Goes on with splitting, and starts again if the cursors are of no use any more. */
   #step(): void {
-    if (this.#pages.some((page) => isInvalidCursor(page.query.current()))) {
+    if (this.#pages.some(hasInvalidCursor)) {
       this.#stopAll();
       this.#id = ++lists;
       this.#pages = [this.#firstPage()];
@@ -165,11 +172,12 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
     }
     this.#pages = this.#pages.flatMap((page) => {
       const outcome = page.query.current();
+      if (outcome?.ok) page.hasLoaded = true;
       if (page.halves?.every((half) => half.query.current() !== undefined)) {
         page.stop?.();
         return page.halves;
       }
-      if (page.halves === undefined && outcome?.ok && this.#isTooLarge(outcome.value)) {
+      if (page.halves === undefined && outcome?.ok && isTooLarge(page, outcome.value)) {
         const { splitCursor, continueCursor } = outcome.value;
         page.halves = [
           this.#started({ ...page.options, endCursor: splitCursor! }),
@@ -178,10 +186,6 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
       }
       return [page];
     });
-  }
-
-  #isTooLarge({ page, splitCursor, pageStatus }: PaginationResult<T>): boolean {
-    return Boolean(splitCursor) && (Boolean(pageStatus) || page.length > this.#initialNumItems * 2);
   }
 
   #list(): PaginatedList<T> {
@@ -198,7 +202,7 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
     for (const page of this.#pages) {
       const outcome = page.query.current();
       const isFirst = page.options.cursor === null && page.options.endCursor === undefined;
-      if (outcome === undefined || isInvalidCursor(outcome)) return as(isFirst ? "LoadingFirstPage" : "LoadingMore");
+      if (outcome === undefined || hasInvalidCursor(page)) return as(isFirst ? "LoadingFirstPage" : "LoadingMore");
       if (!outcome.ok) return as("Exhausted", outcome.error);
       // Such a page was cut short, so that what follows it is not yet known.
       if (outcome.value.pageStatus === "SplitRequired") return as("LoadingMore");
@@ -209,8 +213,19 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
   }
 }
 
-function isInvalidCursor(outcome: Outcome | undefined): boolean {
-  if (outcome === undefined || outcome.ok) return false;
+function isTooLarge({ options }: Page, { page, splitCursor, pageStatus }: PaginationResult<any>): boolean {
+  return Boolean(splitCursor) && (Boolean(pageStatus) || page.length > options.numItems * 2);
+}
+
+/**
+ * Whether the server does not take a cursor that this page was asked with, or the end that an earlier run gave it.
+ *
+ * A first page that is new has neither: what it fails with, it would fail with again and again.
+ */
+function hasInvalidCursor({ options, query, hasLoaded }: Page): boolean {
+  const outcome = query.current();
+  const isNew = options.cursor === null && options.endCursor === undefined && !hasLoaded;
+  if (isNew || outcome === undefined || outcome.ok) return false;
   const { error } = outcome;
   const data = error instanceof FunctionError ? (error.data as any) : undefined;
   return (

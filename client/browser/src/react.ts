@@ -36,7 +36,7 @@ import {
   type RestArgs,
   type Value,
 } from "./index.js";
-import { canonicalText, encodeValue } from "./values.js";
+import { canonicalText, encodeValue, equalValues } from "./values.js";
 
 export {
   insertAtBottomIfLoaded,
@@ -275,8 +275,7 @@ function useClientState<State extends object>(
       subscribe: (listener: () => void) => listen(listener),
       current: () => {
         const now = read();
-        const same = (Object.keys(now) as (keyof State)[]).every((key) => now[key] === last[key]);
-        return same ? last : (last = now);
+        return equalValues(now, last) ? last : (last = now);
       },
     };
   }, [client, listen, read]);
@@ -315,12 +314,12 @@ export function YugenProviderWithAuth({
   children?: ReactNode;
 }): ReactNode {
   const { isLoading, isAuthenticated, fetchAccessToken } = useAuth();
-  const signIn = isAuthenticated ? fetchAccessToken : undefined;
+  const signIn = isAuthenticated ? fetchAccessToken : isLoading ? undefined : null;
   // Until the client has been told of this user, in an effect, whoever it knows is not the one.
   const [told, setTold] = useState<Told>();
   const isTold = told?.client === client && told.signIn === signIn;
-  const wasOut = isTold ? told.wasOut : told !== undefined && told.signIn === undefined;
-  const gate = isLoading ? "loading" : signIn === undefined ? "out" : wasOut ? "coming in" : isTold ? undefined : "loading";
+  const wasOut = isTold ? told.wasOut : told?.signIn === null;
+  const gate = isLoading ? "loading" : signIn === null ? "out" : wasOut ? "coming in" : isTold ? undefined : "loading";
   return createElement(
     Gate.Provider,
     { value: gate === "coming in" && !isTold ? "out" : gate },
@@ -333,7 +332,7 @@ export function YugenProviderWithAuth({
 }
 
 /** Who the client was told of last, and whether nobody was signed in before. */
-type Told = { client: YugenClient; signIn: FetchToken | undefined; wasOut: boolean };
+type Told = { client: YugenClient; signIn: FetchToken | null | undefined; wasOut: boolean };
 
 function SignIn({
   client,
@@ -341,13 +340,13 @@ function SignIn({
   setTold,
 }: {
   client: YugenClient;
-  signIn: FetchToken | undefined;
+  signIn: FetchToken | null | undefined;
   setTold: (change: (before: Told | undefined) => Told) => void;
 }): null {
   useEffect(() => {
-    if (signIn === undefined) client.clearAuth();
-    else client.setAuth(signIn);
-    setTold((before) => ({ client, signIn, wasOut: before !== undefined && before.signIn === undefined }));
+    if (signIn) client.setAuth(signIn);
+    else client.clearAuth();
+    setTold((before) => ({ client, signIn, wasOut: before?.signIn === null }));
   }, [client, signIn, setTold]);
   return null;
 }

@@ -167,10 +167,10 @@ export class Session {
     this.#queries.get(id)!.subscribers--;
   }
 
-  /** The last result of a wanted query, and whether this connection has confirmed it. */
+  /** The last result of a wanted query, and whether this connection has confirmed it for whoever calls now. */
   lastOutcome(id: QueryId): { outcome: Outcome | undefined; current: boolean } {
     const { outcome, current } = this.#queries.get(id)!;
-    return { outcome, current };
+    return { outcome, current: current && this.#isIdentityConfirmed() };
   }
 
   /** What tells a query apart from others. */
@@ -200,9 +200,12 @@ export class Session {
   /**
    * Lays over all results what a mutation that was just asked for is expected to change.
    *
+   * The update is given the arguments as they are sent; what the caller makes of its own later is nothing to it.
+   *
    * @throws Whatever the update throws; the mutation is then taken back.
    */
-  predict(requestId: RequestId, update: OptimisticUpdate<any>, args: Args): SessionEvent[] {
+  predict(requestId: RequestId, update: OptimisticUpdate<any>): SessionEvent[] {
+    const [args] = this.#requests.get(requestId)!.message.args;
     const before = new Set(this.#layers.keys());
     try {
       this.#layers.add(requestId, update, args);
@@ -377,6 +380,12 @@ export class Session {
     this.#layers.drop(dropped);
     const failed = this.#layers.replay().map((error) => ({ type: "UpdateFailed" as const, error }));
     return [...this.#laidOver(before, answered), ...failed];
+  }
+
+  /** Whether what the server has said is for whoever calls now. */
+  #isIdentityConfirmed(): boolean {
+    const connection = this.#connection;
+    return !this.held && connection?.identity === this.#identity && connection.identityQuerySet === undefined;
   }
 
   #confirmsIdentity({ version, identity, identityVersion, identityQuerySet = Infinity }: Connection): boolean {

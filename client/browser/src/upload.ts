@@ -1,7 +1,7 @@
 import { UploadError } from "./errors.js";
 
 /**
- * Sends a file to an upload address, which a mutation has made with `ctx.storage.generate_upload_url()`.
+ * Sends a file to an upload address, such as a mutation on Convex's own servers gives. Yugen does not store files yet.
  *
  * @returns The id of the file: a document of `_storage`.
  * @throws UploadError if the server refuses the file; what `fetch` throws if it cannot be reached.

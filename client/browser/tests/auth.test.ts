@@ -106,7 +106,26 @@ describe("signing in", () => {
     expect(onChange).toHaveBeenCalledOnce();
   });
 
-  test("what was called before goes as before", async () => {
+  test("what is sent again after a drop goes for whoever is signed in by then", async () => {
+    const socket = await signIn();
+    void client.mutation("m:send").catch(() => {});
+    await turn();
+    expect(sentTypes(socket)).toStrictEqual(["Mutation"]);
+    socket.fail();
+    void client.mutation("m:send").catch(() => {});
+    client.setAuth(async () => "second");
+    await vi.advanceTimersByTimeAsync(1000);
+    FakeWebSocket.latest.accept();
+    await turn();
+    expect(FakeWebSocket.latest.takeSent()).toMatchObject([
+      { type: "Connect" },
+      { value: "second" },
+      { type: "Mutation", requestId: 0 },
+      { type: "Mutation", requestId: 1 },
+    ]);
+  });
+
+  test("what was called before on an open connection goes as before", async () => {
     const socket = FakeWebSocket.latest;
     socket.accept();
     socket.takeSent();
@@ -355,6 +374,108 @@ describe("a token that is refused", () => {
     await accept();
     expect(FakeWebSocket.latest.takeSent()).toMatchObject([{ type: "Connect" }, { value: "second" }]);
     expect(states).toStrictEqual(["loading", "in", "loading", "in"]);
+  });
+});
+
+describe("a query whose result is there for whoever called before", () => {
+  /** A query with a subscription, which has a result for nobody. */
+  async function watched(): Promise<FakeWebSocket> {
+    client.subscribe("m:mine", {}, () => {});
+    const socket = FakeWebSocket.latest;
+    socket.accept();
+    await turn();
+    socket.say(server.transition([0, 0], [1, 5], server.updated(0, "nobody's")));
+    return socket;
+  }
+
+  const answers = () => {
+    const got = vi.fn();
+    void client.query("m:mine").then(got);
+    return got;
+  };
+
+  test("waits for whoever calls now, also where that changes nothing", async () => {
+    const socket = await watched();
+    client.setAuth(fetchToken);
+    const early = answers();
+    await turn();
+    const late = answers();
+    await turn();
+    expect(early).not.toHaveBeenCalled();
+    expect(late).not.toHaveBeenCalled();
+    socket.say(moved([1, 0, 5], [1, 1, 6]));
+    await turn();
+    expect(early.mock.calls).toStrictEqual([["nobody's"]]);
+    expect(late.mock.calls).toStrictEqual([["nobody's"]]);
+    expect(await client.query("m:mine")).toBe("nobody's");
+
+    client.clearAuth();
+    const out = answers();
+    await turn();
+    expect(out).not.toHaveBeenCalled();
+    socket.say(moved([1, 1, 6], [1, 2, 7]));
+    await turn();
+    expect(out.mock.calls).toStrictEqual([["nobody's"]]);
+  });
+
+  test("is given as soon as it turns out that nobody has signed in", async () => {
+    await watched();
+    let give = (_token: null) => {};
+    client.setAuth(({ forceRefreshToken }) => (forceRefreshToken ? new Promise((resolve) => (give = resolve)) : Promise.resolve(null)));
+    const got = answers();
+    await turn();
+    expect(got).not.toHaveBeenCalled();
+    give(null);
+    await turn();
+    expect(got.mock.calls).toStrictEqual([["nobody's"]]);
+  });
+
+  test("is given once a token that has ended turns out to be as good as before", async () => {
+    const socket = await watched();
+    const same = token(8);
+    let give = (_token: string) => {};
+    client.setAuth(({ forceRefreshToken }) => (forceRefreshToken ? new Promise((resolve) => (give = resolve)) : Promise.resolve(same)));
+    await turn();
+    socket.say(moved([1, 0, 5], [1, 1, 6]));
+    // The machine slept over the end of the token.
+    vi.setSystemTime(Date.now() + 20_000);
+    await vi.advanceTimersByTimeAsync(4000);
+    const got = answers();
+    await turn();
+    expect(got).not.toHaveBeenCalled();
+    give(same);
+    await turn();
+    expect(got.mock.calls).toStrictEqual([["nobody's"]]);
+  });
+});
+
+describe("whoever is told", () => {
+  test("finds the state as it is told", async () => {
+    const seen: boolean[] = [];
+    client.setAuth(fetchToken, () => seen.push(client.authState().isAuthenticated));
+    await accept();
+    client.clearAuth();
+    expect(seen).toStrictEqual([true, false]);
+  });
+
+  test("that the user is signed out may sign in again", async () => {
+    client.setAuth(fetchToken, (isAuthenticated) => {
+      if (!isAuthenticated) client.setAuth(fetchToken);
+    });
+    const socket = await accept();
+    client.clearAuth();
+    expect(client.authState().isLoading).toBe(true);
+    await turn();
+    socket.say(moved([0, 1, 5], [0, 3, 6]));
+    expect(states).toStrictEqual(["loading", "in", "out", "loading", "in"]);
+  });
+
+  test("that somebody is signed in may sign out at once, and that is the last word", async () => {
+    client.onAuthState(({ isAuthenticated }) => isAuthenticated && client.clearAuth());
+    client.setAuth(fetchToken, onChange);
+    await accept();
+    expect(onChange.mock.lastCall).toStrictEqual([false]);
+    expect(client.authState().isAuthenticated).toBe(false);
   });
 });
 

@@ -68,6 +68,8 @@ test("the package exports this and nothing else", () => {
     "VERSION",
     "YugenClient",
     "anyApi",
+    "decodeValue",
+    "encodeValue",
     "getFunctionName",
     "makeFunctionReference",
   ]);

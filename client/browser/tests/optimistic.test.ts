@@ -27,7 +27,7 @@ const append =
 /** Calls a mutation that appends, with an update that expects it to. */
 const send = (item: unknown): [number, SessionEvent[]] => {
   const id = session.mutation("m:send", {});
-  return [id, session.predict(id, append(item), {})];
+  return [id, session.predict(id, append(item))];
 };
 
 function listening(list: unknown[] = []): number {
@@ -89,7 +89,7 @@ describe("an update", () => {
       append("b")(store);
       throw new Error("mine");
     };
-    expect(() => session.predict(id, update, {})).toThrow("mine");
+    expect(() => session.predict(id, update)).toThrow("mine");
     expect(value(list)).toStrictEqual(["a"]);
     expect(session.messagesToSend()).toStrictEqual([]);
     expect(session.pendingRequests).toBe(0);
@@ -101,7 +101,7 @@ describe("an update", () => {
       await Promise.resolve();
       append("b")(store);
     };
-    expect(() => session.predict(session.mutation("m:send", {}), update, {})).toThrow("must not be async");
+    expect(() => session.predict(session.mutation("m:send", {}), update)).toThrow("must not be async");
     expect(value(list)).toStrictEqual(["a"]);
   });
 
@@ -111,7 +111,7 @@ describe("an update", () => {
       if ((store.getQuery("m:list") as string[]).includes("x")) throw new Error("mine");
       append("b")(store);
     });
-    session.predict(session.mutation("m:send", {}), update, {});
+    session.predict(session.mutation("m:send", {}), update);
     send("c");
     const events = session.receive(server.transition([1, 5], [1, 6], server.updated(list, ["a", "x"])));
     expect(events).toContainEqual({ type: "UpdateFailed", error: new Error("mine") });
@@ -123,14 +123,10 @@ describe("an update", () => {
   test("can have a query load, show before it is answered, and sees none that failed", () => {
     const list = listening(["a"]);
     const other = session.subscribe("m:list", { channel: "b" });
-    session.predict(
-      session.mutation("m:send", {}),
-      (store) => {
-        store.setQuery("m:list", {}, undefined);
-        store.setQuery("m:list", { channel: "b" }, ["early"] as never);
-      },
-      {},
-    );
+    session.predict(session.mutation("m:send", {}), (store) => {
+      store.setQuery("m:list", {}, undefined);
+      store.setQuery("m:list", { channel: "b" }, ["early"] as never);
+    });
     expect(value(list)).toBeUndefined();
     expect(value(other)).toStrictEqual(["early"]);
     session.messagesToSend();
@@ -139,14 +135,26 @@ describe("an update", () => {
     session.receive(server.mutationFailed(0, "no"));
     expect(value(list)).toStrictEqual(["a"]);
     expect(value(other)).toBe("boom");
-    session.predict(
-      session.mutation("m:send", {}),
-      (store) => {
-        expect(store.getQuery("m:list", { channel: "b" })).toBeUndefined();
-        expect(store.getQuery("m:unknown")).toBeUndefined();
-      },
-      {},
-    );
+    session.predict(session.mutation("m:send", {}), (store) => {
+      expect(store.getQuery("m:list", { channel: "b" })).toBeUndefined();
+      expect(store.getQuery("m:unknown")).toBeUndefined();
+    });
+  });
+
+  test("is given the arguments as they are sent, whatever becomes of the caller's or of an earlier run's", () => {
+    const list = listening(["a"]);
+    const args = { tags: ["b"], data: new Uint8Array([1]).buffer, note: undefined };
+    const seen: unknown[] = [];
+    session.predict(session.mutation("m:send", args), (store, given: any) => {
+      seen.push(structuredClone(given));
+      store.setQuery("m:list", {}, given.tags);
+      given.tags.push("of a run");
+    });
+    args.tags.push("later");
+    session.messagesToSend();
+    session.receive(server.transition([1, 5], [1, 6], server.updated(list, ["x"])));
+    const sent = { tags: ["b"], data: new Uint8Array([1]) };
+    expect(seen).toStrictEqual([sent, sent]);
   });
 
   test("finds a query by all its arguments", () => {
@@ -157,7 +165,7 @@ describe("an update", () => {
       store.setQuery("m:list", { channel: "c" }, [1] as never);
       seen(store.getAllQueries("m:list"));
     };
-    session.predict(session.mutation("m:send", {}), update, {});
+    session.predict(session.mutation("m:send", {}), update);
     expect(seen).toHaveBeenCalledWith([
       { args: {}, value: ["a"] },
       { args: { channel: "b", big: 3n }, value: undefined },
@@ -187,7 +195,7 @@ class Model {
 
   call(): void {
     const id = session.mutation("m:send", {});
-    session.predict(id, append(id), {});
+    session.predict(id, append(id));
     this.pending.add(id);
   }
 

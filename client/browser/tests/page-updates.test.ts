@@ -35,7 +35,7 @@ function answer(...all: number[][]): void {
 }
 
 const predict = (update: (store: OptimisticLocalStore) => void) => {
-  session.predict(session.mutation("books:insert", {}), update, {});
+  session.predict(session.mutation("books:insert", {}), update);
   return pages.map((id) => {
     const shown = session.shownById(id) as any;
     return shown.value.page.map(({ n }: { n: number }) => n);

@@ -131,6 +131,73 @@ test("cursors that the server does not take begin the list again", () => {
   expect(listeners.size).toBe(1);
 });
 
+test("a first page that fails, whatever with, is not asked again and again", () => {
+  const listener = vi.fn();
+  list.subscribe(listener);
+  const error = new FunctionError("m:page", "InvalidCursor: mine");
+  say({ "null..": { ok: false, error } });
+  expect(list.current()).toMatchObject({ results: [], status: "Exhausted", error });
+  expect(asked.length).toBe(1);
+});
+
+test("a first page whose end the server does not take any more begins again, once", () => {
+  list.subscribe(() => {});
+  say({ "null..": page("abc", "c") });
+  const error = new FunctionError("m:page", "InvalidCursor: of another server");
+  say({ "null..": { ok: false, error } });
+  expect(asked.length).toBe(2);
+  expect(asked[1]!.id).not.toBe(asked[0]!.id);
+  say({});
+  expect(asked.length).toBe(2);
+  expect(list.current()).toMatchObject({ status: "Exhausted", error });
+});
+
+test("a page is too large by its own measure", () => {
+  list.subscribe(() => {});
+  say({ "null..": page("abc", "c") });
+  list.current().loadMore(5);
+  say({ "c..": page("defghijklm", "m", { splitCursor: "h" }) });
+  expect(asked.length).toBe(2);
+  say({ "c..": page("defghijklmn", "n", { splitCursor: "h" }) });
+  expect(asked.slice(2).map(key)).toStrictEqual(["c..h", "h..n"]);
+});
+
+test("whoever joins a list that is there is told of it, once", async () => {
+  list.subscribe(() => {});
+  say({ "null..": page("abc", "c") });
+  await Promise.resolve();
+  const listener = vi.fn();
+  const left = vi.fn();
+  list.subscribe(listener);
+  list.subscribe(left)();
+  expect(listener).not.toHaveBeenCalled();
+  await Promise.resolve();
+  expect(listener).toHaveBeenCalledOnce();
+  expect(left).not.toHaveBeenCalled();
+});
+
+test("whoever cannot be served is not kept", async () => {
+  let closed = true;
+  const listener = vi.fn();
+  list = new PaginatedQuery<string>(
+    () => ({
+      current: () => page("abc", "c"),
+      subscribe: () => {
+        if (closed) throw new Error("closed");
+        return () => {};
+      },
+    }),
+    3,
+  );
+  expect(() => list.subscribe(listener)).toThrow("closed");
+  expect(() => list.subscribe(listener)).toThrow("closed");
+  closed = false;
+  const stop = list.subscribe(() => {});
+  await Promise.resolve();
+  expect(listener).not.toHaveBeenCalled();
+  stop();
+});
+
 test("another failure ends the list before its page", () => {
   list.subscribe(() => {});
   say({ "null..": page("abc", "c") });

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { canonicalText, decodeValue, encodeValue, type Encodable, type Json, type Value } from "../src/values.js";
+import { decodeValue, encodeValue, type Encodable, type Json, type Value } from "../src/index.js";
+import { canonicalText } from "../src/values.js";
 
 type Description =
   | { type: "null" }

@@ -37,6 +37,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self.path == "/expired":
             self._answer(401, b'{"code": "StorageTokenExpired", "message": "The token has expired."}')
+        elif self.path == "/moved":
+            self.send_response(307)
+            self.send_header("Location", "/upload")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif self.path == "/elsewhere":
             self._answer(200, b"<html>")
         elif self.path == "/list":

@@ -317,7 +317,7 @@ async def test_closing_before_any_use() -> None:
         await client.mutation("a:a")
 
 
-async def test_closing_ends_all_that_waits(server: ScriptedServer) -> None:
+async def test_closing_ends_all_that_waits(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     client = AsyncClient(server.url)
     subscription = client.subscribe("a:a")
 
@@ -327,10 +327,11 @@ async def test_closing_ends_all_that_waits(server: ScriptedServer) -> None:
     reading = asyncio.create_task(read())
     calls = [asyncio.create_task(call) for call in (client.query("a:b"), client.mutation("a:c"), client.action("a:d"))]
     peer = await accept(server)
-    await added(peer)
+    await peer.receive_up_to(Action)
     await client.close()
     await peer.finished_by_client()
     assert await reading == []
+    assert caplog.records == []
     for call in calls:
         with pytest.raises(ClientClosed):
             await call
@@ -619,3 +620,19 @@ async def test_listeners_hear_of_each_change_of_state(server: ScriptedServer, cl
     stop()
     await accept(server)
     assert states.empty()
+
+
+async def test_a_listener_that_comes_while_a_change_is_told_takes_it_from_nobody() -> None:
+    client = AsyncClient("http://127.0.0.1:9")
+    first: list[ConnectionState] = []
+    second: list[ConnectionState] = []
+    client.on_connection_change(first.append)
+    mutating = asyncio.create_task(client.mutation("a:add"))
+    await asyncio.sleep(0)  # called, and not told yet
+    client.on_connection_change(second.append)
+    await asyncio.sleep(0)
+    assert [state.in_flight_mutations for state in first] == [1]
+    assert second == first
+    await client.close()
+    with pytest.raises(ClientClosed):
+        await mutating

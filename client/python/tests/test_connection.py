@@ -15,11 +15,14 @@ from yugen_client import (
     AsyncClient,
     AuthenticationFailed,
     ClientError,
+    ConnectionLost,
     FunctionError,
+    LocalStore,
     ServerRefused,
     __version__,
 )
 from yugen_client.connection import INACTIVITY_SECONDS
+from yugen_client.errors import ProtocolError
 from yugen_client.messages import (
     Authenticate,
     AuthError,
@@ -253,12 +256,15 @@ async def test_asking_for_tokens_ends(server: ScriptedServer) -> None:
             await waiting
 
 
-async def test_a_function_that_fails_is_asked_again(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
-    failures = iter([OSError("identity provider is away")])
+@pytest.mark.parametrize("failure", [OSError, ConnectionLost, AuthenticationFailed, ProtocolError])
+async def test_a_function_that_fails_is_asked_again(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, failure: type[Exception]
+) -> None:
+    failures = [failure("identity provider is away")]
 
     def auth() -> str:
-        for failure in failures:
-            raise failure
+        if failures:
+            raise failures.pop()
         return "ey"
 
     async with AsyncClient(server.url, auth=auth, backoff=at_once):
@@ -266,6 +272,29 @@ async def test_a_function_that_fails_is_asked_again(server: ScriptedServer, capl
         assert connect.last_close_reason == "NoToken"
         assert (await peer.receive(Authenticate)).value == "ey"
     assert "identity provider is away" in caplog.text
+
+
+async def test_a_function_that_fails_after_a_refusal_is_given_time(server: ScriptedServer) -> None:
+    made: Iterator[Any] = iter(["old", OSError("away"), "new"])
+    attempts: list[int] = []
+
+    def auth() -> Any:
+        value = next(made)
+        if isinstance(value, OSError):
+            raise value
+        return value
+
+    def backoff(attempt: int) -> float:
+        attempts.append(attempt)
+        return 0.0
+
+    async with AsyncClient(server.url, auth=auth, backoff=backoff):
+        peer, _ = await accept(server)
+        await peer.receive(Authenticate)
+        await peer.send(AuthError(error="expired", base_version=0))
+        peer, _ = await accept(server)
+        assert (await peer.receive(Authenticate)).value == "new"
+    assert attempts == [1]  # none for the refusal itself
 
 
 async def test_a_token_is_replaced_before_it_ends(server: ScriptedServer) -> None:
@@ -433,6 +462,25 @@ async def test_another_user_whose_token_takes_its_time(server: ScriptedServer) -
         await peer.send(MutationResponse(request_id=0, success=True, result=None, ts=3))
         assert await anext(subscription) == "bob"
         await of_bob
+
+
+async def test_optimistic_updates_of_before_the_first_token_are_those_of_its_user(server: ScriptedServer) -> None:
+    def show(store: LocalStore, args: dict[str, Any]) -> None:
+        if (words := store.get_query("a:list")) is not None:
+            store.set_query("a:list", {}, [*words, "b"])
+
+    async def auth() -> str:
+        return "ada"
+
+    async with AsyncClient(server.url, auth=auth) as client:
+        subscription = client.subscribe("a:list")
+        mutating = asyncio.create_task(client.mutation("a:add", optimistic_update=show))
+        peer, _ = await accept(server)
+        assert (await peer.receive(Authenticate)).value == "ada"
+        await peer.send(peer.transition({0: ["a"]}, query_set=1, identity=1, ts=1))
+        assert await anext(subscription) == ["a", "b"]
+        await peer.send(MutationResponse(request_id=0, success=True, result=None, ts=1))
+        await mutating
 
 
 async def test_the_user_before_the_last_does_not_come_back(server: ScriptedServer) -> None:

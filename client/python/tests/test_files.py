@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,7 @@ def test_what_is_no_file(client: Client, storage: FileServer, tmp_path: Path) ->
     ("path", "status", "reason"),
     [
         ("/expired", 401, r"StorageTokenExpired: The token has expired\. \(status 401\)"),
+        ("/moved", 307, r"the server refused the file: .* \(status 307\)"),
         ("/elsewhere", 200, "is no upload address"),
         ("/list", 200, "is no upload address"),
     ],
@@ -121,5 +124,48 @@ async def test_nobody_there_and_a_closed_client() -> None:
         assert raised.value.status is None
         with pytest.raises(TransferFailed, match="could not be fetched"):
             await client.download("http://127.0.0.1:9/file")
+        with pytest.raises(TransferFailed, match="could not be sent"):
+            await client.upload("http://host:port/", b"")
+        with pytest.raises(TransferFailed, match="could not be fetched"):
+            await client.download("http://host:port/")
     with pytest.raises(ClientClosed):
         await client.upload("http://127.0.0.1:9/upload", b"")
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Takes what is sent, and never answers. The event says that a request has come."""
+    came, ended = asyncio.Event(), asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            came.set()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/", came
+        await ended.wait()
+
+
+@pytest.mark.parametrize("way", ["upload", "download"])
+async def test_closing_ends_what_is_on_its_way(way: str) -> None:
+    async with silent_server() as (url, came), AsyncClient("http://127.0.0.1:9") as client:
+        call = client.upload(url, LARGE) if way == "upload" else client.download(url)
+        transfer = asyncio.ensure_future(call)
+        await came.wait()
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await transfer
+
+
+async def test_a_caller_who_is_cancelled_while_the_client_closes_is_cancelled() -> None:
+    client = AsyncClient("http://127.0.0.1:9")
+    async with silent_server() as (url, came):
+        transfer = asyncio.ensure_future(client.download(url))
+        await came.wait()
+        transfer.cancel()
+        await client.close()
+        with pytest.raises(asyncio.CancelledError):
+            await transfer

@@ -101,6 +101,93 @@ def test_objects_without_a_common_shape_stay_as_they_are_in_polars() -> None:
     assert to_polars([{"value": value} for value in values])["value"].to_list() == values
 
 
+def polars_column(values: list[Any]) -> polars.Series:
+    return to_polars([{"column": value} for value in values])["column"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([{"x": 1.0}, {"x": 2.0, "y": 3.0}], {"x": polars.Float64(), "y": polars.Float64()}),
+        ([{}, {"k": 1.0}], {"k": polars.Float64()}),
+        ([{"k": None}, None, {"k": "text"}], {"k": polars.String()}),
+        ([[{"x": True}], [], [{"y": b"1"}]], [{"x": polars.Boolean(), "y": polars.Binary()}]),
+        ([{"in": {"a": [1.0]}}, {"in": {"b": 2.0}}], {"in": {"a": [polars.Float64()], "b": polars.Float64()}}),
+        ([[1.0], [2]], [polars.Float64()]),
+        ([[[]], [[Int64(2**62)]], [None]], [[polars.Int64()]]),
+        ([{"at": CREATED[0]}, {"at": None}], {"at": polars.Datetime("us", "UTC")}),
+        ([{}, {}], {}),
+        ([[], []], [polars.Null()]),
+    ],
+)
+def test_nested_values_in_polars_whatever_the_order(values: list[Any], dtype: Any) -> None:
+    def made(shape: Any) -> Any:
+        if isinstance(shape, dict):
+            return polars.Struct({name: made(each) for name, each in shape.items()})
+        return polars.List(made(shape[0])) if isinstance(shape, list) else shape
+
+    for ordered in (values, values[::-1]):
+        column = polars_column(ordered)
+        assert_same_struct_fields(column.dtype, made(dtype))
+        assert [without_nulls(value) for value in column.to_list()] == [without_nulls(value) for value in ordered]
+
+
+def assert_same_struct_fields(one: Any, other: Any) -> None:
+    """The same types; names come in the order in which rows bring them up."""
+    assert type(one) is type(other)
+    if isinstance(one, polars.Struct):
+        ones, others = dict(one), dict(other)
+        assert set(ones) == set(others)
+        for name, field in ones.items():
+            assert_same_struct_fields(field, others[name])
+    elif isinstance(one, polars.List):
+        assert_same_struct_fields(one.inner, other.inner)
+    else:
+        assert one == other
+
+
+def without_nulls(value: Any) -> Any:
+    """Absent names are null in a frame."""
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[True], [2.5]],
+        [["s"], [2.5]],
+        [[True, 2.5]],
+        [{"x": [1.0]}, {"x": ["1"]}],
+        [{"x": True}, {"x": 1.0}],
+        [{"x": 2**70}, {"x": 1}],
+        [[Int64(1)], [1.5]],
+        [[{"x": 1.0}], ["x"]],
+        [[CREATED[0]], [CREATED[0].replace(tzinfo=None)]],
+    ],
+)
+def test_nested_values_of_several_types_stay_objects_in_polars(values: list[Any]) -> None:
+    for ordered in (values, values[::-1]):
+        column = polars_column(ordered)
+        assert column.dtype == polars.Object
+        assert repr(column.to_list()) == repr(ordered)
+
+
+@pytest.mark.parametrize("frame", [to_pandas, to_polars])
+def test_models_are_dumped_once(frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dumped: list[Task] = []
+    dump = Task.model_dump
+
+    def counting(task: Task, **options: Any) -> dict[str, Any]:
+        dumped.append(task)
+        return dump(task, **options)
+
+    monkeypatch.setattr(Task, "model_dump", counting)
+    frame([Task.model_validate({"_id": "a", "points": 3})])
+    assert len(dumped) == 1
+
+
 @pytest.mark.parametrize("frame", [to_pandas, to_polars])
 def test_other_results(frame: Any) -> None:
     def columns(result: Any) -> dict[str, list[Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from yugen_client import InvalidResult
 from yugen_client.functions import target
@@ -60,6 +60,16 @@ def test_a_type_that_is_asked_for_comes_first() -> None:
     assert target(declared, list[dict[str, str]], None).convert([{"a": "b"}]) == [{"a": "b"}]
     assert target("messages:count", int, None).convert(3.0) == 3
     assert target("messages:count", Annotated[int, Field(ge=0), {"not": "hashable"}], None).convert(3.0) == 3
+
+
+def test_a_validator_that_raises_what_it_should_not() -> None:
+    def price(value: Any) -> float:
+        return {"cheap": 1.0}[value]
+
+    what = target("shop:price", Annotated[float, BeforeValidator(price)], None)
+    assert what.convert("cheap") == 1.0
+    with pytest.raises(InvalidResult, match=r"shop:price gave what is not .*: KeyError\('dear'\)"):
+        what.convert("dear")
 
 
 def test_without_a_type_the_result_is_as_it_is() -> None:

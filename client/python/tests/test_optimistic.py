@@ -180,6 +180,60 @@ def test_what_was_made_of_a_query_goes_with_its_last_subscriber() -> None:
     assert pair.session.shown(copied) is None
 
 
+# Somebody else
+
+
+def test_another_user_sees_nothing_of_the_updates_of_the_one_before() -> None:
+    pair = Pair()
+    request_id, _ = pair.session.optimistic_mutation("words:add", {}, appending("of ada"))
+    pair.session.messages_to_send()
+    assert pair.session.become("bob") == []
+    own, _ = pair.session.optimistic_mutation("words:add", {}, appending("of bob"))
+    pair.session.messages_to_send()
+    assert pair.shown() is None
+    pair.session.receive(pair.server.transition({pair.query: ["b"]}, identity=1, ts=2))
+    assert pair.shown() == ["b", "of bob"]
+    pair.session.receive(committed(request_id, ts=3))
+    events = pair.session.receive(pair.server.transition({pair.query: ["b", "of ada"]}, ts=3))
+    assert events == [QueryChanged(pair.query), RequestResolved(request_id, Success(None))]
+    assert pair.shown() == ["b", "of ada", "of bob"]
+    pair.session.receive(committed(own, ts=4))
+
+
+def test_updates_made_while_it_is_open_who_comes_are_those_of_who_comes() -> None:
+    pair = Pair()
+    pair.session.optimistic_mutation("words:add", {}, appending("of ada"))
+    pair.session.hold()
+    pair.session.optimistic_mutation("words:add", {}, appending("of bob"))
+    assert pair.session.become("bob") == []
+    pair.session.messages_to_send()
+    pair.session.receive(pair.server.transition(identity=1, ts=2))
+    assert pair.shown() == ["a", "of bob"]
+
+
+def test_updates_stay_when_it_is_the_same_user_after_all() -> None:
+    pair = Pair()
+    pair.session.optimistic_mutation("words:add", {}, appending("b"))
+    pair.session.hold()
+    assert pair.session.become(None) == [QueryChanged(pair.query)]
+    assert pair.shown() == ["a", "b"]
+
+
+def test_an_update_that_stood_on_one_of_the_user_before_is_dropped() -> None:
+    pair = Pair()
+    error = LookupError("not there")
+
+    def fragile(draft: Draft) -> None:
+        outcome = draft.get("words:list", {})
+        if not isinstance(outcome, Success) or "of ada" not in outcome.value:
+            raise error
+
+    pair.session.optimistic_mutation("words:add", {}, appending("of ada"))
+    pair.session.hold()
+    request_id, _ = pair.session.optimistic_mutation("words:add", {}, fragile)
+    assert pair.session.become("bob") == [UpdateDropped(request_id, error)]
+
+
 # The store that updates are given
 
 

@@ -395,6 +395,31 @@ def test_refusals_are_counted_until_a_token_is_accepted() -> None:
     assert session.receive(AuthError(error="expired", auth_update_attempted=False)) == [TokenRefused("expired", 1)]
 
 
+def test_refusals_are_counted_anew_for_another_user() -> None:
+    session = Session("s")
+    session.authenticate("bad")
+    opened(session)
+    assert session.receive(AuthError(error="expired", base_version=0)) == [TokenRefused("expired", 1)]
+    session.closed("AuthError")
+    session.hold()
+    session.become("bad too")
+    opened(session)
+    assert session.receive(AuthError(error="expired", base_version=0)) == [TokenRefused("expired", 1)]
+
+
+def test_what_was_asked_before_is_sent_as_the_user_before_over_the_present_connection_only() -> None:
+    session, server = Session("s"), Versions()
+    session.authenticate("ada")
+    opened(session)
+    session.receive(server.transition(query_set=1, identity=1, ts=1))
+    request_id = session.mutation("a:a", {})
+    sent = Mutation(request_id=request_id, udf_path="a:a", args=({},))
+    session.become("bob")
+    assert session.messages_to_send() == [sent, Authenticate(base_version=1, value="bob")]
+    session.closed("x")
+    assert opened(session) == [Authenticate(base_version=0, value="bob"), query_set(0), sent]
+
+
 def test_a_fatal_error_ends_the_session() -> None:
     session = Session("s")
     opened(session)

@@ -415,8 +415,9 @@ class AsyncClient:
     def on_connection_change(self, callback: Callable[[ConnectionState], object]) -> Callable[[], None]:
         """Calls a function whenever the connection state has changed, until the function given back is called."""
         handle = object()
+        if not self._state_listeners:
+            self._published_state = self.connection_state  # else those who are there may yet have to hear of it
         self._state_listeners[handle] = callback
-        self._published_state = self.connection_state
 
         def stop() -> None:
             self._state_listeners.pop(handle, None)
@@ -434,8 +435,10 @@ class AsyncClient:
     def set_auth(self, auth: Auth) -> None:
         """Goes on as somebody else: see `auth` of the client; None signs out.
 
-        Calls made before run as who they were made by, and subscriptions show nothing more until the results of the
-        new user are there.
+        Mutations and actions called before are sent over the present connection as who they were made by. A mutation
+        without an answer when that breaks, and what was called while there was none, run after the reconnect as the new
+        user. A query without an answer gives the new user's result. Subscriptions show nothing more until the results
+        of the new user are there, and nothing of optimistic updates made before.
         """
         self._start()
         self._connection.set_auth(auth)
@@ -502,6 +505,8 @@ class AsyncClient:
         return (await future).unwrap()
 
     def _deliver(self, event: Delivery) -> None:
+        if self._error is not None:
+            return  # all who waited know of it
         match event:
             case QueryChanged(query_id):
                 for news in self._watchers.get(query_id, ()):

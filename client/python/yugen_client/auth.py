@@ -22,7 +22,8 @@ class TokenFetcher(Protocol):
 Auth: TypeAlias = str | AdminAuth | TokenFetcher | Callable[[], str | Awaitable[str | None] | None] | None
 """A token, an admin key, or a function that gives a token; None means nobody.
 
-A function is called before the first connection, shortly before a token ends, and whenever the server refuses one.
+A function is called before the first connection, shortly before a token ends, and whenever the server refuses one. One
+that raises is asked again after a while.
 """
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Never, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from yugen_client.address import sync_url
 from yugen_client.auth import Auth, fetch_token
-from yugen_client.errors import AuthenticationFailed, ClientError, ProtocolError, ServerRefused
+from yugen_client.errors import AuthenticationFailed, ProtocolError, ServerRefused
 from yugen_client.messages import ClientMessage, decode_server, encode_client
 from yugen_client.session import (
     ActionLost,
@@ -46,6 +46,9 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 CLOSE_SECONDS: Final = 1.0
 """How long a server may take to answer a close. Nothing depends on the answer, and a dead server gives none."""
 
+_TOKEN_REFUSED: Final = "AuthError"
+"""The reason of a connection's end for which the server is not to blame."""
+
 Backoff: TypeAlias = Callable[[int], float]
 """Seconds to wait before reconnect number n, counted from 0."""
 
@@ -57,6 +60,10 @@ _log = logging.getLogger("yugen_client")
 
 class _Dropped(Exception):
     """Leave this connection and make another; its text is the reason, told to the server and the log."""
+
+
+class _NoToken(Exception):
+    """The auth function failed, because of this error's cause; it may do better next time."""
 
 
 class Connection:
@@ -100,6 +107,7 @@ class Connection:
         self._refresh_at: float | None = None
         self._refresh_at_wall = 0.0
         self._refusal: TokenRefused | None = None
+        session.hold()  # for the first token; what is asked until it is there is asked by whom it is for
 
     def wake(self) -> None:
         """Says that the session may have messages to send."""
@@ -114,18 +122,18 @@ class Connection:
             self._auth_changed.set()
 
     def set_auth(self, auth: Auth) -> None:
-        """Goes on as somebody else. What was asked before was asked by the one before."""
+        """Goes on as somebody else. Over the present connection, what was asked before is asked by the one before."""
         self._auth = auth
         self._auth_count += 1
         self._refusal = None
         self._refresh_at = None
+        self._session.hold()
         if auth is None or isinstance(auth, str | AdminAuth):
             self._token_wanted = False
             self._token = auth
             self._deliver_all(self._session.become(auth))
         else:
             self._token_wanted = True
-            self._session.hold()
         self._auth_changed.set()
         self.wake()
 
@@ -146,7 +154,7 @@ class Connection:
                     for event in self._session.closed(reason):
                         self._deliver(event)
                     self._state_changed()
-                if self._refusal is not None and self._refusal.times == 1 and self._token_wanted:
+                if reason == _TOKEN_REFUSED and self._refusal is not None and self._refusal.times == 1:
                     continue  # it is not the server that is in trouble
                 seconds = self._backoff(self._session.state.retries - 1)
                 _log.info("not connected to %s: %s; trying again in %.1f s", self._url, reason, seconds)
@@ -162,7 +170,7 @@ class Connection:
     async def _connect_once(self) -> str:
         """One connection from beginning to end, and the reason of its end."""
         try:
-            await self._present_token()
+            await self._fetch_wanted()
             socket = await connect(
                 self._url,
                 additional_headers={"Convex-Client": f"yugen-python-{__version__}"},
@@ -180,24 +188,17 @@ class Connection:
             return _close_reason(closed)
         except (_Dropped, ProtocolError) as dropped:
             return str(dropped)
+        except _NoToken as failed:
+            _log.warning("the auth function failed", exc_info=failed.__cause__)
+            return "NoToken"
         except (OSError, WebSocketException) as error:
             _log.warning("cannot connect to %s: %s", self._url, error)
             return f"{type(error).__name__} while connecting"
 
     # Who it is
 
-    async def _present_token(self) -> None:
-        """Gives the session a token if it has none yet, or another one if the server refused it."""
-        try:
-            await self._fetch_wanted()
-        except ClientError:
-            raise
-        except Exception as error:
-            _log.warning("the auth function failed", exc_info=True)
-            raise _Dropped("NoToken") from error
-
     async def _fetch_wanted(self) -> None:
-        """Fetches a token if one is wanted, and goes on with it."""
+        """Fetches a token if there is none yet, or another one if the server refused it, and goes on with it."""
         async with self._fetching:
             while self._token_wanted:
                 count, refusal = self._auth_count, self._refusal
@@ -205,7 +206,10 @@ class Connection:
                     raise AuthenticationFailed(
                         f"the server refused {refusal.times} tokens in a row, the last one with: {refusal.error}"
                     )
-                token = await fetch_token(self._auth, force_refresh=refusal is not None)
+                try:
+                    token = await fetch_token(self._auth, force_refresh=refusal is not None)
+                except Exception as error:  # of this package too, for it may well use a client
+                    raise _NoToken from error
                 if count != self._auth_count:
                     continue  # that was the token of somebody else
                 if refusal is not None and token == self._token:
@@ -305,7 +309,7 @@ class Connection:
                     case TokenRefused():
                         self._refusal = event
                         self._token_wanted = True
-                        raise _Dropped("AuthError")
+                        raise _Dropped(_TOKEN_REFUSED)
                     case _:
                         self._deliver(event)
             self._state_changed()
@@ -331,7 +335,7 @@ class Connection:
             if clocks.tick(steady=time.monotonic(), wall=time.time()):
                 self.check()
 
-    def _deliver_all(self, events: list[QueryChanged]) -> None:
+    def _deliver_all(self, events: Iterable[Delivery]) -> None:
         for event in events:
             self._deliver(event)
 

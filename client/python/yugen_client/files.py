@@ -7,14 +7,17 @@ import io
 import mimetypes
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
-from yugen_client.errors import TransferFailed
+from yugen_client.errors import ClientClosed, TransferFailed
 
 if TYPE_CHECKING:
     import httpx2
+
+
+T = TypeVar("T")
 
 
 class Readable(Protocol):
@@ -39,9 +42,40 @@ class Transfers:
 
     def __init__(self) -> None:
         self._http: httpx2.AsyncClient | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def upload(self, url: str, source: Source, content_type: str | None) -> str:
         """See `AsyncClient.upload`."""
+        return await self._until_closed(self._upload(url, source, content_type))
+
+    async def download(self, url: str, to: str | os.PathLike[str] | None) -> bytes | Path:
+        """See `AsyncClient.download`."""
+        return await self._until_closed(self._download(url, to))
+
+    async def close(self) -> None:
+        """Ends what is on its way; callers get ClientClosed."""
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def _until_closed(self, transfer: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(transfer)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._closed and caller is not None and not caller.cancelling():
+                raise ClientClosed("the client was closed while the file was on its way") from None
+            raise
+
+    async def _upload(self, url: str, source: Source, content_type: str | None) -> str:
         import httpx2  # noqa: PLC0415 -- only those who send files pay for it
 
         file, name, is_ours = await asyncio.to_thread(_opened, source)
@@ -51,8 +85,11 @@ class Transfers:
             if size is not None:
                 headers["Content-Length"] = str(size)
             try:
-                response = await self._client().post(url, content=_pieces(file), headers=headers)
-            except httpx2.HTTPError as error:
+                # A redirect is not followed: what has been sent would have to be sent again, and may not be there to.
+                response = await self._client().post(
+                    url, content=_pieces(file), headers=headers, follow_redirects=False
+                )
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 raise TransferFailed(f"the file could not be sent: {_told(error)}") from error
         finally:
             if is_ours:
@@ -67,8 +104,7 @@ class Transfers:
             raise TransferFailed(f"{url} is no upload address: it answered without a storageId", response.status_code)
         return storage_id
 
-    async def download(self, url: str, to: str | os.PathLike[str] | None) -> bytes | Path:
-        """See `AsyncClient.download`."""
+    async def _download(self, url: str, to: str | os.PathLike[str] | None) -> bytes | Path:
         import httpx2  # noqa: PLC0415
 
         try:
@@ -79,12 +115,8 @@ class Transfers:
                 if to is None:
                     return await response.aread()
                 return await _save(response.aiter_bytes(PIECE_BYTES), Path(to))
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise TransferFailed(f"the file could not be fetched: {_told(error)}") from error
-
-    async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
 
     def _client(self) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415

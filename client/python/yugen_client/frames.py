@@ -35,17 +35,18 @@ def to_pandas(result: Any) -> pandas.DataFrame:
         import pandas  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("to_pandas needs pandas; install it with: pip install 'yugen-client[pandas]'") from error
-    columns = _columns(result)
-    series = {name: _pandas_series(pandas, name, values) for name, values in columns.items()}
-    return pandas.DataFrame(series, index=pandas.RangeIndex(_row_count(result)))
+    rows = _rows(result)
+    series = {name: _pandas_series(pandas, name, values) for name, values in _columns(rows).items()}
+    return pandas.DataFrame(series, index=pandas.RangeIndex(len(rows)))
 
 
 def to_polars(result: Any) -> polars.DataFrame:
     """A query's result as a data frame of polars, a row for each item.
 
     Ids and other text are `String`, Int64 (and numbers declared as `int`) `Int64`, numbers `Float64`, booleans
-    `Boolean`, bytes `Binary`. `_creationTime` is a `Datetime` in UTC. Objects are `Struct`, lists `List`; columns whose
-    values have no common type stay Python objects. What is null or absent is null.
+    `Boolean`, bytes `Binary`. `_creationTime` is a `Datetime` in UTC. Objects are `Struct`, with the names of them all,
+    lists `List`; columns whose values have no common type, at any depth, stay Python objects. What is null or absent is
+    null.
 
     Args:
         result: As for `to_pandas`.
@@ -58,7 +59,7 @@ def to_polars(result: Any) -> polars.DataFrame:
         import polars  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("to_polars needs polars; install it with: pip install 'yugen-client[polars]'") from error
-    columns = _columns(result)
+    columns = _columns(_rows(result))
     return polars.DataFrame([_polars_series(polars, name, values) for name, values in columns.items()])
 
 
@@ -82,13 +83,8 @@ def _rows(result: Any) -> list[Any]:
     )
 
 
-def _row_count(result: Any) -> int:
-    return len(_rows(result))
-
-
-def _columns(result: Any) -> dict[str, list[Any]]:
+def _columns(rows: list[Any]) -> dict[str, list[Any]]:
     """The values of each column, None where a row has none; columns in the order in which rows bring them up."""
-    rows = _rows(result)
     if not all(isinstance(row, Mapping) for row in rows):
         return {SINGLE_COLUMN: rows}
     names = dict.fromkeys(name for row in rows for name in row)
@@ -133,15 +129,50 @@ def _pandas_series(pandas: Any, name: str, values: list[Any]) -> Any:
 
 
 def _polars_series(polars: Any, name: str, values: list[Any]) -> Any:
-    kind = _kind(values)
-    if name == CREATION_TIME and kind in (int, float):
+    if name == CREATION_TIME and _kind(values) in (int, float):
         microseconds = [None if value is None else round(value * 1000) for value in values]
         return polars.Series(name, microseconds, dtype=polars.Datetime("us", "UTC"))
-    if kind is None:
-        dtype = polars.Null if all(value is None for value in values) else polars.Object
-        return polars.Series(name, values, dtype=dtype)
-    dtypes = {bool: polars.Boolean, int: polars.Int64, float: polars.Float64, str: polars.String, bytes: polars.Binary}
+    dtype = _polars_dtype(polars, values)
     try:
-        return polars.Series(name, values, dtype=dtypes.get(kind), strict=True)
+        return polars.Series(name, values, dtype=polars.Object if dtype is None else dtype, strict=True)
     except (TypeError, OverflowError, polars.exceptions.PolarsError):
         return polars.Series(name, values, dtype=polars.Object)
+
+
+def _polars_dtype(polars: Any, values: list[Any]) -> Any | None:
+    """The type that all values have, at any depth; None if there is none.
+
+    It is worked out here, because polars goes by the first values, and drops or converts what does not fit.
+    """
+    there = [value for value in values if value is not None]
+    kind = _kind(there)
+    if not there:
+        return polars.Null
+    if kind is dict:
+        return _polars_struct(polars, there)
+    if kind is list:
+        inner = _polars_dtype(polars, [item for value in there for item in value])
+        return None if inner is None else polars.List(inner)
+    if kind is int:
+        return polars.Int64 if all(-(2**63) <= value < 2**63 for value in there) else None
+    if kind is _Other:
+        return _polars_inferred(polars, there)
+    scalars = {bool: polars.Boolean, float: polars.Float64, str: polars.String, bytes: polars.Binary}
+    return None if kind is None else scalars[kind]
+
+
+def _polars_struct(polars: Any, values: list[dict[Any, Any]]) -> Any | None:
+    """The type of objects, which has the names of them all."""
+    names = dict.fromkeys(name for value in values for name in value)
+    fields = {name: _polars_dtype(polars, [value.get(name) for value in values]) for name in names}
+    is_struct = all(isinstance(name, str) and dtype is not None for name, dtype in fields.items())
+    return polars.Struct(fields) if is_struct else None
+
+
+def _polars_inferred(polars: Any, values: list[Any]) -> Any | None:
+    """The type that polars finds for times and the like, if it leaves them what they are."""
+    try:
+        series = polars.Series(values, strict=True)
+    except (TypeError, OverflowError, polars.exceptions.PolarsError):
+        return None
+    return series.dtype if series.dtype != polars.Object and series.to_list() == values else None

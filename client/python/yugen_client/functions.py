@@ -91,12 +91,12 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _validated(path: str, returns: Any, value: Any) -> Any:
-    from pydantic import ValidationError  # noqa: PLC0415 -- only those who want types pay for them
-
+    adapter = _adapter(returns)
     try:
-        return _adapter(returns).validate_python(value)
-    except ValidationError as error:
-        raise InvalidResult(f"{path} gave what is not {_name(returns)}: {error}") from error
+        return adapter.validate_python(value)
+    except Exception as error:  # a validator of the type may raise anything
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise InvalidResult(f"{path} gave what is not {_name(returns)}: {reason}") from error
 
 
 def _adapter(returns: Any) -> TypeAdapter[Any]:
@@ -107,7 +107,7 @@ def _adapter(returns: Any) -> TypeAdapter[Any]:
 
 
 def _new_adapter(returns: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter  # noqa: PLC0415
+    from pydantic import TypeAdapter  # noqa: PLC0415 -- only those who want types pay for them
 
     return TypeAdapter(returns)
 

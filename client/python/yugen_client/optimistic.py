@@ -89,6 +89,11 @@ class OptimisticResults:
         self._updates: dict[RequestId, Update] = {}
         self._shown: dict[str, Shown] = {}
 
+    @property
+    def request_ids(self) -> frozenset[RequestId]:
+        """The requests whose updates lie over the results."""
+        return frozenset(self._updates)
+
     def get(self, key: str) -> Shown | None:
         """What the updates have made of a query; None if they leave it alone."""
         return self._shown.get(key)

@@ -138,7 +138,8 @@ class Session:
     `_token` is who the client wants to be, `_told_token` who it told the present connection it is, and
     `_told_identity` how often it said so. While the client is `_swapping` from one user to another, results still are
     those of the one before, and nobody gets to read them. While it is `_held`, it is not even known who comes next;
-    what was asked before is in `_ahead`, and all else waits.
+    what was asked before is in `_ahead`, and all else waits. `_earlier_updates` are the optimistic updates of the one
+    before, which the next one does not get to see.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -153,6 +154,7 @@ class Session:
         self._held = False
         self._swapping = False
         self._ahead: list[ClientMessage] = []
+        self._earlier_updates: frozenset[RequestId] = frozenset()
         self._tokens_refused = 0
         self._connected = False
         self._synced = False
@@ -229,16 +231,25 @@ class Session:
         if not self._held:
             self._ahead = self.messages_to_send()
         self._held = self._swapping = True
+        self._earlier_updates = self._optimistic.request_ids
+        self._tokens_refused = 0
 
-    def become(self, token: Token) -> list[QueryChanged]:
-        """What is asked from now on is asked by whom this token is for, or by nobody; ends a hold."""
-        self.hold()
+    def become(self, token: Token) -> list[QueryChanged | UpdateDropped]:
+        """What is asked from now on is asked by whom this token is for, or by nobody; ends a hold.
+
+        If that is somebody else, optimistic updates of before the hold are gone.
+        """
+        if not self._held:
+            self.hold()
+        is_same = token == self._token
         self._held = False
         self._token = token
+        events = [] if is_same else self._relaid(self._earlier_updates, ())
+        self._earlier_updates = frozenset()
         if not (self._connected and self._is_told):
-            return []
+            return events
         self._swapping = False  # it is who it was, whose results may have changed meanwhile
-        return list(map(QueryChanged, self._loaded()))
+        return [*events, *map(QueryChanged, self._loaded())]
 
     def authenticate(self, token: Token) -> None:
         """Has another token of the same user presented from now on."""

@@ -383,11 +383,13 @@ async def _called(function: Callable[[], T]) -> T:
 
 
 class _CallbackThread:
-    """A thread on which callbacks run one after the other; it begins with the first. They may wait for the client."""
+    """A thread on which callbacks run one after the other; it begins with the first. They may wait for the client.
+
+    Only the client's own thread posts them.
+    """
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def post(self, callback: Callable[[T], object], value: T) -> Future[None]:
@@ -405,10 +407,9 @@ class _CallbackThread:
                 _log.exception("a callback failed")
             done.set_result(None)
 
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="yugen-client-callbacks", daemon=True)
-                self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="yugen-client-callbacks", daemon=True)
+            self._thread.start()
         self._calls.put(call)
         return done
 

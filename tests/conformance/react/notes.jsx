@@ -1,5 +1,6 @@
 // Notes of signed-in users. The identity provider is the test: it is asked for tokens by `issueToken(user, forced)`, but
-// for those in `atHand`, and users come and go by `signIn(user)` and `signOut()`. `rendered` keeps every state that was ever on the screen, of a
+// for those in `atHand`, and users come and go by `signIn(user)` and `signOut()`; with `?loading`, and after `load()`, the
+// provider does not know yet who is there. `rendered` keeps every state that was ever on the screen, of a
 // component that is there whoever has signed in, and of one (`inside`) that only those who have are shown.
 
 import {
@@ -21,7 +22,9 @@ const client = new ConvexReactClient(window.location.origin);
 window.rendered = [];
 window.atHand = {};
 
-let user = new URLSearchParams(window.location.search).get("user");
+const parameters = new URLSearchParams(window.location.search);
+/** `null` if nobody is there, `undefined` while that is not known. */
+let user = parameters.has("loading") ? undefined : parameters.get("user");
 let listeners = [];
 const subscribe = (listener) => {
   listeners.push(listener);
@@ -32,6 +35,7 @@ window.signIn = (next) => {
   for (const listener of listeners) listener();
 };
 window.signOut = () => window.signIn(null);
+window.load = () => window.signIn(undefined);
 const useUser = () => useSyncExternalStore(subscribe, () => user);
 
 function useAuth() {
@@ -42,7 +46,7 @@ function useAuth() {
     [user],
   );
   return useMemo(
-    () => ({ isLoading: false, isAuthenticated: user !== null, fetchAccessToken }),
+    () => ({ isLoading: user === undefined, isAuthenticated: Boolean(user), fetchAccessToken }),
     [user, fetchAccessToken],
   );
 }

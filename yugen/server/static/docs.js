@@ -1,9 +1,38 @@
 // The page at /docs: what openapi.json describes, with forms that run it. It loads nothing from elsewhere.
-import { YugenClient } from "../client.js";
+import { decodeValue, YugenClient } from "../client.js";
 
 const root = new URL("..", import.meta.url).href.replace(/\/$/, "");
 const token = document.getElementById("token");
+
+// Who calls --------------------------------------------------------------------------------------------------------
+
 let client;
+/** The token that the client was given; empty if nobody is signed in. */
+let given = "";
+
+/** Waits until the server has taken the token: what it refuses would be called as nobody. */
+async function signIn() {
+  client ??= new YugenClient(root);
+  const wanted = token.value;
+  if (wanted !== given) {
+    given = wanted;
+    if (wanted === "") client.clearAuth();
+    else client.setAuth(async () => wanted);
+  }
+  while (client.authState().isLoading) await changeOfAuth();
+  if (wanted === "" || client.authState().isAuthenticated) return;
+  given = ""; // so that the next call tries again
+  throw new Error("The server does not take this token.");
+}
+
+function changeOfAuth() {
+  return new Promise((resolve) => {
+    const stop = client.onAuthState(() => {
+      stop();
+      resolve();
+    });
+  });
+}
 
 // Schemas --------------------------------------------------------------------------------------------------------
 
@@ -42,27 +71,11 @@ function typeText(schema, depth = 0) {
   return schema.format ? `${schema.type} (${schema.format})` : (schema.type ?? "any");
 }
 
-// Values: what a form holds is JSON as it goes over the wire, what the client takes are values of JavaScript --------
+// Values -----------------------------------------------------------------------------------------------------------
 
-function encodedInt64(text) {
-  const view = new DataView(new ArrayBuffer(8));
-  const value = BigInt(text);
-  if (BigInt.asIntN(64, value) !== value) throw new SyntaxError(`${text} needs more than 64 bits`);
-  view.setBigInt64(0, value, true);
-  return { $integer: btoa(String.fromCharCode(...new Uint8Array(view.buffer))) };
-}
-
-function bytesOf(text) {
-  return Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-}
-
-function fromWire(json) {
-  if (Array.isArray(json)) return json.map(fromWire);
-  if (json === null || typeof json !== "object") return json;
-  if (typeof json.$integer === "string") return new DataView(bytesOf(json.$integer).buffer).getBigInt64(0, true);
-  if (typeof json.$float === "string") return new DataView(bytesOf(json.$float).buffer).getFloat64(0, true);
-  if (typeof json.$bytes === "string") return bytesOf(json.$bytes);
-  return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, fromWire(value)]));
+/** What a form holds is JSON as it goes over the wire. */
+function parsed(text) {
+  return decodeValue(JSON.parse(text));
 }
 
 function shown(value) {
@@ -90,10 +103,10 @@ function field(name, schema, required) {
     const options = choices.map((value) => element("option", { value: JSON.stringify(value), textContent: value }));
     if (!required || orNull) options.unshift(element("option", { value: "", textContent: "" }));
     const input = element("select", { name }, ...options);
-    return [input, () => (input.value === "" ? empty() : JSON.parse(input.value))];
+    return [input, () => (input.value === "" ? empty() : parsed(input.value))];
   }
   const simple = { string: (text) => text, integer: Number, number: Number }[inner.type];
-  const read = inner.format === "int64" ? encodedInt64 : simple;
+  const read = inner.format === "int64" ? BigInt : simple;
   if (read) {
     const input = element("input", { name, autocomplete: "off", spellcheck: false });
     if (schema.default !== undefined && schema.default !== null) input.placeholder = schema.default;
@@ -101,7 +114,7 @@ function field(name, schema, required) {
     return [input, () => (input.value === "" ? emptyText() : read(input.value))];
   }
   const input = element("textarea", { name, rows: 2, spellcheck: false, placeholder: "JSON" });
-  return [input, () => (input.value.trim() === "" ? empty() : JSON.parse(input.value))];
+  return [input, () => (input.value.trim() === "" ? empty() : parsed(input.value))];
 }
 
 /** Fills in the arguments' inputs and gives what reads them all. */
@@ -109,7 +122,7 @@ function argumentFields(place, schema) {
   if (!schema.properties) {
     const input = element("textarea", { name: "arguments", rows: 3, value: "{}", spellcheck: false });
     place.append(element("label", { className: "argument" }, "any arguments", input));
-    return () => JSON.parse(input.value);
+    return () => parsed(input.value);
   }
   const readers = Object.entries(schema.properties).map(([name, property]) => {
     const required = schema.required?.includes(name) ?? false;
@@ -134,7 +147,7 @@ function argumentFields(place, schema) {
   };
 }
 
-function functionView(path, operation) {
+function functionView(operation) {
   const view = document.getElementById("function").content.cloneNode(true).firstElementChild;
   const part = (selector) => view.querySelector(selector);
   const { path: name, kind } = operation["x-function"];
@@ -176,19 +189,21 @@ function functionView(path, operation) {
       part(".status").textContent = `Live; result ${results}, at ${new Date().toLocaleTimeString()}`;
       show(value, failed);
     };
-    client ??= new YugenClient(root);
-    stopWatching = client.subscribe(name, fromWire(args), (value) => tell(value, false), (error) => tell(error.message, true));
+    stopWatching = client.subscribe(name, args, (value) => tell(value, false), (error) => tell(error.message, true));
     part(".status").textContent = "Waiting for the first result";
     part(".stop").hidden = false;
   }
 
-  async function call(args) {
+  async function start(args) {
     const run = runs;
     part(".status").textContent = "Running";
     let value;
     let failed = false;
     try {
-      value = token.value === "" ? await callOverSocket(kind, name, args) : await callOverHttp(path, args);
+      await signIn();
+      if (run !== runs) return;
+      if (kind === "query") return watch(args);
+      value = await client[kind](name, args);
     } catch (error) {
       [value, failed] = [error.message, true];
     }
@@ -201,9 +216,7 @@ function functionView(path, operation) {
     event.preventDefault();
     stop();
     try {
-      const args = read();
-      if (kind === "query" && token.value === "") watch(args);
-      else call(args);
+      start(read());
     } catch (error) {
       show(error.message, true);
     }
@@ -223,22 +236,6 @@ function typeView(name, schema) {
   return element("details", { className: "type-view" }, ...parts, element("pre", { textContent: text }));
 }
 
-function callOverSocket(kind, name, args) {
-  client ??= new YugenClient(root);
-  return client[kind](name, fromWire(args));
-}
-
-async function callOverHttp(path, args) {
-  const response = await fetch(root + path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Authorization: `Bearer ${token.value}` },
-    body: JSON.stringify({ args, format: "json" }),
-  });
-  const answer = await response.json();
-  if (answer.status === "success") return answer.value;
-  throw new Error(answer.errorMessage ?? answer.message);
-}
-
 // The page ---------------------------------------------------------------------------------------------------------
 
 async function main() {
@@ -250,9 +247,9 @@ async function main() {
     definitions = described.components.schemas;
     document.title = document.getElementById("title").textContent = described.info.title;
     let module;
-    for (const [path, { post }] of Object.entries(described.paths)) {
+    for (const { post } of Object.values(described.paths)) {
       if (post.tags[0] !== module) place.append(element("h2", { textContent: (module = post.tags[0]) }));
-      place.append(functionView(path, post));
+      place.append(functionView(post));
     }
     // What is of a function, or of Yugen, has a dot in its name.
     const models = Object.entries(definitions).filter(([name]) => !name.includes("."));

@@ -18,6 +18,7 @@ export function App() {
       await add({ text });
       setProblem("");
     } catch (error) {
+      setText((typed) => typed || text);
       setProblem(error instanceof ConvexError ? String(error.data) : "Not added. Try again.");
     }
   }

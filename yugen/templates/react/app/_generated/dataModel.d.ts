@@ -6,7 +6,7 @@
 /** The tables that the app knows by name. */
 export type TableNames = keyof Documents;
 
-/** The tables that Yugen keeps itself. */
+/** The tables that no app declares: stored files and scheduled functions. */
 export type SystemTableNames = "_storage" | "_scheduled_functions";
 
 /** A document of a table, as queries give it: `Doc<"users">`. */
