@@ -570,6 +570,6 @@ async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, tu
 async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
     job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
     await t.runtime.drain()
-    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, "scheduled", None))
     assert (await row(t, job))["state"] == {"kind": "pending"}
     assert await t.query("entries:texts") == []
