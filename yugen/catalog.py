@@ -132,6 +132,7 @@ OUTBOX = _system("_outbox", 13, _BY_STATE, _BY_COMPLETED, IndexSpec("by_key", 4,
 _BY_KEY = IndexSpec("by_key", 3, ("key",))
 STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
 RENEWALS = _system("_renewals", 12)
+DEPLOYMENT = _system("_deployment", 16)
 SYSTEM_TABLES = (
     TABLES,
     INDEXES,
@@ -146,6 +147,7 @@ SYSTEM_TABLES = (
     OUTBOX,
     STORAGE,
     RENEWALS,
+    DEPLOYMENT,
 )
 
 _SEEN = ("_id", CREATION_TIME, "args", "completedTime", "name", "state")
@@ -163,7 +165,7 @@ class Catalog:
     """The tables of a deployment, found by name or by number. Only ever grows while it is in use.
 
     Attributes:
-        environment: the environment variables, replaced as a whole when one of them changes.
+        environment: what functions see as `ctx.env`, replaced as a whole when any of it changes.
         history: every table that was ever added, those that others have taken the place of included; whoever knows some
             of it needs only the rest to know what there is.
     """

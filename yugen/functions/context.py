@@ -60,31 +60,43 @@ class Auth:
 
 
 class Environment(Mapping[str, str]):
-    """`ctx.env`: the environment variables of the deployment, which `convex env` sets.
+    """`ctx.env`: the environment variables of the deployment, which `yugen env` and `convex env` set.
 
     Args:
         variables: their names and values.
-        read: called when any of them is looked at, since the function then depends on them.
+        read: called with the name of one that is looked at, or None when that is all of them, since the function then
+            depends on it.
     """
 
-    def __init__(self, variables: Mapping[str, str], read: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, variables: Mapping[str, str], read: Callable[[str | None], None] = lambda name: None) -> None:
         self._variables = variables
         self._read = read
 
     def __getitem__(self, name: str) -> str:
-        self._read()
-        return self._variables[name]
+        self._read(name)
+        try:
+            return self._variables[name]
+        except KeyError:
+            raise VariableNotFound(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        self._read()
+        self._read(None)
         return iter(self._variables)
 
     def __len__(self) -> int:
-        self._read()
+        self._read(None)
         return len(self._variables)
 
     def __repr__(self) -> str:
         return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
+
+
+class VariableNotFound(KeyError):
+    """An environment variable that is not set."""
+
+    def __str__(self) -> str:
+        name = self.args[0]
+        return f"there is no environment variable {name!r}; set it with `yugen env set {name}`."
 
 
 class Surroundings:
@@ -96,7 +108,7 @@ class Surroundings:
         seed: what its dice start from.
         variables: the environment variables of the deployment.
         named: gives the path of a function that another one refers to, and its arguments as values of the wire.
-        read_variables: called when any of them is looked at.
+        read_variables: called with the name of one that is looked at, or None when that is all of them.
 
     Attributes:
         files: where files are; whoever makes this sets it.
@@ -111,7 +123,7 @@ class Surroundings:
         seed: bytes,
         variables: Mapping[str, str],
         named: Named,
-        read_variables: Callable[[], None] = lambda: None,
+        read_variables: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         self.auth = auth
         self.now = now

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from yugen import keys, values
+from yugen import bounds, keys, values
 from yugen.catalog import ENVIRONMENT, Catalog
 from yugen.errors import Refused, YugenError
 from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx, Surroundings
@@ -34,6 +34,7 @@ from yugen.runtime import logs
 from yugen.runtime.budget import Budget, check_size, check_steps
 from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
+from yugen.runtime.masking import Mask
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
@@ -71,6 +72,9 @@ class Executor:
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
+
+    Attributes:
+        mask: puts dots in the place of values of environment variables, in what functions log and fail with.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class Executor:
         self._limits = limits or RunLimits()
         self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
+        self.mask = Mask()
+        self._environment: Mapping[str, str] | None = None  # whose values the mask knows
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
@@ -165,11 +171,7 @@ class Executor:
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
-        surroundings.files = self.files
-        ctx = ActionCtx(surroundings, call)
-        ctx.idempotency_key = run.key
-        return await self._answer(run, self._acted(run, ctx))
+        return await self._answer(run, self._acted(run, self._action_ctx(run, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
         registered = self._called(run)
@@ -179,10 +181,15 @@ class Executor:
 
     async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
         """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
-        assert run.request is not None
-        auth = Auth(run.identity, run.request.rejected)
+        return await self._answer(run, self._responded(run, self._action_ctx(run, call), wire))
+
+    def _action_ctx(self, run: Run, call: Call) -> ActionCtx:
+        auth = Auth(run.identity, None if run.request is None else run.request.rejected)
         surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
-        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+        surroundings.files = self.files
+        ctx = ActionCtx(surroundings, call)
+        ctx.idempotency_key = run.key
+        return ctx
 
     async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
         from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
@@ -239,7 +246,10 @@ class Executor:
 
     async def _answer(self, run: Run, body: Awaitable[bytes]) -> Answer:
         value, failed = None, None
-        with logs.captured(self._limits) as lines:
+        if self._environment is not self.catalog.environment:
+            self._environment = self.catalog.environment
+            self.mask.add(self._environment)
+        with logs.captured(self._limits, self.mask) as lines:
             try:
                 value = await body
             except (Exception, SystemExit) as error:
@@ -266,10 +276,19 @@ class Executor:
         if not self._logs_failures:
             found = self._traceback(error)
         elif not isinstance(error, Refused | YugenError):
-            logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
-        detail = f"{_described(error)}{self._places(error)}"
+            self._log(run, error)
+        detail = self.mask(f"{_described(error)}{self._places(error)}")
         shown = self._development or isinstance(error, Refused)
         return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail, found)
+
+    def _log(self, run: Run, error: BaseException) -> None:
+        if self.mask:
+            text = "".join(traceback.format_exception(error))
+            if (masked := self.mask(text)) != text:
+                # Without the error itself, which every handler would show as it is.
+                logger.error("%s failed [Request ID: %s]\n%s", run.path, run.request_id, masked)
+                return
+        logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
 
     def foreign_await(self, run: Run, frames: Iterator[FrameType]) -> ForeignAwait:
         """The error of a run that has awaited what it must not, at the innermost of its frames."""
@@ -299,7 +318,7 @@ class Executor:
                 kept = [frame for frame in one.stack if not Path(frame.filename).is_relative_to(_YUGEN)]
                 one.stack = traceback.StackSummary.from_list(kept)
                 chain += [one.__cause__, one.__context__, *(one.exceptions or ())]
-        return "".join(shown.format()).rstrip()
+        return self.mask("".join(shown.format()).rstrip())
 
     def _places(self, error: BaseException) -> str:
         if isinstance(error, Refused) or (isinstance(error, YugenError) and not self._development):
@@ -376,10 +395,13 @@ class _Calls:
         ctx.deployment = executor.deployment
         return ctx
 
-    def _read_environment(self) -> None:
-        """Notes that they count as read, though not from the snapshot: if they are newer, the run does not hold."""
-        start = keys.index_prefix(ENVIRONMENT.number, 0)
-        self._transaction.reads.add(start, keys.prefix_end(start))
+    def _read_environment(self, name: str | None) -> None:
+        """Notes that it counts as read, though not from the snapshot: if it is newer, the run does not hold."""
+        by_name = keys.index_prefix(ENVIRONMENT.number, 2)
+        if name is None:
+            self._transaction.reads.add(by_name, keys.prefix_end(by_name))
+        elif isinstance(name, str):
+            self._transaction.reads.add(*bounds.interval(by_name, [name], None))
 
 
 async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:

@@ -61,6 +61,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/imports:cancel": imports.cancel,
     "_system/imports:recover": imports.recover,
     "_system/imports:files": imports.files,
+    "_system/environment:names": environment.names,
     "_system/environment:update": environment.update,
     "_system/migrations:pending": migrations.pending,
     "_system/migrations:step": migrations.step,
