@@ -457,6 +457,22 @@ async def test_a_workflow_fails(t: TestApp, how: str, error: str, caplog: pytest
     assert f"the workflow {flow} has failed: f:fails: " in caplog.text
 
 
+async def test_what_stands_in_the_way_for_a_while_is_waited_out(t: TestApp) -> None:
+    error = "TimeLimitExceeded: f:plain ran for more than 1 s"
+    flow = await start(t, "plain", name="ada")
+    for times in (1, 3):  # what it comes to in between counts
+        for _ in range(times):
+            assert await t.mutation("_system/scheduler:end", id=flow, error=error) is None
+        await t.advance(seconds=0.9)
+        assert await state(t, flow) == {"kind": "running"}
+        await t.advance(seconds=100)
+    assert len(await steps(t, flow)) == 4
+    for _ in range(3):
+        await t.mutation("_system/scheduler:end", id=flow, error=error)
+    assert "has failed: f:plain: TimeLimitExceeded" in await t.mutation("_system/scheduler:end", id=flow, error=error)
+    assert await state(t, flow) == {"kind": "failed", "error": error}
+
+
 async def test_results_that_cannot_be_kept(t: TestApp) -> None:
     flow = await start(t, "too_large")
     await t.advance(minutes=1)
