@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
 from urllib.parse import parse_qs, urlsplit
 
 from yugen import values
@@ -39,7 +39,7 @@ from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import AppInfo, Kind
 from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
-from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StoredFile
+from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StorageId, StoredFile
 from yugen.identity import Identity
 from yugen.runtime.environment import Variables
 from yugen.runtime.inline import InlineRunner
@@ -288,7 +288,7 @@ class TestApp(Caller):
         await self._files.renewals.look()
         await self.settle()
 
-    async def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> str:
+    async def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> StorageId:
         """Sends a file to an address that `ctx.storage.generate_upload_url()` gave, as a client does; returns its id.
 
         Raises:
@@ -297,7 +297,7 @@ class TestApp(Caller):
         upload = self._files.addresses.read_upload(_token(url), self._now_ns / 1_000_000)
         if upload.size_max is not None and len(content) > upload.size_max:
             raise InvalidFile(f"A file sent to this address has at most {upload.size_max} bytes.")
-        return await self._files.take(upload, _pieces(content), content_type, None)
+        return cast("StorageId", await self._files.take(upload, _pieces(content), content_type, None))
 
     async def download(self, url: str) -> bytes:
         """What a client finds at an address that `ctx.storage.get_url(...)` gave.

@@ -127,9 +127,7 @@ class Executor:
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
-        surroundings.files = self.files
-        return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
+        return await self._answer(run, self._acted(run, self._action_ctx(run, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
         registered = self._called(run)
@@ -139,10 +137,13 @@ class Executor:
 
     async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
         """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
-        assert run.request is not None
-        auth = Auth(run.identity, run.request.rejected)
+        return await self._answer(run, self._responded(run, self._action_ctx(run, call), wire))
+
+    def _action_ctx(self, run: Run, call: Call) -> ActionCtx:
+        auth = Auth(run.identity, None if run.request is None else run.request.rejected)
         surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
-        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+        surroundings.files = self.files
+        return ActionCtx(surroundings, call)
 
     async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
         from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes

@@ -310,7 +310,7 @@ class _Actions(asyncio.Protocol):
                     self._asked()
                 case ("answer", call, answer):
                     waiting = self._calls.pop(call, None)
-                    if waiting is not None:
+                    if waiting is not None and not waiting.done():  # whoever waits may just have been cancelled
                         waiting.set_result(answer_from_data(answer))
                 case ("cancel",):
                     self._stopping = True

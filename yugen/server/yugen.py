@@ -198,8 +198,8 @@ class Yugen(InProcessCaller):
 
     async def close(self) -> None:
         """Waits for running actions, says goodbye to every client, finishes what is being committed, and lets go."""
-        await self.drain()
         async with self._changing:
+            await self.drain()
             self.obstacle = "This deployment is shutting down; try again in a moment."
             self.has_closed = True
             await self._stop("ServerShuttingDown")
