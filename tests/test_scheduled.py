@@ -198,7 +198,7 @@ async def test_whatever_ends_all_runs_once(
             async with AsyncClient(server.url) as watcher:
                 goal = await watcher.query("later:ended") + dice.randint(PAUSE_MIN, PAUSE_MAX)
                 planners = [asyncio.create_task(plan()) for _ in range(PLANNERS)]
-                await _seen(watcher, "later:ended", lambda count, goal=goal: count >= goal)
+                await _seen(watcher, "later:ended", lambda count, goal=goal: count >= goal)  # type: ignore[misc]
                 await crash(server, dice)
                 for planner in planners:
                     planner.cancel()
@@ -236,7 +236,6 @@ async def test_whatever_ends_all_runs_once(
                 raise AssertionError((name, what, states[job]))
     assert not effects
     assert not calls
-    print(len(plans), {what: dict(counts) for what, counts in kinds.items()})
     assert kinds["later:do"]["success"] >= CRASHES
     assert kinds["later:post"]["success"] > 0
 

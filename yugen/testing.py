@@ -66,6 +66,9 @@ __all__ = ["FunctionFailed", "TestApp", "Watch", "explore"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_AHEAD_NS = 10_000_000
+"""By how much the times of runs may be ahead of the clock, and so that of what they schedule: each has its own."""
+
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """What time it is in a test that does not say otherwise."""
 
@@ -279,10 +282,13 @@ class TestApp(Caller):
 
         What is scheduled runs when its time comes, in order, with the clock as it is then; `await t.advance()` runs
         what is due now.
+
+        Raises:
+            Endless: something schedules itself at once, again and again.
         """
         duration = timedelta(**units) if duration is None else duration
         until = self._now_ns + int(duration / timedelta(microseconds=1)) * 1000
-        while (due := await self._scheduler.run_due()) is not None and due * 1_000_000 <= until:
+        while (due := await self._scheduler.run_due()) is not None and due * 1_000_000 <= until + _AHEAD_NS:
             self._now_ns = max(self._now_ns, math.ceil(due * 1_000_000))
         self._now_ns = until
         await self._files.renewals.look()

@@ -1,6 +1,6 @@
 """What is scheduled: each counts and says how late it was."""
 
-from yugen import Count, Document, Index, MutationCtx, QueryCtx, mutation, query
+from yugen import Count, Document, Index, MutationCtx, QueryCtx, gte, mutation, query
 
 
 class Late(Document, table="late"):
@@ -18,9 +18,10 @@ async def note(ctx: MutationCtx, batch: str, number: int, due: float) -> None:
 
 
 @mutation
-async def schedule(ctx: MutationCtx, batch: str, first: int, count: int, due: float) -> None:
+async def schedule(ctx: MutationCtx, batch: str, first: int, count: int, due: float, step: float) -> None:
     for number in range(first, first + count):
-        await ctx.scheduler.run_at(due, note, batch=batch, number=number, due=due)
+        time = due + number * step
+        await ctx.scheduler.run_at(time, note, batch=batch, number=number, due=time)
 
 
 @query
@@ -29,7 +30,7 @@ async def done(ctx: QueryCtx, batch: str) -> int:
 
 
 @query
-async def lateness(ctx: QueryCtx, batch: str, first: int) -> list[list[float]]:
-    """Number and milliseconds of the next thousand."""
-    found = await ctx.db.query(Late).with_index(Late.by_batch, batch=batch).collect()
-    return [[each.number, each.milliseconds] for each in found[first : first + 1000]]
+async def lateness(ctx: QueryCtx, batch: str, first: int, count: int) -> list[list[float]]:
+    """Number and milliseconds of those from one number on."""
+    some = ctx.db.query(Late).with_index(Late.by_batch, batch=batch, number=gte(first))
+    return [[each.number, each.milliseconds] for each in await some.take(count)]

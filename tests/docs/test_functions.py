@@ -12,6 +12,7 @@ from board.schema import Person
 from tests.serving import ROOT
 from yugen import MutationCtx, YugenError, values, variables
 from yugen.functions.pagination import PAGE_ROWS_MAX
+from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX, YEARS_MAX
 from yugen.runtime.execute import CALL_DEPTH_MAX
 from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX
 from yugen.server.limits import Limits
@@ -120,6 +121,8 @@ def test_so_are_those_that_are_fixed() -> None:
         "any value": f"{values.SIZE_MAX // mib} MiB, {values.NESTING_MAX} levels of nesting",
         "functions that call one another": f"{CALL_DEPTH_MAX} deep",
         "runs of a mutation that conflicts": f"{ATTEMPTS_MAX}",
+        "arguments of what is scheduled": f"{ARGUMENTS_SIZE_MAX // kib} KiB",
+        "a delay of what is scheduled": f"{YEARS_MAX} years",
         "documents on a page": f"{PAGE_ROWS_MAX:,}",
         "environment variables": f"{variables.VARIABLES_MAX}, each with {variables.VALUE_SIZE_MAX // kib} KiB, "
         f"together {variables.TOTAL_SIZE_MAX // kib} KiB",

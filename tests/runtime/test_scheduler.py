@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.apps import write_app
+from tests.engine import engine
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.crons import Interval
 from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
+from yugen.runtime import scheduler
 from yugen.runtime.causes import Why
+from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome
+from yugen.runtime.own import change
 from yugen.runtime.run import Run
-from yugen.runtime.scheduler import _error_of, _Job
+from yugen.runtime.scheduler import Endless, Scheduler, _error_of, _Job
+from yugen.storage.memory import MemoryStore
 from yugen.testing import TestApp
 
 APP = """
@@ -111,6 +119,11 @@ APP = """
     @action
     async def raise_outside(ctx: ActionCtx, what: str) -> None:
         raise ERRORS[what]
+
+
+    @mutation
+    async def again(ctx: MutationCtx) -> None:
+        await ctx.scheduler.run_after(0, "entries:again")
 
 
     @mutation
@@ -387,9 +400,176 @@ async def test_changed_crons_take_effect(tmp_path: Path) -> None:
         assert len(await runs(t, "bad")) == 3
 
 
+def later_version(earlier: TestApp, folder: Path, **modules: str) -> TestApp:
+    """What comes after a server with another version of its app: the same data in a new runtime."""
+    later = TestApp(write_app(folder, **modules), now=earlier.now)
+    later._store = earlier._store
+    later.runtime, later._runner = later._engine(later._loaded)
+    return later
+
+
+OTHER = """
+    from yugen import ActionCtx, MutationCtx, QueryCtx, action, mutation, query
+
+
+    @action
+    async def add(ctx: ActionCtx, text: str) -> None:
+        pass
+
+
+    @mutation
+    async def post(ctx: MutationCtx, text: str) -> None:
+        pass
+
+
+    @mutation
+    async def later(ctx: MutationCtx, minutes: float) -> None:
+        pass
+
+
+    @query
+    async def fail(ctx: QueryCtx) -> None:
+        pass
+"""
+
+
+async def test_what_another_version_cannot_run_fails_and_says_why(t: TestApp, tmp_path: Path) -> None:
+    scheduled = {
+        "entries:add": {"text": "x"},
+        "entries:post": {"text": "x"},
+        "entries:fail": {},
+        "entries:later": {"seconds": 1, "args": {}},
+        "entries:cancel_all": {},
+    }
+    jobs = {what: await t.mutation("entries:later", seconds=60, what=what, args=scheduled[what]) for what in scheduled}
+    await t.runtime.close()
+    async with later_version(t, tmp_path / "later", entries=OTHER) as later:
+        await later.advance(minutes=2)
+        states = {what: (await row(later, job))["state"] for what, job in jobs.items()}
+    assert {state["kind"] for state in states.values()} == {"failed"}
+    assert "entries:add is an action; call it" in states["entries:add"]["error"]
+    assert "entries:post is a mutation; call it" in states["entries:post"]["error"]
+    assert "entries:fail is a query; call it" in states["entries:fail"]["error"]
+    assert "`minutes` of entries:later is missing" in states["entries:later"]["error"]
+    assert "Could not find function `entries:cancel_all`" in states["entries:cancel_all"]["error"]
+
+
+async def test_an_action_that_a_server_has_left_counts_as_failed(tmp_path: Path) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        job = await t.mutation("entries:later", seconds=0, what="entries:post", args={"text": "left"})
+        [pending] = await runs(t, "bad")
+        for each in (job, pending["_id"]):
+            assert await t.mutation("_system/scheduler:begin", id=each)
+            assert not await t.mutation("_system/scheduler:begin", id=each), "it begins once"
+        await t._scheduler.close()
+        await t.runtime.close()
+        async with later_version(t, tmp_path / "later", entries=APP, crons=CRONS) as later:
+            await later.advance(seconds=1)
+            state = (await row(later, job))["state"]
+            assert (state["kind"], "not run again" in state["error"]) == ("failed", True)
+            left, newest = sorted(await runs(later, "bad"), key=itemgetter("scheduledTime"))
+            assert left["state"]["kind"] == "failed"
+            assert newest["state"]["kind"] == "pending"
+            assert newest["scheduledTime"] == left["scheduledTime"] + 86_400_000
+            assert await hours(later, "bad") == []
+            assert await hours(later, "left") == []
+
+
+async def test_a_cron_whose_function_becomes_an_action_goes_on(tmp_path: Path) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        await t.advance()
+        await t.runtime.close()
+        changed = APP.replace(
+            "@mutation\n    async def add(ctx: MutationCtx", "@action\n    async def add(ctx: ActionCtx"
+        )
+        changed = changed.replace("return await ctx.db.insert(Entry(text=text, at=ctx.now))", "return text")
+        async with later_version(t, tmp_path / "later", entries=changed, crons=CRONS) as later:
+            await later.advance(hours=13)
+            assert [each["state"]["kind"] for each in await runs(later, "beat")] == ["pending", *["success"] * 4]
+            assert await hours(later, "beat") == [0]
+
+
+WINTER = """
+    from yugen import Crons
+
+    from . import entries
+
+    crons = Crons()
+    crons.daily("daily", entries.add, hour=2, minute=30, tz="Europe/Paris", args={"text": "daily"})
+    crons.cron("meals", "0 8,13,19 * * *", entries.add, tz="Europe/Paris", args={"text": "meals"})
+    crons.monthly("monthly", entries.add, day=31, args={"text": "monthly"})
+    crons.cron("leap", "0 12 29 2 *", entries.add, tz="America/New_York", args={"text": "leap"})
+"""
+
+
+async def test_a_winter_goes_by_with_servers_coming_and_going(tmp_path: Path) -> None:
+    """Over both changes of the clock and a leap day: each slot once and none left out, as clocks on walls show them."""
+    start, end = datetime(2027, 10, 15, tzinfo=UTC), datetime(2028, 4, 1, tzinfo=UTC)
+    t = TestApp(write_app(tmp_path / "0", entries=APP, crons=WINTER), now=start)
+    for number in range(1, 6):
+        async with t:
+            await t.advance((end - start) / 5)
+            entries = [
+                (text, datetime.fromtimestamp(at / 1000, UTC).replace(microsecond=0))
+                for text, at in zip(await t.query("entries:texts"), await t.query("entries:times"), strict=True)
+            ]
+        t = later_version(t, tmp_path / str(number), entries=APP, crons=WINTER)
+
+    def ran(name: str, tz: str = "UTC") -> list[str]:
+        return [f"{at.astimezone(ZoneInfo(tz)):%Y-%m-%d %H:%M}" for text, at in entries if text == name]
+
+    first, last = date(2027, 10, 15), date(2028, 4, 1)
+    days = [first + timedelta(days=number) for number in range((last - first).days)]
+    assert ran("daily", "Europe/Paris") == [
+        f"{day} {'03:00' if day == date(2028, 3, 26) else '02:30'}"  # there is no 2:30 on that day, and two on another
+        for day in days
+    ]
+    assert ran("meals", "Europe/Paris") == [f"{day} {hour}" for day in days for hour in ("08:00", "13:00", "19:00")]
+    assert ran("monthly") == [f"{day} 00:00" for day in days if day.day == 31]
+    assert ran("leap", "America/New_York") == ["2028-02-29 12:00"]
+
+
+async def test_a_clock_that_is_set_has_nothing_run_twice_or_never(t: TestApp) -> None:
+    await t.mutation("entries:later", seconds=10, args={"text": "a"})
+    t._now_ns -= 3600 * 10**9
+    await t.mutation("entries:later", seconds=20, args={"text": "b"})
+    await t.advance(hours=1, seconds=11)
+    assert await t.query("entries:texts") == ["a"]
+    t._now_ns += 3600 * 10**9
+    await t.advance()
+    assert await t.query("entries:texts") == ["a", "b"]
+    t._now_ns -= 2 * 3600 * 10**9
+    await t.advance(hours=5)
+    assert await t.query("entries:texts") == ["a", "b"]
+
+
+async def test_what_has_no_end_is_given_up(t: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "ROUNDS_MAX", 50)
+    await t.mutation("entries:again")
+    with pytest.raises(Endless, match="no end of what is due at once: entries:again"):
+        await t.advance()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, turns: int) -> None:
+    async with engine(MemoryStore(), write_app(tmp_path, entries=APP)) as runtime:
+        for what in ("entries:add", "entries:post"):
+            await change(runtime, "entries:later", seconds=3600, what=what, args={"text": "to come"})
+        serving = Scheduler(runtime, RunLimits())
+        serving.serve()
+        while not all(lane.known and lane.changed._waiters for lane in serving._lanes):  # noqa: ASYNC110 -- none tells
+            await asyncio.sleep(0)
+        for lane in serving._lanes:
+            lane.changed.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await serving.close()
+
+
 async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
     job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
     await t.runtime.drain()
-    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, "scheduled", None))
     assert (await row(t, job))["state"] == {"kind": "pending"}
     assert await t.query("entries:texts") == []

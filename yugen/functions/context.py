@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from random import Random
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from yugen import ids
 from yugen.catalog import RENEWALS, STORAGE
@@ -25,6 +25,10 @@ from yugen.functions.storage import (
     renewal_internal,
 )
 from yugen.identity import Identity
+
+if TYPE_CHECKING:
+    from yugen.functions.outbox import Outbox
+    from yugen.functions.workflows import Workflows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -213,6 +217,8 @@ class MutationCtx(QueryCtx):
 
     Attributes:
         scheduler: functions that run later, if this transaction commits.
+        workflows: starts workflows and sends them events, if this transaction commits.
+        outbox: has actions carried out, if this transaction commits.
     """
 
     db: DatabaseWriter
@@ -231,6 +237,18 @@ class MutationCtx(QueryCtx):
         """Functions that run later, if this transaction commits."""
         return Scheduler(self._call, self._surroundings.named)
 
+    @property
+    def workflows(self) -> Workflows:
+        """Starts workflows and sends them events, if this transaction commits."""
+        return _workflows(self._call, self._surroundings.named)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Has actions carried out, if this transaction commits."""
+        from yugen.functions.outbox import Outbox  # noqa: PLC0415 -- most functions do without
+
+        return Outbox(self._call, self._surroundings.named)
+
     @overload
     async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -245,7 +263,12 @@ class ActionCtx(_Ctx):
 
     Attributes: as in `QueryCtx`, without `db`.
         scheduler: functions that run later.
+        workflows: starts workflows and sends them events.
+        idempotency_key: in a step of a workflow and in what the outbox has sent, a text that is the same each time this
+            is tried and is no other's; give it to services that carry out a request with the same key once. Else None.
     """
+
+    idempotency_key: str | None = None
 
     @property
     def storage(self) -> StorageActions:
@@ -270,6 +293,11 @@ class ActionCtx(_Ctx):
         """Functions that run later."""
         return Scheduler(self._call, self._surroundings.named)
 
+    @property
+    def workflows(self) -> Workflows:
+        """Starts workflows and sends them events."""
+        return _workflows(self._call, self._surroundings.named)
+
     @overload
     async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -293,3 +321,9 @@ class ActionCtx(_Ctx):
     async def run_action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs another action."""
         return await self._call("action", reference, by_name(reference, args, kwargs))
+
+
+def _workflows(call: Call, named: Named) -> Workflows:
+    from yugen.functions.workflows import Workflows  # noqa: PLC0415 -- most functions do without
+
+    return Workflows(call, named)

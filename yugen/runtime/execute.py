@@ -27,10 +27,11 @@ from yugen.functions.info import Kind, RunKind
 from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.scheduling import check_arguments
 from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
-from yugen.runtime.budget import Budget, check_size
+from yugen.runtime.budget import Budget, check_size, check_steps
 from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
 from yugen.runtime.masking import Mask
@@ -40,9 +41,10 @@ from yugen.runtime.transaction import Transaction
 from yugen.runtime.turns import ForeignAwait
 from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
+from yugen.system import workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import check_pending, succeeded
+from yugen.system.scheduler import NotPending, check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -115,15 +117,57 @@ class Executor:
         return Outcome(answer, tuple(transaction.reads), changes, calls.auth.was_read, transaction.guarded, used)
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
+        if run.job is not None:
+            return await self._carried_out(run, run.job, calls)
         registered = self._called(run)
-        if run.job is None:
-            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        else:
-            own = calls.system_ctx(SystemMutationCtx)
-            await check_pending(own, run.job)
-            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-            await succeeded(own, run.job)
+        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         return self._encoded(registered, result)
+
+    async def _carried_out(self, run: Run, job: str, calls: _Calls) -> bytes:
+        """What is scheduled: a mutation, a query that is a step of a workflow, or a workflow that goes on."""
+        own = calls.system_ctx(SystemMutationCtx)
+        registered = self.app.find(run.path, public=run.public)
+        if registered.kind == "workflow":
+            return await self._resumed(registered, run, job, own)
+        if registered.kind != "query":
+            _check_kind(registered, run.kind)
+        await check_pending(own, job)
+        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        text = self._encoded(registered, result)
+        await succeeded(own, job, lambda: values.loads(text))
+        return text
+
+    async def _resumed(self, registered: Registered, run: Run, job: str, ctx: SystemMutationCtx) -> bytes:
+        from yugen.runtime.replay import Called, Replay  # noqa: PLC0415 -- not every app has workflows
+
+        history = await workflows.resume(ctx, job)
+        if history is None:
+            raise NotPending
+
+        def find(target: Function[Any, Any] | str, given: Mapping[str, Any]) -> Called:
+            step = self.reference(target)
+            if step.kind == "workflow":
+                raise WrongKind(f"{step.path} is a workflow; have a mutation start it that is a step.")
+            encoded = step.signature.encode_arguments(given, self.catalog)
+            args = self._arguments(encoded)
+            check_arguments(step.path, args)
+            return Called(step.kind, step.path, args, lambda result: step.signature.result(result, self.catalog))
+
+        with logs.captured_apart(self._limits) as lines:
+            replay = Replay(
+                history,
+                find=find,
+                check_steps=lambda count: check_steps(count, self._limits.workflow_steps),
+                refuse=lambda frames: self.foreign_await(run, frames),
+                fresh=lines.clear,
+            )
+            kwargs = registered.signature.bind(history.args, self.catalog)
+            replayed = replay.run(lambda ctx: registered.function.handler(ctx, **kwargs))
+        if replayed.ended:
+            result = registered.signature.result(replayed.result, self.catalog)
+            replayed = replayed._replace(result=values.loads(self._encoded(registered, result)))
+        await workflows.record(ctx, history, replayed)
+        return b"null"
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
@@ -143,7 +187,9 @@ class Executor:
         auth = Auth(run.identity, None if run.request is None else run.request.rejected)
         surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
         surroundings.files = self.files
-        return ActionCtx(surroundings, call)
+        ctx = ActionCtx(surroundings, call)
+        ctx.idempotency_key = run.key
+        return ctx
 
     async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
         from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
@@ -248,9 +294,12 @@ class Executor:
         """The error of a run that has awaited what it must not, at the innermost of its frames."""
         ours = next((frame for frame in frames if self.is_ours(frame.f_code.co_filename)), None)
         place = f" in {Path(ours.f_code.co_filename).name}:{ours.f_lineno}" if ours else ""
+        what, instead = "queries and mutations", "do this in an action"
+        if self.app.functions[run.path].kind == "workflow":
+            what, instead = "workflows", "wait with `ctx.sleep` or `ctx.wait_for_event`, and do anything else in a step"
         return ForeignAwait(
-            f"{run.path} awaited something other than its `ctx`{place}; queries and mutations may await nothing else, "
-            "so that they can run again at any time: do this in an action."
+            f"{run.path} awaited something other than its `ctx`{place}; {what} may await nothing else, so that they "
+            f"can run again at any time: {instead}."
         )
 
     def is_ours(self, filename: str) -> bool:
@@ -378,6 +427,8 @@ def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
 
 def _check_kind(registered: Registered, kind: RunKind) -> None:
     if registered.kind != kind:
+        if registered.kind == "workflow":
+            raise WrongKind(f"{registered.path} is a workflow, and is not called; start it with `ctx.workflows.start`.")
         own = _a(registered.kind)
         raise WrongKind(f"{registered.path} is {own}; call it as {own}, not as {_a(kind)}.")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -38,6 +39,18 @@ class captured:  # noqa: N801 -- named like those of contextlib
         if self.unfinished:
             add("LOG", "".join(self.unfinished))
         _capture.reset(self._token)
+
+
+@contextmanager
+def captured_apart(limits: RunLimits) -> Iterator[list[str]]:
+    """Collects what is logged within in a list of its own, whose lines go with those around it at the end."""
+    capture = captured(limits)
+    try:
+        with capture as lines:
+            yield lines
+    finally:
+        for line in capture.lines:
+            relay(line)
 
 
 _capture: ContextVar[captured | None] = ContextVar("capture", default=None)

@@ -550,14 +550,15 @@ class Runtime:
         public: bool = True,
         request_id: str | None = None,
         why: Why = CALLED,
+        key: str | None = None,
     ) -> Answer:
-        """Runs an action once. `why` is why it runs.
+        """Runs an action once. `why` is why it runs, and `key` as in `Run`.
 
         Raises:
             Overloaded: too much is waiting already, or the server stops.
         """
         self._check_draining()
-        return await self._act(path, args, identity, public, 1, request_id, why)
+        return await self._act(path, args, identity, public, 1, request_id, why, key)
 
     async def respond(self, request: Head, identity: Identity | None, wire: Wire) -> Answer:
         """Runs an HTTP action once.
@@ -587,12 +588,12 @@ class Runtime:
             raise Closing
 
     def kind_of(self, path: str) -> Kind:
-        """What a function is. A function that does not exist is a query, which will say so."""
+        """What a function is called as. What does not exist, or is not called, counts as a query, which says so."""
         try:
             info = self._runner.info.functions.get(canonical_path(path))
         except FunctionNotFound:
             return "query"
-        return info.kind if info else "query"
+        return "query" if info is None or info.kind == "workflow" else info.kind
 
     def is_public(self, path: str) -> bool:
         """Whether clients may call what is at a canonical path."""
@@ -608,11 +609,12 @@ class Runtime:
         depth: int,
         request_id: str | None = None,
         why: Why = CALLED,
+        key: str | None = None,
     ) -> Answer:
         if depth > ACTION_DEPTH_MAX:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
             return refused(error, secrets.token_hex(8))
-        run = self._run("action", path, args, identity, public, self.ts, request_id)
+        run = self._run("action", path, args, identity, public, self.ts, request_id, key=key)
         if isinstance(run, Answer):
             return run
         return await self._acted(run, self._calls_of(identity, depth), why)
@@ -664,6 +666,7 @@ class Runtime:
         request_id: str | None = None,
         journal: str | None = None,
         job: str | None = None,
+        key: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         info = self._runner.info.functions.get(path)
@@ -675,7 +678,7 @@ class Runtime:
             info = self._runner.info.functions.get(path)
         long = info is not None and info.long
         now, seed = self._times.next(), self._random_bytes(16)
-        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job)
+        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, key=key)
 
     def _run_of(self, call: Call) -> Run | Answer:
         return self._run(

@@ -40,6 +40,9 @@ AHEAD: Final = 256
 ERROR_LENGTH_MAX: Final = 8000
 """Characters of an error that are kept of what has failed."""
 
+ROUNDS_MAX: Final = 10_000
+"""How often what has run may have left something that is due at once, where time does not pass by itself."""
+
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
@@ -53,18 +56,24 @@ class _Job(NamedTuple):
         path: the function.
         args: its arguments, as values of the wire.
         time: when it is to run, in milliseconds since the epoch.
-        cron: the name of the cron that it is a run of, if it is one.
+        what: why it runs.
+        key: the idempotency key, of what has one.
     """
 
     id: str
     path: str
     args: dict[str, Any]
     time: float
-    cron: str | None
+    what: str
+    key: str | None
 
     @property
     def why(self) -> Why:
-        return Why(scheduled="scheduled" if self.cron is None else f"cron {self.cron}")
+        return Why(scheduled=self.what)
+
+
+class Endless(Exception):
+    """What is scheduled schedules more, and that does too, without any time between them."""
 
 
 class Scheduler:
@@ -99,13 +108,23 @@ class Scheduler:
         await _persisting(lambda: change(self._runtime, "_system/scheduler:take_up_crons"))
 
     async def run_due(self) -> float | None:
-        """Runs what is due, and what comes due by that; returns when the next is, in milliseconds, if there is any."""
-        while True:
+        """Runs what is due, and what comes due by that; returns when the next is, in milliseconds, if there is any.
+
+        Raises:
+            Endless: what runs has more run at once, again and again.
+        """
+        running: list[asyncio.Task[None]] = []
+        for _ in range(ROUNDS_MAX):
+            for lane in self._lanes:
+                lane.changed.clear()
             nexts = [await lane.start_due() for lane in self._lanes]
             running = [task for lane in self._lanes for task in lane.running.values()]
-            if not running:
+            if running:
+                await asyncio.wait(running)
+            elif not any(lane.changed.is_set() for lane in self._lanes):  # by what has ended while another looked
                 return min((time for time in nexts if time is not None), default=None)
-            await asyncio.wait(running)
+        paths = ", ".join(sorted({task.get_name() for task in running}))
+        raise Endless(f"There is no end of what is due at once: {paths}; let it run later by a second or more.")
 
     async def rest(self) -> None:
         """Begins nothing more; what runs goes on."""
@@ -148,15 +167,17 @@ class Scheduler:
                 wait = None if due is None else max(0.0, (due - self._runtime.now) / 1000)
             except Exception as error:
                 _warn("what is scheduled cannot be looked at now: %s", error)
+            # Not `wait_for`, which in Python 3.11 forgets that it was cancelled when what it waits for comes just then.
             with suppress(TimeoutError):
-                await asyncio.wait_for(lane.changed.wait(), None if wait is None else min(wait, LOOK_SECONDS_MAX))
+                async with asyncio.timeout(None if wait is None else min(wait, LOOK_SECONDS_MAX)):
+                    await lane.changed.wait()
 
     async def _run_mutation(self, job: _Job) -> None:
         args = values.canonical(job.args)
         mutated = await self._runtime.mutate(job.path, args, public=False, job=job.id, why=job.why)
         if mutated.answer.failure is not None:
             # If the server dies before this, it fails once more; nothing of it is left.
-            await change(self._runtime, "_system/scheduler:end", id=job.id, error=_error_of(mutated.answer))
+            await self._end(job, mutated.answer)
 
     async def _run_action(self, job: _Job) -> None:
         if not await change(self._runtime, "_system/scheduler:begin", id=job.id):
@@ -164,13 +185,24 @@ class Scheduler:
         # From here on nobody else will run it: what stands in the way is waited out.
         args = values.canonical(job.args)
         try:
-            answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, why=job.why))
+            answer = await _persisting(
+                lambda: self._runtime.act(job.path, args, public=False, why=job.why, key=job.key)
+            )
         except Closing:
             # It has not begun after all, and is for the next server to run.
             await change(self._runtime, "_system/scheduler:put_back", id=job.id)
             return
-        error = _error_of(answer)
-        await _persisting(lambda: change(self._runtime, "_system/scheduler:end", id=job.id, error=error))
+        await _persisting(lambda: self._end(job, answer))
+
+    async def _end(self, job: _Job, answer: Answer) -> None:
+        ended: dict[str, Any] = {"error": _error_of(answer)}
+        if answer.failure is not None and answer.failure.data is not None:
+            ended["data"] = [values.loads(answer.failure.data)]
+        elif answer.value is not None and job.key is not None:
+            ended["result"] = values.loads(answer.value)
+        report = await change(self._runtime, "_system/scheduler:end", id=job.id, **ended)
+        if report is not None:
+            logger.error("%s", report)
 
     async def _recover(self) -> None:
         while count := await _persisting(lambda: change(self._runtime, "_system/scheduler:recover")):
@@ -215,18 +247,19 @@ class _Lane:
     Attributes:
         changed: set when there may be something to do.
         running: what runs, by id.
+        known: what is next, as it was when it was last looked at.
     """
 
     def __init__(self, runtime: Runtime, kind: Kind, most: int, run: Callable[[_Job], Awaitable[None]]) -> None:
         self.changed = asyncio.Event()
         self.running: dict[str, asyncio.Task[None]] = {}
+        self.known: deque[_Job] = deque()
         self._runtime = runtime
         self._kind = kind
         self._most = most
         self._run = run
         self._subscription: Subscription | None = None
-        # What is next, as it was when it was last looked at; and what has ended since then, which may be among that.
-        self._next: deque[_Job] = deque()
+        # What has ended since it was last looked at what is next, and may be among that.
         self._ended: set[str] = set()
 
     def subscribe(self) -> None:
@@ -244,16 +277,16 @@ class _Lane:
         if not self._start_known():
             return None  # what ends will say so
         # There may be more, and other than was known.
-        self._next = await self._look()
-        return self._next[0].time if self._start_known() and self._next else None
+        self.known = await self._look()
+        return self.known[0].time if self._start_known() and self.known else None
 
     def _start_known(self) -> bool:
         """Begins what is due of what is known, the earliest first; returns whether there is room for more."""
-        while self._next and self._next[0].time <= self._runtime.now:
+        while self.known and self.known[0].time <= self._runtime.now:
             if len(self.running) >= self._most:
                 return False
-            job = self._next.popleft()
-            self.running[job.id] = asyncio.get_running_loop().create_task(self._carry_out(job))
+            job = self.known.popleft()
+            self.running[job.id] = asyncio.get_running_loop().create_task(self._carry_out(job), name=job.path)
         return len(self.running) < self._most
 
     async def _look(self) -> deque[_Job]:

@@ -22,8 +22,10 @@ from yugen.system import (
     imports,
     migrations,
     modules,
+    outbox,
     scheduler,
     schema,
+    workflows,
 )
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
@@ -73,6 +75,10 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/scheduler:recover": scheduler.recover,
     "_system/scheduler:sweep": scheduler.sweep,
     "_system/scheduler:take_up_crons": scheduler.take_up_crons,
+    "_system/workflows:start": workflows.start,
+    "_system/workflows:cancel": workflows.cancel,
+    "_system/workflows:send_event": workflows.send_event,
+    "_system/outbox:send": outbox.send,
 }
 
 
