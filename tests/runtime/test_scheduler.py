@@ -573,3 +573,11 @@ async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: 
     await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
     assert (await row(t, job))["state"] == {"kind": "pending"}
     assert await t.query("entries:texts") == []
+
+
+async def test_what_it_takes_to_schedule_is_not_of_the_function(tmp_path: Path) -> None:
+    limits = {"documents_read": 1, "documents_written": 1, "ranges_read": 1}
+    async with TestApp(write_app(tmp_path, entries=APP), limits=limits) as t:
+        job = await t.mutation("entries:later", seconds=1, args={"text": "x"})
+        await t.advance(seconds=2)
+        assert (await row(t, job))["state"] == {"kind": "success"}

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
@@ -114,9 +115,11 @@ class Executor:
             result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         else:
             own = calls.system_ctx(SystemMutationCtx)
-            await check_pending(own, run.job)
+            with calls.unaccounted():
+                await check_pending(own, run.job)
             result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-            await succeeded(own, run.job)
+            with calls.unaccounted():
+                await succeeded(own, run.job)
         return self._encoded(registered, result)
 
     async def act(self, run: Run, call: Call) -> Answer:
@@ -316,6 +319,15 @@ class _Calls:
         if registered.kind == "query":
             return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
         return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
+
+    @contextmanager
+    def unaccounted(self) -> Iterator[None]:
+        """What is read and written within is Yugen's own, and does not count as the function's."""
+        budget, self._transaction.budget = self._transaction.budget, Budget(None)
+        try:
+            yield
+        finally:
+            self._transaction.budget = budget
 
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""
