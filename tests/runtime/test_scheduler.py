@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from json import loads
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -581,3 +582,16 @@ async def test_what_it_takes_to_schedule_is_not_of_the_function(tmp_path: Path) 
         job = await t.mutation("entries:later", seconds=1, args={"text": "x"})
         await t.advance(seconds=2)
         assert (await row(t, job))["state"] == {"kind": "success"}
+
+
+async def test_what_cannot_be_put_in_order_is_told_and_keeps_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        broken = replace(t._loaded.crons["beat"], args={"x": loads("[" * 16 + "]" * 16)})
+        object.__setattr__(t._runner._runner.app, "crons", {"beat": broken})
+        await t._scheduler.take_up_crons()
+        assert "what is scheduled cannot be put in order: A document of _cron_runs" in caplog.text
+        await t.mutation("entries:later", seconds=1, args={"text": "x"})
+        await t.advance(seconds=2)
+        assert "x" in await t.query("entries:texts")
