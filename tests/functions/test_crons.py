@@ -106,6 +106,8 @@ def test_what_is_no_cron_is_refused(declare: object, error: str) -> None:
 
 
 FUNCTIONS = """
+    from typing import Any
+
     from yugen import MutationCtx, QueryCtx, mutation, query
 
 
@@ -116,6 +118,11 @@ FUNCTIONS = """
 
     @mutation
     async def keep(ctx: MutationCtx, text: str) -> None:
+        pass
+
+
+    @mutation
+    async def any_(ctx: MutationCtx, **args: Any) -> None:
         pass
 
 
@@ -148,6 +155,10 @@ def test_an_app_says_what_runs_when(tmp_path: Path) -> None:
         ("hourly('x', 'jobs:gone')", "the cron 'x': Could not find function `jobs:gone`"),
         ("hourly('x', jobs.clean)", "the cron 'x': .*days"),
         ("hourly('x', jobs.clean, minute=99)", "Bad minute"),
+        (
+            "hourly('x', 'jobs:any_', args={'a': [[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]})",
+            "the cron 'x': The arguments of jobs:any_ cannot be kept",
+        ),
         ("hourly('x', 'jobs:keep', args={'text': 'x' * 1_000_000})", "the cron 'x': .*take 1,000,009 bytes"),
     ],
 )

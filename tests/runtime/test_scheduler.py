@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from json import loads
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -573,3 +574,24 @@ async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: 
     await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, "scheduled", None))
     assert (await row(t, job))["state"] == {"kind": "pending"}
     assert await t.query("entries:texts") == []
+
+
+async def test_what_it_takes_to_schedule_is_not_of_the_function(tmp_path: Path) -> None:
+    limits = {"documents_read": 1, "documents_written": 1, "ranges_read": 1}
+    async with TestApp(write_app(tmp_path, entries=APP), limits=limits) as t:
+        job = await t.mutation("entries:later", seconds=1, args={"text": "x"})
+        await t.advance(seconds=2)
+        assert (await row(t, job))["state"] == {"kind": "success"}
+
+
+async def test_what_cannot_be_put_in_order_is_told_and_keeps_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
+        broken = replace(t._loaded.crons["beat"], args={"x": loads("[" * 16 + "]" * 16)})
+        object.__setattr__(t._runner._runner.app, "crons", {"beat": broken})
+        await t._scheduler.take_up_crons()
+        assert "what is scheduled cannot be put in order: A document of _cron_runs" in caplog.text
+        await t.mutation("entries:later", seconds=1, args={"text": "x"})
+        await t.advance(seconds=2)
+        assert "x" in await t.query("entries:texts")

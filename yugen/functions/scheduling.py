@@ -38,13 +38,17 @@ def check_arguments(path: str, args: Any) -> None:
     """Makes sure that arguments, as values of the wire, can be kept until their function runs.
 
     Raises:
-        InvalidSchedule: they are too large.
+        InvalidSchedule: they are too large, or cannot stand in a document.
     """
     if (size := values.size(args)) > ARGUMENTS_SIZE_MAX:
         raise InvalidSchedule(
             f"The arguments of {path} take {size:,} bytes, and what is scheduled may have {ARGUMENTS_SIZE_MAX:,}; "
             "store them in documents of their own and give it their ids."
         )
+    try:
+        values.document_text({"args": [args]})
+    except values.InvalidValue as error:
+        raise InvalidSchedule(f"The arguments of {path} cannot be kept until it runs: {error}.") from None
 
 
 class Scheduler:

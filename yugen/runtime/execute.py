@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
@@ -129,12 +130,12 @@ class Executor:
         registered = self.app.find(run.path, public=run.public)
         if registered.kind == "workflow":
             return await self._resumed(registered, run, job, own)
-        if registered.kind != "query":
-            _check_kind(registered, run.kind)
-        await check_pending(own, job)
+        with calls.unaccounted():
+            _check_kind(registered, await check_pending(own, job))
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         text = self._encoded(registered, result)
-        await succeeded(own, job, lambda: values.loads(text))
+        with calls.unaccounted():
+            await succeeded(own, job, lambda: values.loads(text))
         return text
 
     async def _resumed(self, registered: Registered, run: Run, job: str, ctx: SystemMutationCtx) -> bytes:
@@ -384,6 +385,15 @@ class _Calls:
         if registered.kind == "query":
             return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
         return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
+
+    @contextmanager
+    def unaccounted(self) -> Iterator[None]:
+        """What is read and written within is Yugen's own, and does not count as the function's."""
+        budget, self._transaction.budget = self._transaction.budget, Budget(None)
+        try:
+            yield
+        finally:
+            self._transaction.budget = budget
 
     def system_ctx(self, of_kind: type[SystemCtx], call: Call | None = None) -> SystemCtx:
         """The context of one of Yugen's own functions; without `call`, one that calls no others."""

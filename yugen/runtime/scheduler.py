@@ -105,7 +105,7 @@ class Scheduler:
 
     async def take_up_crons(self) -> None:
         """Has crons run as the app declares them now."""
-        await _persisting(lambda: change(self._runtime, "_system/scheduler:take_up_crons"))
+        await self._put_in_order("take_up_crons")
 
     async def run_due(self) -> float | None:
         """Runs what is due, and what comes due by that; returns when the next is, in milliseconds, if there is any.
@@ -205,14 +205,24 @@ class Scheduler:
             logger.error("%s", report)
 
     async def _recover(self) -> None:
-        while count := await _persisting(lambda: change(self._runtime, "_system/scheduler:recover")):
+        while count := await self._put_in_order("recover"):
             logger.warning("%d scheduled actions were running when the server stopped; they count as failed", count)
 
     async def _sweep(self) -> None:
         while True:
-            while await _persisting(lambda: change(self._runtime, "_system/scheduler:sweep")):
+            while await self._put_in_order("sweep"):
                 pass
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _put_in_order(self, what: str) -> Any:
+        """Has one of Yugen's own mutations look after what is scheduled; gives its result, or None if it has none."""
+        try:
+            return await _persisting(lambda: change(self._runtime, f"_system/scheduler:{what}"))
+        except Closing:
+            return None  # the next server does so first
+        except CallRefused as error:
+            logger.error("what is scheduled cannot be put in order: %s", error)
+            return None
 
 
 def _error_of(answer: Answer) -> str | None:
