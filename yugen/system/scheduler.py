@@ -189,8 +189,10 @@ async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
 
 
 async def check_pending(ctx: SystemMutationCtx, id: str) -> Kind:
-    """Makes sure, in the transaction of what begins, that it is to run; returns what was scheduled: a mutation, or as
-    a step of a workflow also a query.
+    """Makes sure, in the transaction of what begins, that it is to run.
+
+    Returns:
+        What was scheduled: a mutation, or as a step of a workflow also a query.
 
     Raises:
         NotPending: it is not to run any more.
