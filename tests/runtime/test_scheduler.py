@@ -589,7 +589,7 @@ async def test_what_cannot_be_put_in_order_is_told_and_keeps_nothing_else(
 ) -> None:
     async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
         broken = replace(t._loaded.crons["beat"], args={"x": loads("[" * 16 + "]" * 16)})
-        object.__setattr__(t._runner._runner.app, "crons", {"beat": broken})
+        object.__setattr__(t._runner._runner.app, "crons", {"new": broken})
         await t._scheduler.take_up_crons()
         assert "what is scheduled cannot be put in order: A document of _cron_runs" in caplog.text
         await t.mutation("entries:later", seconds=1, args={"text": "x"})
