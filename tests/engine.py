@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from yugen import values
 from yugen.functions.registry import load
+from yugen.runtime.environment import Variables
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
@@ -23,9 +25,14 @@ from yugen.runtime.setup import Setup
 from yugen.storage.interface import Store
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.storage.sqlite import SqliteStore
+from yugen.vault import Vault
 
 SECRET = bytes(32)
 """Seals the cursors of tests, which hide nothing."""
+
+VAULT_KEY = base64.b64encode(SECRET).decode()
+VAULT = Vault(lambda: (SECRET,))
+"""Seals the environment variables of tests."""
 
 
 @asynccontextmanager
@@ -51,7 +58,7 @@ async def engine(
         limits: what functions may use.
     """
     runner = InlineRunner(load(app), store, secret=SECRET, development=development, limits=limits)
-    runtime = Runtime(store, wrap(runner), clock=clock, random_bytes=random_bytes)
+    runtime = Runtime(store, wrap(runner), variables=Variables(VAULT), clock=clock, random_bytes=random_bytes)
     try:
         await runtime.start()
         yield runtime
@@ -64,7 +71,7 @@ async def worker_engine(folder: Path, app: Path, limits: RunLimits) -> AsyncIter
     """The same with functions in worker processes, over a database in that folder; and where they run."""
     database = folder / "app.db"
     pool = await WorkerPool.launch(Setup(app, database, SECRET, True, limits))
-    runtime = Runtime(SqliteStore(database), pool)
+    runtime = Runtime(SqliteStore(database), pool, variables=Variables(VAULT))
     try:
         await runtime.start()
         yield runtime, pool
@@ -115,3 +122,19 @@ async def change(runtime: Runtime, path: str, **args: Any) -> Any:
 async def act(runtime: Runtime, path: str, **args: Any) -> Any:
     """The value of an action."""
     return value_of(await runtime.act(path, encoded(**args)))
+
+
+def sealed(variables: Mapping[str, str | None]) -> bytes:
+    """The arguments of the mutation that changes environment variables."""
+    changes: list[dict[str, Any]] = []
+    for name, value in variables.items():
+        if value is None:
+            changes.append({"name": name})
+        else:
+            changes.append({"name": name, "sealed": VAULT.seal(name, value), "size": len(value.encode())})
+    return encoded(changes=changes)
+
+
+async def set_variables(runtime: Runtime, **variables: str | None) -> None:
+    """Changes environment variables of a runtime over `VAULT`; None takes one away."""
+    value_of((await runtime.mutate("_system/environment:update", sealed(variables), public=False)).answer)

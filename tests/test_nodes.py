@@ -241,9 +241,10 @@ async def test_a_node_that_is_not_heard_of_is_replaced(tmp_path: Path) -> None:
     program = f"""if True:
         from pathlib import Path
         from yugen.cli import supervise
+        from yugen.cli.main import main
         supervise.SILENCE_SECONDS_MAX, supervise._BEAT_SECONDS = 3.0, 0.1
         data = Path({str(tmp_path / "data")!r})
-        supervise.serve_in_nodes(2, Path({str(app)!r}), host="127.0.0.1", port=0, data=data, url=None, limits=None)
+        main(["serve", {str(app)!r}, "--host", "127.0.0.1", "--port", "0", "--data", str(data), "--workers", "2"])
     """
     async with Process(sys.executable, "-c", program) as process:
         await process.printed("is ready")
@@ -332,6 +333,7 @@ async def test_a_node_that_cannot_commit_any_more_is_replaced(tmp_path: Path) ->
     program = f"""if True:
         from pathlib import Path
         from yugen.cli import supervise
+        from yugen.cli.main import main
         from yugen.storage.sqlite_nodes import NodeWriter
         supervise._BEAT_SECONDS = 0.1
         def append(self, decide):
@@ -342,7 +344,7 @@ async def test_a_node_that_cannot_commit_any_more_is_replaced(tmp_path: Path) ->
             self, decide
         )
         data = Path({str(tmp_path / "data")!r})
-        supervise.serve_in_nodes(2, Path({str(app)!r}), host="127.0.0.1", port=0, data=data, url=None, limits=None)
+        main(["serve", {str(app)!r}, "--host", "127.0.0.1", "--port", "0", "--data", str(data), "--workers", "2"])
     """
     async with Process(sys.executable, "-c", program) as process:
         ready = await process.printed(r"is ready at (\S+)")

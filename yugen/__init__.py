@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from yugen.errors import DocumentInvalid, FunctionFailed, TokenRejected, YugenError
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
     from yugen.functions.crons import Crons
-    from yugen.functions.declare import action, internal_action, internal_mutation, internal_query, mutation, query
+    from yugen.functions.declare import (
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        query,
+        workflow,
+    )
     from yugen.functions.faults import (
         BrokenReference,
         DocumentNotFound,
@@ -24,7 +32,9 @@ if TYPE_CHECKING:
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.retry import Retry
     from yugen.functions.storage import StoredFile
+    from yugen.functions.workflows import WorkflowCtx
     from yugen.identity import Identity
     from yugen.runtime.runner import Overloaded
     from yugen.schema import UNSET, Count, Document, Id, Index, Ref, Sum
@@ -44,12 +54,15 @@ _HOMES = {
         "internal_query",
         "mutation",
         "query",
+        "workflow",
     ),
     "yugen.functions.faults": ("BrokenReference", "DocumentNotFound", "NotUnique", "UniqueError"),
     "yugen.functions.http": ("HttpRouter", "http_action"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.retry": ("Retry",),
+    "yugen.functions.workflows": ("WorkflowCtx",),
     "yugen.functions.storage": ("StoredFile",),
     "yugen.identity": ("Identity",),
     "yugen.runtime.runner": ("Overloaded",),
@@ -67,11 +80,14 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "internal_query",
     "internal_mutation",
     "internal_action",
+    "workflow",
     "http_action",
     "HttpRouter",
     "QueryCtx",
     "MutationCtx",
     "ActionCtx",
+    "WorkflowCtx",
+    "Retry",
     "Crons",
     "Identity",
     "OidcProvider",

@@ -125,9 +125,14 @@ _BY_STATE = IndexSpec("by_state", 2, ("kind", "state.kind", "scheduledTime"))
 _BY_COMPLETED = IndexSpec("by_completed", 3, ("completedTime",))
 SCHEDULED = _system("_scheduled_functions", 7, _BY_STATE, _BY_COMPLETED)
 CRON_RUNS = _system("_cron_runs", 8, _BY_STATE, _BY_COMPLETED, IndexSpec("by_cron", 4, ("cron", "completedTime")))
+_BY_NAME = IndexSpec("by_name", 2, ("name",))
+WORKFLOWS = _system("_workflows", 10, _BY_NAME, _BY_COMPLETED, IndexSpec("by_due", 4, ("due",)))
+WORKFLOW_STEPS = _system("_workflow_steps", 11, _BY_STATE, IndexSpec("by_workflow", 3, ("workflow", "number")))
+OUTBOX = _system("_outbox", 13, _BY_STATE, _BY_COMPLETED, IndexSpec("by_key", 4, ("key",), unique=True))
 _BY_KEY = IndexSpec("by_key", 3, ("key",))
 STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
 RENEWALS = _system("_renewals", 12)
+DEPLOYMENT = _system("_deployment", 16)
 SYSTEM_TABLES = (
     TABLES,
     INDEXES,
@@ -137,22 +142,30 @@ SYSTEM_TABLES = (
     MIGRATIONS,
     SCHEDULED,
     CRON_RUNS,
+    WORKFLOWS,
+    WORKFLOW_STEPS,
+    OUTBOX,
     STORAGE,
     RENEWALS,
+    DEPLOYMENT,
 )
 
+_SEEN = ("_id", CREATION_TIME, "args", "completedTime", "name", "state")
 READABLE: Mapping[str, tuple[str, ...]] = {
     "_storage": ("_id", CREATION_TIME, "contentType", "sha256", "size"),
-    "_scheduled_functions": ("_id", CREATION_TIME, "args", "completedTime", "name", "scheduledTime", "state"),
+    "_scheduled_functions": (*_SEEN, "scheduledTime"),
+    "_workflows": _SEEN,
+    "_workflow_steps": (*_SEEN, "attempts", "kind", "number", "scheduledTime", "workflow"),
+    "_outbox": (*_SEEN, "attempts", "key", "scheduledTime"),
 }
-"""The system tables that an app may read, and what it sees of their documents: the fields that Convex has there."""
+"""The system tables that an app may read, and what it sees of their documents: where Convex has them, its fields."""
 
 
 class Catalog:
     """The tables of a deployment, found by name or by number. Only ever grows while it is in use.
 
     Attributes:
-        environment: the environment variables, replaced as a whole when one of them changes.
+        environment: what functions see as `ctx.env`, replaced as a whole when any of it changes.
         history: every table that was ever added, those that others have taken the place of included; whoever knows some
             of it needs only the rest to know what there is.
     """

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import secrets
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -25,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
 from urllib.parse import parse_qs, urlsplit
 
 from yugen import values
@@ -38,8 +39,9 @@ from yugen.functions.declare import Action, Function, Mutation, Query, by_name
 from yugen.functions.info import AppInfo, Kind
 from yugen.functions.names import canonical_path
 from yugen.functions.registry import App, Registered, load
-from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StoredFile
+from yugen.functions.storage import FileNotFound, FilePlace, InvalidFile, StorageId, StoredFile
 from yugen.identity import Identity
+from yugen.runtime.environment import Variables
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import QueryKey
@@ -47,12 +49,14 @@ from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
-from yugen.runtime.setup import LOCAL_URL
+from yugen.runtime.setup import LOCAL_URL, site_below
 from yugen.server.files import FileService
 from yugen.server.limits import Limits
 from yugen.server.site import Site
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.system.deployment import Deployment
+from yugen.variables import built_in, check_variable
+from yugen.vault import KEY_BYTES, Vault
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -183,7 +187,7 @@ class TestApp(Caller):
         app: the app package, or its folder.
         now: what time it is.
         seed: of the dice, of ids, and of the order in which what goes on at the same time takes its turns.
-        environment: the environment variables.
+        environment: the environment variables, beside those that are built in.
         limits: of what functions may use, by name.
         before: writes documents as an earlier version of the app has left them, for migrations to be tested: a function
             of a context, run before the app is deployed, in an app without classes, so that documents are dicts.
@@ -208,6 +212,8 @@ class TestApp(Caller):
         self._loaded = _load(_folder(app))
         self._now_ns = int(now.timestamp() * 1_000_000_000)
         self._environment = environment or {}
+        key = secrets.token_bytes(KEY_BYTES)
+        self._variables = Variables(Vault(lambda: (key,)), lambda: built_in(LOCAL_URL, site_below(LOCAL_URL), "test"))
         dice = random.Random(seed)
         # A transaction lets others run before and after it, or does not: another seed is another interleaving.
         turns = random.Random(dice.random())
@@ -230,7 +236,13 @@ class TestApp(Caller):
         at = Deployment(LOCAL_URL, app.folder.parent / ".yugen", files=MEMORY)
         inline = InlineRunner(app, self._store, secret=bytes(32), deployment=at, limits=self._limits, isolated=True)
         runner = _Runner(inline, self._pause)
-        runtime = Runtime(self._store, runner, clock=lambda: self._now_ns, random_bytes=self._dice.randbytes)
+        runtime = Runtime(
+            self._store,
+            runner,
+            variables=self._variables,
+            clock=lambda: self._now_ns,
+            random_bytes=self._dice.randbytes,
+        )
         return runtime, runner
 
     async def __aenter__(self) -> Self:
@@ -245,7 +257,11 @@ class TestApp(Caller):
         self._scheduler = Scheduler(self.runtime, self._limits)
         await self._scheduler.start()
         if self._environment:
-            changes = [{"name": name, "value": value} for name, value in self._environment.items()]
+            changes = []
+            for name, value in self._environment.items():
+                check_variable(name, value)
+                sealed = self._variables.vault.seal(name, value)
+                changes.append({"name": name, "sealed": sealed, "size": len(value.encode())})
             await self.mutation("_system/environment:update", changes=changes)
         return self
 
@@ -278,7 +294,7 @@ class TestApp(Caller):
         await self._files.renewals.look()
         await self.settle()
 
-    async def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> str:
+    async def upload(self, url: str, content: bytes, *, content_type: str | None = None) -> StorageId:
         """Sends a file to an address that `ctx.storage.generate_upload_url()` gave, as a client does; returns its id.
 
         Raises:
@@ -287,7 +303,7 @@ class TestApp(Caller):
         upload = self._files.addresses.read_upload(_token(url), self._now_ns / 1_000_000)
         if upload.size_max is not None and len(content) > upload.size_max:
             raise InvalidFile(f"A file sent to this address has at most {upload.size_max} bytes.")
-        return await self._files.take(upload, _pieces(content), content_type, None)
+        return cast("StorageId", await self._files.take(upload, _pieces(content), content_type, None))
 
     async def download(self, url: str) -> bytes:
         """What a client finds at an address that `ctx.storage.get_url(...)` gave.

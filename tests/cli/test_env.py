@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.cli.calling import call, done
 from tests.cli.chat import write_chat
+from yugen.vault import new_key
 
 
 @pytest.fixture
@@ -92,3 +94,69 @@ def test_what_the_deployment_refuses_is_told(here: list[str]) -> None:
 
 def test_a_command_must_follow(here: list[str]) -> None:
     assert call("env").status == 2
+
+
+def test_only_names(here: list[str]) -> None:
+    assert done("env", "list", "--names", *here).out == ""
+    assert done("env", "list", "--names", "--json", *here).json == [[]]
+    done("env", "import", "-", *here, stdin="B=a secret\nA=1\n")
+    assert done("env", "list", "--names", *here).out == "A\nB\n"
+    assert done("env", "list", "--names", "--json", *here).json == [["A", "B"]]
+
+
+def test_the_documents_of_variables_do_not_show_what_they_hold(here: list[str]) -> None:
+    done("env", "set", "A", "a secret", *here)
+    [document] = done("data", "_environment_variables", "--json", *here).json
+    assert document.keys() == {"_id", "_creationTime", "name", "size"}
+    assert (document["name"], document["size"]) == ("A", 8)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_secret_is_typed_where_nobody_sees_it(here: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(prompt: str) -> str:
+        assert prompt == "The value of A: "
+        return "rosebud"
+
+    monkeypatch.setattr("yugen.cli.env.getpass", typed)
+    monkeypatch.setattr("tests.cli.calling.io", SimpleNamespace(StringIO=Terminal))
+    assert done("env", "set", "A", *here).err == "Set A.\n"
+    monkeypatch.undo()
+    assert done("env", "get", "A", *here).out == "rosebud\n"
+
+
+def test_another_key(here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "data" / "encryption_key"
+    done("env", "set", "A", "1", *here)
+    before = file.read_text()
+    assert done("env", "rotate", *here).err == "Made a new key, sealed 1 variable with it, and dropped the old one.\n"
+    assert file.read_text() != before
+    assert done("env", "rotate", "--json", *here).json == [{"variables": 1, "given": False, "dropped": 1}]
+    monkeypatch.setenv("YUGEN_ENCRYPTION_KEY", new_key())
+    done("env", "set", "B", "2", *here)
+    assert done("env", "rotate", *here).err == (
+        "Sealed 2 variables with the first key of YUGEN_ENCRYPTION_KEY; no other is needed any more.\n"
+    )
+    assert not file.exists()
+    assert done("env", "list", *here).out == "A=1\nB=2\n"
+    monkeypatch.setenv("YUGEN_ENCRYPTION_KEY", "hunter2")
+    called = call("env", "list", *here)
+    assert (called.status, called.out) == (1, "")
+    assert called.err.startswith("The key in YUGEN_ENCRYPTION_KEY is no key: write 32 random bytes in base 64")
+
+
+def test_a_key_that_is_missing(here: list[str], tmp_path: Path) -> None:
+    done("env", "set", "A", "1", *here)
+    (tmp_path / "data" / "encryption_key").unlink()
+    called = call("env", "list", *here)
+    assert called.status == 1
+    assert (
+        "A was sealed with another key than those at hand. Put the key back, set it again, or remove it." in called.err
+    )
+    assert "The environment variable A was sealed with another key" in call("env", "rotate", *here).err
+    assert done("env", "list", "--names", *here).out == "A\n"
+    done("env", "unset", "A", *here)
+    assert done("env", "list", *here).out == ""

@@ -42,6 +42,20 @@ def test_listing_leaves_data_as_it_is(tmp_path: Path) -> None:
     assert done("data", "--data", data).lines == ["messages", "users"]
 
 
+def test_workflows_are_listed(tmp_path: Path) -> None:
+    flows = """
+        from yugen import WorkflowCtx, workflow
+
+        @workflow
+        async def follow(ctx: WorkflowCtx, times: int = 1) -> int:
+            return times
+    """
+    here = ["--data", str(tmp_path / "data"), "--app", str(write_app(tmp_path, flows=flows))]
+    assert done("functions", *here).lines == ["workflow flows:follow(times?: float) -> float"]
+    called = call("run", "flows:follow", *here)
+    assert (called.status, "flows:follow is a workflow, and is not called" in called.err) == (1, True)
+
+
 def test_an_app_that_cannot_be_listed(tmp_path: Path) -> None:
     called = call("functions", "--data", tmp_path, "--app", tmp_path / "none")
     assert (called.status, "There is no folder" in called.err) == (1, True)

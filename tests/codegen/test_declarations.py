@@ -59,6 +59,17 @@ def test_internal_functions_are_apart(app: App) -> None:
     assert shows(internal, "clean: FunctionReference<")
 
 
+def test_workflows_are_passed_over(tmp_path: Path) -> None:
+    flows = """
+        from yugen import WorkflowCtx, workflow
+
+        @workflow
+        async def follow(ctx: WorkflowCtx, times: int) -> int:
+            return times
+    """
+    assert "follow" not in "".join(generated(tmp_path, flows=flows).values())
+
+
 def test_modules_in_folders_and_names_that_are_none(app: App) -> None:
     files = declarations(app)
     assert shows(

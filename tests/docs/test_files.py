@@ -42,7 +42,7 @@ async def test_what_is_too_large_is_not_attached(t: TestApp) -> None:
         await t.mutation(files.attach, file=file, name="film")
     assert await t.query(files.largest) == [file]
     with pytest.raises(FunctionFailed):
-        await t.mutation(files.attach, file="x", name="nothing")
+        await t.mutation("files:attach", file="x", name="nothing")
 
 
 async def test_actions_store_and_read(t: TestApp) -> None:

@@ -10,13 +10,12 @@ from board import people, projects, tasks
 from board.schema import Person
 
 from tests.serving import ROOT
-from yugen import MutationCtx, YugenError, values
+from yugen import MutationCtx, YugenError, values, variables
 from yugen.functions.pagination import PAGE_ROWS_MAX
 from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX, YEARS_MAX
 from yugen.runtime.execute import CALL_DEPTH_MAX
 from yugen.runtime.mutations import ATTEMPTS_MAX, LOSSES_MAX
 from yugen.server.limits import Limits
-from yugen.system import environment
 from yugen.testing import Caller, FunctionFailed, TestApp
 
 GUIDE = (ROOT / "docs/functions.md").read_text()
@@ -125,8 +124,8 @@ def test_so_are_those_that_are_fixed() -> None:
         "arguments of what is scheduled": f"{ARGUMENTS_SIZE_MAX // kib} KiB",
         "a delay of what is scheduled": f"{YEARS_MAX} years",
         "documents on a page": f"{PAGE_ROWS_MAX:,}",
-        "environment variables": f"{environment.VARIABLES_MAX}, each with {environment.VALUE_SIZE_MAX // kib} KiB, "
-        f"together {environment.TOTAL_SIZE_MAX // kib} KiB",
+        "environment variables": f"{variables.VARIABLES_MAX}, each with {variables.VALUE_SIZE_MAX // kib} KiB, "
+        f"together {variables.TOTAL_SIZE_MAX // kib} KiB",
     }
     assert LOSSES_MAX == 3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from tests.chromium import chromium, window
 from tests.serving import ROOT, Server, serving
@@ -46,7 +46,7 @@ def png(width: int, height: int) -> bytes:
 
 async def test_a_picture_is_sent_and_seen_by_everybody(browser: Browser, server: Server) -> None:
     one, other = await window(browser, server.url), await window(browser, server.url)
-    picture = {"name": "night.png", "mimeType": "image/png", "buffer": png(64, 32)}
+    picture: FilePayload = {"name": "night.png", "mimeType": "image/png", "buffer": png(64, 32)}
     await one.page.locator("input").set_input_files(picture)
     for each in (one, other):
         image = each.page.get_by_alt_text("night.png")
@@ -75,10 +75,10 @@ async def test_a_picture_is_sent_and_seen_by_everybody(browser: Browser, server:
 
 async def test_what_is_no_picture_is_refused_in_the_page(browser: Browser, server: Server) -> None:
     opened = await window(browser, server.url)
-    text = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    text: FilePayload = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     await opened.page.locator("input").set_input_files(text)
     await expect(opened.page.get_by_role("status")).to_have_text("That is no picture.")
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(10_000_001)}
+    large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(10_000_001)}
     await opened.page.locator("input").set_input_files(large)
     await expect(opened.page.get_by_role("status")).to_contain_text("at most 10000000 bytes")
     await expect(opened.page.locator("img")).to_have_count(0)

@@ -45,3 +45,9 @@ def test_a_store_that_refuses_is_named(s3: ObjectStore) -> None:
 def test_what_is_no_store_is_refused() -> None:
     with pytest.raises(BadFileStore, match="cannot be kept at ftp://x"):
         ObjectFiles("ftp://x")
+
+
+def test_a_store_that_is_not_there_is_given_up_soon(monkeypatch: pytest.MonkeyPatch, s3: ObjectStore) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(FileStoreError, match="s3://bucket cannot be used"):
+        ObjectFiles("s3://bucket").open(new_key(), 0, 1)

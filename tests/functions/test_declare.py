@@ -29,6 +29,14 @@ def test_each_decorator_says_kind_and_visibility(name: str) -> None:
     assert (bare.name, called.name, named.name) == ("greet", "greet", "list")
 
 
+def test_a_workflow_is_for_other_functions_only() -> None:
+    for function in (declare.workflow(greet), declare.workflow(name="greet")(greet)):
+        assert (function.kind, function.public, function.name) == ("workflow", False, "greet")
+        assert repr(function) == f"<workflow {__name__}.greet>"
+    with pytest.raises(DeclarationError, match=r"int is not an async function; put @workflow or @workflow\(name"):
+        declare.workflow(int)  # type: ignore[arg-type]
+
+
 async def test_calling_it_runs_the_plain_function() -> None:
     function: Any = declare.query(greet)
     assert await function("hi", "you", loud=True) == "hi you!"

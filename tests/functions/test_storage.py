@@ -198,6 +198,7 @@ async def test_answers_do_not_outlast_the_addresses_in_them(app: TestApp) -> Non
 
 
 async def test_actions_store_and_read(app: TestApp) -> None:
+    file = ""
     for parts in (["hello"], ["he", "l", "", "lo"], []):
         file = await app.action("f:store", parts=parts, kind="text/plain")
         content = "".join(parts)

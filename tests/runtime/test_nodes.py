@@ -13,11 +13,12 @@ import pytest
 
 from tests.anomalies import anomalies
 from tests.apps import write_app
-from tests.engine import SECRET, ask, change, encoded, value_of
+from tests.engine import SECRET, VAULT, ask, change, encoded, set_variables, value_of
 from tests.runtime.test_serializability import LISTS, Lists
 from yugen.catalog import IndexSpec
 from yugen.functions.registry import load
 from yugen.runtime import deploy
+from yugen.runtime.environment import Variables
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.mutations import Request
 from yugen.runtime.outcome import Answer, MutationAnswer
@@ -75,7 +76,7 @@ class Node:
     def __init__(self, app: Path, database: Path, board: Board, number: int) -> None:
         self.store = NodeStore(database, board, number, tends=number == 0)
         runner = InlineRunner(load(app), self.store, secret=SECRET, development=True)
-        self.runtime = Runtime(self.store, runner, peers=self.store)
+        self.runtime = Runtime(self.store, runner, variables=Variables(VAULT), peers=self.store)
 
 
 @asynccontextmanager
@@ -183,8 +184,7 @@ async def test_tables_that_both_create_at_once_are_one(pair: tuple[Runtime, Runt
 async def test_environment_variables_reach_all(pair: tuple[Runtime, Runtime]) -> None:
     here, there = pair
     assert await ask(there, "f:variable", name="COLOUR") is None
-    changes = [{"name": "COLOUR", "value": "red"}]
-    await here.mutate("_system/environment:update", encoded(changes=changes), public=False)
+    await set_variables(here, COLOUR="red")
     assert await ask(there, "f:variable", name="COLOUR") == "red"
 
 

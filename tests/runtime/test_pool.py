@@ -517,7 +517,7 @@ async def test_standard_output_is_left_to_the_server(tmp_path: Path, capfd: pyte
 
 def test_processes_run_under_uvloop_too(tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path) as (runtime, _):
+        async with running(tmp_path, replace(LIMITS, action_seconds=60)) as (runtime, _):
             stopped = asyncio.create_task(failure_of(runtime, "compute"))
             assert await act(runtime, "f:counts", name="x") == 1
             assert (await stopped).startswith("TimeLimitExceeded")

@@ -109,7 +109,11 @@ APP = """
         pass
 
 
-    ERRORS = {"not pending": NotPending("x"), "long": ValueError("x" * 2_000_000)}
+    ERRORS = {
+        "not pending": NotPending("x"),
+        "long": ValueError("x" * 2_000_000),
+        "data": YugenError({"text": "x" * 2_000_000}),
+    }
 
 
     @mutation
@@ -229,7 +233,7 @@ async def test_what_is_cancelled_does_not_run(t: TestApp) -> None:
 @pytest.mark.parametrize("what", ["entries:raise_", "entries:raise_outside"])
 @pytest.mark.parametrize(
     ("error", "kept"),
-    [("not pending", "NotPending: x"), ("long", "ValueError: xxx")],
+    [("not pending", "NotPending: x"), ("long", "ValueError: xxx"), ("data", "YugenError: ")],
 )
 async def test_any_error_can_be_kept(t: TestApp, what: str, error: str, kept: str) -> None:
     job = await t.mutation("entries:later", seconds=1, what=what, args={"what": error})
@@ -571,7 +575,7 @@ async def test_it_ends_in_the_moment_in_which_something_comes(tmp_path: Path, tu
 async def test_an_action_that_a_stopping_server_cannot_begin_is_for_the_next(t: TestApp) -> None:
     job = await t.mutation("entries:later", seconds=60, args={"text": "x"}, what="entries:post")
     await t.runtime.drain()
-    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, None))
+    await t._scheduler._run_action(_Job(job, "entries:post", {"text": "x"}, 0.0, "scheduled", None))
     assert (await row(t, job))["state"] == {"kind": "pending"}
     assert await t.query("entries:texts") == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -11,10 +12,11 @@ import apsw
 import pytest
 
 from tests.apps import write_app
-from tests.engine import encoded, value_of
+from tests.engine import SECRET, encoded, value_of
 from tests.runtime.nurseries import fork, nursery
 from yugen.catalog import TableSpec
 from yugen.functions.info import Kind
+from yugen.functions.registry import load
 from yugen.keys import table_of
 from yugen.runtime.channel import (
     BlockingChannel,
@@ -30,6 +32,8 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
+from yugen.runtime.setup import Setup
+from yugen.runtime.worker import _Actions
 from yugen.storage.sqlite import SqliteStore
 
 APP = """
@@ -299,3 +303,15 @@ async def test_an_answer_that_comes_after_its_action_has_ended_hurts_nobody(star
     assert "f:calls ran for more than 1 s" in failure.message
     worker.tell(("answer", call, answer_to_data(Answer(b"1.0"))), ("act", 2, a_run("f:calls", "action")))
     assert worker.says() == ("free", 2)
+
+
+async def test_an_answer_for_whoever_has_just_stopped_waiting_is_no_fault(tmp_path: Path) -> None:
+    app = load(write_app(tmp_path, f="from yugen import action\n"))
+    actions = _Actions(app, Setup(app.folder, tmp_path / "app.db", SECRET))
+    given_up: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    given_up.cancel()
+    waits: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    actions._calls = {1: given_up, 2: waits}
+    answer = Answer(b"1.0")
+    actions.data_received(pack(("answer", 1, answer_to_data(answer))) + pack(("answer", 2, answer_to_data(answer))))
+    assert await waits == answer

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.apps import write_app
-from tests.engine import SECRET, engine
+from tests.engine import SECRET, VAULT, VAULT_KEY, engine
 from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
 from yugen.functions.storage import FilePlace
+from yugen.runtime.environment import Variables
+from yugen.runtime.founding import Founding
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Runner
@@ -26,11 +28,13 @@ from yugen.runtime.setup import LOCAL_URL
 from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers, Verifier
 from yugen.server.connection import Connection, Disconnected
+from yugen.server.encryption_keys import EncryptionKeys
 from yugen.server.exports import Exports
 from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.memory import MemoryStore, Pause
 from yugen.sync.session import SessionLimits
 from yugen.system.deployment import Deployment
@@ -315,7 +319,9 @@ class Bench:
         self.deployment = Deployment(LOCAL_URL, folder / ".yugen")
         self.files = FileService(runtime, FilePlace(SECRET, LOCAL_URL, "", self.deployment.folder))
         exports, imports = Exports(runtime, self.deployment), Imports(runtime, self.deployment)
-        self.backend = Backend(runtime, self.callers, exports, imports, self.files)
+        sealed = Sealed(EncryptionKeys(folder, VAULT_KEY), Variables(VAULT), Founding(VAULT, None, lambda: None))
+        variables = EnvironmentVariables(runtime, sealed)
+        self.backend = Backend(runtime, self.callers, exports, imports, self.files, variables)
         self.connections: list[Connection] = []
         self.sessions = Sessions()
         self.rounds = Rounds()

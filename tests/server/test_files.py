@@ -12,11 +12,12 @@ import pytest
 from tests.engine import SECRET, change, encoded, value_of
 from tests.server.peers import Bench, bench
 from yugen.catalog import RENEWALS
-from yugen.files.store import FileStoreError
+from yugen.files.store import BadFileStore, FileStoreError
 from yugen.files.streams import Bytes
 from yugen.functions.addresses import Upload
 from yugen.functions.storage import FilePlace, renewal_internal
 from yugen.keys import document_key
+from yugen.runtime.runner import Overloaded
 from yugen.server import files as module
 from yugen.server.files import GRACE_SECONDS, LINGER_SECONDS, FileService
 
@@ -157,8 +158,8 @@ async def test_a_store_that_fails_is_tried_again(
 
 
 async def test_a_failed_record_leaves_no_bytes(at: Deployment) -> None:
-    at.notes.probe.error = module.Overloaded("too much")
-    with pytest.raises(module.Overloaded):
+    at.notes.probe.error = Overloaded("too much")
+    with pytest.raises(Overloaded):
         await at.store()
     assert at.left() == set()
     at.notes.probe.error = None
@@ -175,3 +176,9 @@ async def test_renewals_happen_once_a_period_and_only_for_somebody(at: Deploymen
     assert not runtime.queries.is_read(document_key(RENEWALS.number, renewal_internal(16)))
     await change(runtime, "notes:add", book="a", text="x")
     assert runtime.ts > before
+
+
+async def test_a_place_that_is_none_is_refused_at_once(at: Deployment) -> None:
+    place = FilePlace(SECRET, "http://yugen", "az://container-without-an-account", at.notes.deployment.folder)
+    with pytest.raises(BadFileStore, match="Files cannot be kept at az://container-without-an-account"):
+        FileService(at.notes.runtime, place)

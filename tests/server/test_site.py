@@ -14,10 +14,18 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from tests.apps import write_app
 from tests.issuer import issuing
 from tests.server.peers import SECONDS_MAX
+from yugen import ActionCtx, http_action
+from yugen.functions.routing import Route
+from yugen.runtime.exchange import Head
+from yugen.runtime.responding import PART_SIZE_MAX, Exchange, respond
 from yugen.server import listen, site
 from yugen.server.listen import Server
 from yugen.server.yugen import Yugen
@@ -100,6 +108,20 @@ APP = """
     @http.route("/file")
     async def file(ctx: ActionCtx, request: Request) -> Response:
         return FileResponse(Path(__file__), media_type="text/x-python")
+
+
+    @http.route("/upload", methods=["POST"])
+    async def upload(ctx: ActionCtx, request: Request) -> Response:
+        stored = await ctx.storage.store(request.stream(), content_type=request.headers["content-type"])
+        return PlainTextResponse(stored, 201)
+
+
+    @http.route(path_prefix="/stored/")
+    async def stored(ctx: ActionCtx, request: Request) -> Response:
+        found = await ctx.storage.get(request.path_params["path"])
+        if found is None:
+            return Response(status_code=404)
+        return StreamingResponse(found, media_type=found.content_type)
 
 
     @http.route("/unread", methods=["POST"])
@@ -404,6 +426,15 @@ async def test_a_client_that_reads_nothing_holds_the_action_up(app: Path) -> Non
         await at.until_kept("sent True")
 
 
+async def test_files_are_stored_and_sent_as_they_stream(app: Path) -> None:
+    body = bytes(range(256)) * 5000
+    async with running(app) as at:
+        kept = await at.client.post(f"{at.site}/upload", content=body, headers={"Content-Type": "image/x"})
+        assert kept.status_code == 201
+        found = await at.client.get(f"{at.site}/stored/{kept.text}")
+        assert (found.content, found.headers["content-type"]) == (body, "image/x")
+
+
 async def test_a_body_that_is_too_large_is_refused(app: Path) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(100):
@@ -527,3 +558,63 @@ async def test_with_a_lifespan_of_its_own_it_starts_with_the_first_request(app: 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://a") as client:
         response = await client.get("/kept")
         assert (response.status_code, response.json()["code"]) == (503, "NotServing")
+
+
+async def test_tools_see_the_routes(app: Path) -> None:
+    async with TestApp(app) as t:
+        spec = await t.query("_system/cli/modules:apiSpec")
+        routes = [(each["method"], each["path"]) for each in spec if each["functionType"] == "HttpAction"]
+        assert routes[:3] == [("GET", "/about"), ("OPTIONS", "/about"), ("GET", "/careless")]
+        assert ("DELETE", "/files/deep/*") in routes
+
+
+PARTS = st.lists(st.binary(max_size=6) | st.integers(1, 3).map(lambda size: bytes(size * 100_000)), max_size=6)
+
+
+@given(PARTS, PARTS, st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_bodies_arrive_as_they_were_sent(came: list[bytes], goes: list[bytes], reads_all: bool) -> None:
+    asyncio.run(exchanged(came, goes, reads_all=reads_all))
+
+
+async def exchanged(came: list[bytes], goes: list[bytes], *, reads_all: bool) -> None:
+    """Both sides of a request in memory, with bodies in any parts."""
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in came]
+    messages.append({"type": "http.request"})
+    sent: list[Any] = []
+    read: list[bytes] = []
+
+    async def receive() -> Any:
+        if not messages:
+            await asyncio.Event().wait()  # the client stays
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    @http_action
+    async def action(ctx: ActionCtx, request: Request) -> Response:
+        if reads_all:
+            read.extend([part async for part in request.stream()])
+
+        async def out() -> AsyncIterator[bytes]:
+            for part in goes:
+                yield part
+
+        return StreamingResponse(out(), 201)
+
+    conversation = site._Conversation(receive, send, 1 << 30)
+    body, complete = await conversation.first()
+    route = Route("POST", "/a", False)
+    head = Head(route, "POST", "/a", b"/a", "", b"", (), "http", "1.1", None, None, body, complete, None)
+    exchange = Exchange(head, conversation.ask, response_bytes=1 << 30)
+    ctx: Any = None
+    response = conversation.remainder(await respond(action, ctx, exchange))
+    await conversation.finish(response, {"type": "http", "method": "POST", "headers": []})
+    start, *bodies = sent
+    assert (start["type"], start["status"]) == ("http.response.start", 201)
+    assert b"".join(each["body"] for each in bodies) == b"".join(goes)
+    assert [each.get("more_body", False) for each in bodies] == [True] * (len(bodies) - 1) + [False]
+    assert max(len(each["body"]) for each in bodies) <= PART_SIZE_MAX
+    if reads_all:
+        assert b"".join(read) == b"".join(came)

@@ -96,7 +96,7 @@ async def test_closing_cuts_off_what_still_runs(yugen: Yugen, tmp_path: Path) ->
         "        import asyncio\n        print('here')\n        await asyncio.Event().wait()\n"
     )
     app = write_app(tmp_path / "endless", notes=endless)
-    async with Yugen(app) as waiting:
+    async with Yugen(app, limits={"shutdown_seconds": 0.05}) as waiting:
         client, serving = await connected(waiting)
         client.act("notes:wait")
         client.mutate("notes:add", book="a", text="after it")

@@ -12,6 +12,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, rows_of, whole
 from yugen.keys import document_key
-from yugen.storage import sqlite_requests, sqlite_writer
+from yugen.storage import sqlite_requests, sqlite_rewrite, sqlite_writer
 from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
 from yugen.storage.sqlite import SqliteReader, SqliteStore
 from yugen.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS, pack_keys, unpack_keys
@@ -714,3 +715,55 @@ async def test_commits_of_one_append_change_a_document_one_after_the_other(store
     assert await read_all(snapshot) == expected_all({1: A})
     assert (await snapshot.count(*whole(48))) == 1
     snapshot.close()
+
+
+def contents(path: Path) -> bytes:
+    """All bytes of a database and of the files beside it."""
+    return b"".join(file.read_bytes() for file in path.parent.iterdir() if file.name.startswith(path.name))
+
+
+async def test_nothing_is_left_of_what_was_rewritten_and_scrubbed(store: SqliteStore, path: Path) -> None:
+    def image(n: int) -> bytes:
+        return f"canary {n} ".encode() * 600  # which takes pages of its own
+
+    for ts, n in ((1, 1), (2, 2), (3, 1)):
+        await append(store, Commit(ts, (Change(key_of(n), None if ts < 3 else image(1), image(ts)),)))
+    await append(store, Commit(4, (Change(key_of(2), image(2), None),)))
+    assert b"canary" in contents(path)
+    assert await store.rewrite(key_of(1), key_of(3), lambda image: image.replace(b"canary", b"sealed")) == 6
+    await store.scrub()
+    assert b"canary" not in contents(path)
+    assert b"sealed" in contents(path)
+    check_integrity(path)
+    snapshot = await store.snapshot(2)
+    assert await snapshot.get(key_of(2)) == image(2).replace(b"canary", b"sealed")
+    snapshot.close()
+
+
+async def test_what_is_logged_while_the_log_is_looked_through_is_rewritten_too(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_then_append(path: Path, start: bytes, end: bytes) -> sqlite_rewrite.Logged:
+        found = find(path, start, end)
+        asyncio.run_coroutine_threadsafe(append(store, second), loop).result()
+        return found
+
+    loop, find = asyncio.get_running_loop(), sqlite_rewrite.find_logged
+    monkeypatch.setattr(sqlite_rewrite, "find_logged", find_then_append)
+    first, second = Commit(1, (Change(key_of(1), None, b"old"),)), Commit(2, (Change(key_of(1), b"old", b"older"),))
+    await append(store, first)
+    await store.rewrite(key_of(1), key_of(2), lambda image: image.upper())
+    assert [change.after for commit in await store.changes(0) for change in commit.changes] == [b"OLD", b"OLDER"]
+
+
+async def test_what_cannot_be_scrubbed_is_told(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yugen.storage.sqlite_writer.BUSY_MS", 1)
+    assert store._writer._connection is not None
+    store._writer._connection.set_busy_timeout(1)
+    await append(store, large(1, 10_000))
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM log").get == 1  # and goes on reading
+        with pytest.raises(StorageError):
+            await store.scrub()
+    await store.scrub()

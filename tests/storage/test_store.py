@@ -276,3 +276,39 @@ def test_any_past_of_any_history_is_shown_by_all_stores(
     with tempfile.TemporaryDirectory() as folder:
         for store in stores(folder):
             asyncio.run(check(store))
+
+
+async def test_images_are_rewritten_everywhere_and_stay_what_they_are(store: AnyStore) -> None:
+    history = History()
+    await append(store, history.commit(10, {1: A, 2: A}), history.commit(20, {1: C}), history.commit(30, {2: None}))
+    new = {note.stored: note.stored.replace(b"[", b"[ ") for note in (A, C)}
+    assert await store.rewrite(key_of(1), key_of(2), new.__getitem__) > 0
+    for ts, image, other in ((10, A, A), (20, C, A), (30, C, None)):
+        snapshot = await store.snapshot(ts)
+        assert await snapshot.get(key_of(1)) == new[image.stored]
+        assert await snapshot.get(key_of(2)) == (other and other.stored)
+        by_rank = await snapshot.scan(*whole(1), limit=9)
+        assert {row.value for row in by_rank} == {new[image.stored], *([other.stored] if other else [])}
+        snapshot.close()
+    changes = [change for commit in await store.changes(0) for change in commit.changes]
+    of_1 = [image for change in changes if change.key == key_of(1) for image in (change.before, change.after)]
+    assert of_1 == [None, new[A.stored], new[A.stored], new[C.stored]]
+    assert {change.before for change in changes if change.key == key_of(2)} == {None, A.stored}
+    assert await store.rewrite(key_of(7), key_of(8), new.__getitem__) == 0
+
+
+async def test_a_rewrite_that_fails_changes_nothing(store: AnyStore) -> None:
+    history = History()
+    await append(store, history.commit(10, {1: A, 2: B}))
+
+    def to(image: bytes) -> bytes:
+        if image == B.stored:
+            raise LookupError
+        return b"{}"
+
+    with pytest.raises(LookupError):
+        await store.rewrite(key_of(1), key_of(3), to)
+    snapshot = await store.snapshot(10)
+    assert await snapshot.get(key_of(1)) == A.stored
+    snapshot.close()
+    await append(store, history.commit(20, {1: None}))

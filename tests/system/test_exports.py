@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.apps import write_app
-from tests.engine import change, encoded, engine, new_store, value_of
+from tests.engine import change, encoded, engine, new_store, set_variables, value_of
 from yugen.runtime.runtime import Runtime
 from yugen.storage.memory import MemoryStore
 from yugen.system.exports import KEPT
@@ -69,8 +69,7 @@ def lines(archive: ZipFile, name: str) -> list[Any]:
 
 
 async def test_an_archive_shows_one_moment(runtime: Runtime, tmp_path: Path) -> None:
-    variables = [{"name": "KEY", "value": "a canary"}]
-    await runtime.mutate("_system/environment:update", encoded(changes=variables), public=False)
+    await set_variables(runtime, KEY="a canary")
     await change(runtime, "f:add", text="before", count=700)
     ts = runtime.ts
     await change(runtime, "f:add", text="after")

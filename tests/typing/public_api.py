@@ -19,6 +19,8 @@ from yugen import (
     MutationCtx,
     OidcProvider,
     QueryCtx,
+    Retry,
+    WorkflowCtx,
     Yugen,
     action,
     gte,
@@ -26,8 +28,9 @@ from yugen import (
     lt,
     mutation,
     query,
+    workflow,
 )
-from yugen.functions.declare import Action, Mutation, Query
+from yugen.functions.declare import Action, Mutation, Query, Workflow
 
 
 class User(Document, table="users"):
@@ -119,6 +122,35 @@ async def work(ctx: ActionCtx, times: int) -> int:
     await ctx.run_mutation(clear, 1)  # type: ignore[call-overload]
     ctx.db.get(author)  # type: ignore[attr-defined]
     return times
+
+
+@workflow
+async def follow(ctx: WorkflowCtx, author: Id[User], times: int = 1) -> int:
+    assert_type(await ctx.step(send, author=author, body="hi"), Id[Message])
+    assert_type(await ctx.step(list_messages, author), list[Message])
+    assert_type(await ctx.step(work, times=2), int)
+    assert_type(await ctx.with_retry(Retry(attempts=2)).step(work, 2), int)
+    assert_type(await ctx.step("messages:work", times=2), Any)
+    await ctx.step(work, times="two")  # type: ignore[call-overload]
+    await ctx.step(follow, author)  # type: ignore[call-overload]
+    await ctx.sleep("long")  # type: ignore[arg-type]
+    ctx.db.get(author)  # type: ignore[attr-defined]
+    return times
+
+
+@mutation
+async def begin(ctx: MutationCtx, author: Id[User]) -> bool:
+    declared: Workflow[..., int] = follow
+    flow = await ctx.workflows.start(follow, author, times=2)
+    await ctx.workflows.start("messages:follow", author=author)
+    await ctx.workflows.start(follow, times=2)  # type: ignore[call-overload]
+    await ctx.workflows.start(work, times=2)  # type: ignore[call-overload]
+    await ctx.outbox.send("key", work, times=2)
+    await ctx.outbox.with_retry(Retry(attempts=2)).send("key", "messages:work", times=2)
+    await ctx.outbox.send("key", work, times="two")  # type: ignore[call-overload]
+    await ctx.outbox.send("key", send, author, "hi")  # type: ignore[call-overload]
+    await ctx.run_mutation(declared, author)  # type: ignore[call-overload]
+    return await ctx.workflows.send_event(flow, "done", {"by": author})
 
 
 @query

@@ -240,11 +240,11 @@ def env(**_: Any) -> None:
     """List, set and remove the environment variables that functions see as `ctx.env`."""
 
 
-def env_list(as_json: bool, **where: Any) -> None:
+def env_list(names: bool, as_json: bool, **where: Any) -> None:
     """List all variables as lines of NAME=VALUE, which `yugen env import` reads."""
     from yugen.cli.env import list_variables
 
-    list_variables(as_json=as_json, where=_where(where))
+    list_variables(names=names, as_json=as_json, where=_where(where))
 
 
 def env_get(name: str, as_json: bool, **where: Any) -> None:
@@ -257,7 +257,7 @@ def env_get(name: str, as_json: bool, **where: Any) -> None:
 def env_set(name: str, value: str | None, **where: Any) -> None:
     """Set a variable.
 
-    Without a value, it is read from standard input, so that secrets stay out of the history of the shell.
+    A value that is not given is asked for, or read from standard input, and stays out of the history of the shell.
     """
     from yugen.cli.env import set_variable
 
@@ -278,9 +278,21 @@ def env_import(file: Path, **where: Any) -> None:
     import_variables(str(file), where=_where(where))
 
 
+def env_rotate(as_json: bool, **where: Any) -> None:
+    """Seal all variables with a new key, and drop the old one.
+
+    Functions notice nothing of it. Where YUGEN_ENCRYPTION_KEY gives the server its keys, put the new one before the old
+    one, restart it, rotate, and leave the old one out from the next start on.
+    """
+    from yugen.cli.env import rotate_key
+
+    rotate_key(as_json=as_json, where=_where(where))
+
+
 def _add_env(commands: Commands) -> None:
     group = Commands(commands.add(env, "yugen env list"), required=True)
-    one = group.add(env_list, "yugen env list\nyugen env list > .env", name="list")
+    one = group.add(env_list, "yugen env list\nyugen env list --names\nyugen env list > .env", name="list")
+    one.add_argument("--names", action="store_true", help="Only their names, a line each.")
     _add_json(one, "Print an object of JSON.")
     _add_where(one)
     one = group.add(env_get, "yugen env get GREETING", name="get")
@@ -289,13 +301,16 @@ def _add_env(commands: Commands) -> None:
     _add_where(one)
     one = group.add(env_set, "yugen env set GREETING hello\nyugen env set API_KEY < key.txt", name="set")
     one.add_argument("name", help="The variable; NAME=VALUE sets it as well.")
-    one.add_argument("value", nargs="?", help="Its value. Default: what comes from standard input.")
+    one.add_argument("value", nargs="?", help="Its value. Default: what is typed, or comes from standard input.")
     _add_where(one)
     one = group.add(env_unset, "yugen env unset GREETING", name="unset")
     one.add_argument("names", nargs="+", metavar="name", help="A variable.")
     _add_where(one)
     one = group.add(env_import, "yugen env import .env\nyugen env list | yugen env import -", name="import")
     one.add_argument("file", type=Path, help="The file; - for standard input.")
+    _add_where(one)
+    one = group.add(env_rotate, "yugen env rotate", name="rotate")
+    _add_json(one, "Print what was done as JSON.")
     _add_where(one)
 
 

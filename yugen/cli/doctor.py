@@ -163,9 +163,9 @@ def folder(data: Path) -> Iterator[Finding]:
     else:
         by = holder(data)
         yield Finding("data", "ok", f"{data}{'' if by is None else f', in use by process {by}'}")
-    key = data / "admin_key"
-    if key.is_file() and key.stat().st_mode & 0o077:
-        yield Finding("admin key", "warning", f"others can read {key}", f"Keep it to yourself: chmod 600 {key}")
+    for name, key in (("admin key", data / "admin_key"), ("secrets", data / "encryption_key")):
+        if key.is_file() and key.stat().st_mode & 0o077:
+            yield Finding(name, "warning", f"others can read {key}", f"Keep it to yourself: chmod 600 {key}")
     yield from disk(data, Path("/proc/mounts").read_text() if Path("/proc/mounts").exists() else "")
     yield from space(shutil.disk_usage(data).free)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from getpass import getpass
 from pathlib import Path
 
 from yugen.cli import dotenv
@@ -12,11 +13,15 @@ from yugen.cli.remote import Api, Where, deployment, run_command
 from yugen.cli.status import USAGE, fail
 
 
-def list_variables(*, as_json: bool, where: Where) -> None:
-    """Prints all variables."""
+def list_variables(*, names: bool, as_json: bool, where: Where) -> None:
+    """Prints all variables, or their names only."""
 
     async def command() -> None:
         async with deployment(where, "data") as api:
+            if names:
+                found = await _names(api)
+                print(json.dumps(found) if as_json else "".join(f"{name}\n" for name in found), end="\n" * as_json)
+                return
             variables = await _variables(api)
             if as_json:
                 print(json.dumps(variables, ensure_ascii=False))
@@ -40,14 +45,12 @@ def get_variable(name: str, *, as_json: bool, where: Where) -> None:
 
 
 def set_variable(name: str, value: str | None, *, where: Where) -> None:
-    """Sets a variable, to what comes from standard input if there is no value."""
+    """Sets a variable, to what is typed, or comes from standard input, if there is no value."""
     if value is None and "=" in name:
         name, _, value = name.partition("=")
     if value is None:
-        if sys.stdin.isatty():
-            print(f"The value of {name}, and then Ctrl-D:", file=sys.stderr)
         try:
-            value = sys.stdin.read().removesuffix("\n")
+            value = getpass(f"The value of {name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
         except UnicodeDecodeError:
             fail(f"The value of {name} is not in UTF-8. Nothing was set.")
     _change({name: value}, where, f"Set {name}.")
@@ -58,7 +61,7 @@ def unset_variables(names: Iterable[str], *, where: Where) -> None:
 
     async def command() -> None:
         async with deployment(where, "data") as api:
-            known = await _variables(api)
+            known = await _names(api)
             for name in names:
                 if name not in known:
                     fail(f"There is no variable {name}; see which there are with `yugen env list`.")
@@ -84,6 +87,25 @@ def import_variables(file: str, *, where: Where) -> None:
     _change(variables, where, f"Set {', '.join(variables)}.")
 
 
+def rotate_key(*, as_json: bool, where: Where) -> None:
+    """Has all variables sealed with another key."""
+
+    async def command() -> None:
+        async with deployment(where, "data") as api:
+            rotated = await api.post("/api/rotate_encryption_key")
+            if as_json:
+                print(json.dumps(rotated))
+                return
+            variables = f"{rotated['variables']} variable{'' if rotated['variables'] == 1 else 's'}"
+            if rotated["given"]:
+                told = f"Sealed {variables} with the first key of YUGEN_ENCRYPTION_KEY; no other is needed any more."
+            else:
+                told = f"Made a new key, sealed {variables} with it, and dropped the old one."
+            print(told, file=sys.stderr)
+
+    run_command(where.url, command())
+
+
 def _change(variables: Mapping[str, str | None], where: Where, told: str) -> None:
     async def command() -> None:
         async with deployment(where, "data") as api:
@@ -96,6 +118,11 @@ def _change(variables: Mapping[str, str | None], where: Where, told: str) -> Non
 async def _variables(api: Api) -> dict[str, str]:
     found = await api.call("_system/cli/queryEnvironmentVariables")
     return {variable["name"]: variable["value"] for variable in found}
+
+
+async def _names(api: Api) -> list[str]:
+    found: list[str] = await api.call("_system/environment:names")
+    return found
 
 
 async def _update(api: Api, variables: Mapping[str, str | None]) -> None:

@@ -51,7 +51,7 @@ def in_words(spec: dict[str, Any]) -> str:
     """A function as a line: what it is, its arguments and its result, as in Python; or what requests it answers."""
     if route := spec.get("route"):
         return f"http {route['method']} {route['path']} -> {spec['path']}"
-    internal = "" if spec["public"] else "internal "
+    internal = "" if spec["public"] or spec["kind"] == "workflow" else "internal "
     args = spec["args"]
     parts = [_argument(name, field) for name, field in args["value"].items()] if args["type"] == "object" else ["**Any"]
     return f"{internal}{spec['kind']} {spec['path']}({', '.join(parts)}) -> {as_type(spec['returns'])}"

@@ -17,7 +17,7 @@ from yugen.functions.registry import App, load
 from yugen.functions.storage import FilePlace
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
-from yugen.runtime.setup import LOCAL_URL
+from yugen.runtime.setup import LOCAL_URL, site_below
 from yugen.server.api import HttpApi
 from yugen.server.backend import Backend
 from yugen.server.caller import AdminKey, Callers
@@ -28,6 +28,7 @@ from yugen.server.http import Endpoints
 from yugen.server.imports import Imports
 from yugen.server.limits import Limits
 from yugen.server.runs import Runs
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.system.deployment import Deployment
@@ -67,12 +68,13 @@ async def opened(data: Path, app: Path, needs: Needs) -> AsyncIterator[Api]:
 
 async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     admin_key = AdminKey(data / "admin_key")
+    sealed = Sealed.of(data, url=LOCAL_URL, site_url=site_below(LOCAL_URL))
     store = SqliteStore(data / "data.sqlite3")
     at = Deployment(LOCAL_URL, data, os.environ.get("YUGEN_FILES", ""))
     runner = InlineRunner(
         app, store, secret=admin_key.derive("cursors"), deployment=at, limits=Limits().run, isolated=True
     )
-    runtime = Runtime(store, runner)
+    runtime = Runtime(store, runner, variables=sealed.variables, founding=sealed.founding)
     try:
         await runtime.start(deployed=deployed, reindexes=not deployed)
         exports, imports = Exports(runtime, at), Imports(runtime, at)
@@ -82,7 +84,8 @@ async def _open(data: Path, app: App, *, deployed: bool) -> tuple[Backend, str]:
     except BaseException:
         await runtime.close()
         raise
-    return Backend(runtime, Callers(admin_key), exports, imports, files), admin_key.file.read_text().strip()
+    variables = EnvironmentVariables(runtime, sealed)
+    return Backend(runtime, Callers(admin_key), exports, imports, files, variables), admin_key.file.read_text().strip()
 
 
 def app_in(folder: Path) -> App:

@@ -6,11 +6,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
 from yugen.cli.status import told
+
+ENVIRONMENTS: Final = ("dev", "test", "prod")
 
 
 def dev(app: Path, **options: Any) -> None:
@@ -87,9 +89,9 @@ def make_parser() -> argparse.ArgumentParser:
         default="page",
         help="With a plain page, with functions only, or with React and Vite. Default: page.",
     )
-    _add_server_options(add(dev, "yugen dev\nyugen dev ./app --port 4000"), "127.0.0.1")
+    _add_server_options(add(dev, "yugen dev\nyugen dev ./app --port 4000"), "127.0.0.1", "dev")
     one = add(serve, "yugen serve --port 8080 --data /var/lib/notes\nyugen serve --workers 4")
-    _add_server_options(one, "0.0.0.0")
+    _add_server_options(one, "0.0.0.0", "prod")
     one.add_argument(
         "--workers",
         type=whole(1, 64),
@@ -102,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
+def _add_server_options(to: argparse.ArgumentParser, host: str, environment: str) -> None:
     to.add_argument("app", nargs="?", type=Path, default=Path("app"), help="The folder of the app package.")
     to.add_argument("--host", default=host, help=f"The address to listen on. Default: {host}.")
     to.add_argument("--port", type=whole(0, 65535), default=3210, help="The port of the API. Default: 3210.")
@@ -116,6 +118,12 @@ def _add_server_options(to: argparse.ArgumentParser, host: str) -> None:
         "--url",
         default=os.environ.get("YUGEN_URL"),
         help="The address for clients. Default: $YUGEN_URL, or where it listens.",
+    )
+    to.add_argument(
+        "--environment",
+        choices=ENVIRONMENTS,
+        default=os.environ.get("YUGEN_ENVIRONMENT") or environment,
+        help=f"What the data is for, and for nothing else. Default: $YUGEN_ENVIRONMENT, or {environment}.",
     )
     to.add_argument(
         "--site-url",

@@ -34,6 +34,7 @@ def serve_forever(
     site_url: str | None,
     files: str,
     limits: list[str] | None,
+    environment: str,
     development: bool,
 ) -> None:
     """Serves until it is interrupted or terminated, which ends it with status 0.
@@ -57,6 +58,7 @@ def serve_forever(
             files=files,
             limits=parse(limits or []),
             docs=docs(),
+            environment=environment,
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()

@@ -60,6 +60,7 @@ def serve_in_nodes(
     site_url: str | None,
     files: str,
     limits: list[str] | None,
+    environment: str,
 ) -> NoReturn:
     """Serves with several processes until it is interrupted or terminated, which ends it with status 0.
 
@@ -74,7 +75,17 @@ def serve_in_nodes(
         def make(node: Node | None = None) -> Yugen:
             numbers = parse(limits or [])
             at, site = places.urls(url, site_url)
-            return Yugen(app, database=data, url=at, site_url=site, files=files, limits=numbers, node=node, docs=docs())
+            return Yugen(
+                app,
+                database=data,
+                url=at,
+                site_url=site,
+                files=files,
+                limits=numbers,
+                node=node,
+                docs=docs(),
+                environment=environment,
+            )
 
         yugen = make()
         AdminKey(yugen.data / "admin_key")  # made here, or each node would make one

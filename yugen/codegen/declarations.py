@@ -149,7 +149,7 @@ def declarations(app: App) -> dict[str, str]:
     functions = [
         _Declared(each, _arguments(each, sent), comes.read(each.signature.gives))
         for _, each in sorted(app.functions.items())
-        if not each.system
+        if not each.system and each.kind != "workflow"
     ]
     documents = {table: _document(comes, cls) for table, cls in sorted(app.documents.items())}
     given = reachable([*documents.values(), *(each.result for each in functions)])

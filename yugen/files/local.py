@@ -76,7 +76,9 @@ class _Writer:
         self._path = path
         parts = folder / _PARTS
         for each in (folder, parts):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not each.is_dir():
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _sync(each.parent)
         self._part = parts / f"{path.name}.{secrets.token_hex(4)}"
         self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._closed = False
@@ -92,11 +94,11 @@ class _Writer:
             os.fsync(self._file)
             self._close()
             folder = self._path.parent
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700, exist_ok=True)
-                _sync(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
             self._part.rename(self._path)
+            # The outer one too, for another process may have made the inner one a moment ago.
             _sync(folder)
+            _sync(folder.parent)
 
     def abandon(self) -> None:
         with _explained(self._part):

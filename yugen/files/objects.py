@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ _PART_BYTES: Final = 8 * 1024 * 1024
 
 _PARTS_AT_ONCE: Final = 2
 _LISTED: Final = 1000
+
+_RETRIES: Final[Any] = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+"""Somebody waits: by default it would be tried for three minutes."""
 
 
 class ObjectFiles:
@@ -45,7 +49,7 @@ class ObjectFiles:
         }
         self._url = url
         try:
-            self._objects: Any = from_url(url, client_options=options)
+            self._objects: Any = from_url(url, client_options=options, retry_config=_RETRIES)
         except Exception as error:
             raise BadFileStore(f"Files cannot be kept at {url}: {_text(error)}") from None
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from random import Random
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from yugen import ids
 from yugen.catalog import RENEWALS, STORAGE
@@ -25,6 +25,10 @@ from yugen.functions.storage import (
     renewal_internal,
 )
 from yugen.identity import Identity
+
+if TYPE_CHECKING:
+    from yugen.functions.outbox import Outbox
+    from yugen.functions.workflows import Workflows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,31 +60,43 @@ class Auth:
 
 
 class Environment(Mapping[str, str]):
-    """`ctx.env`: the environment variables of the deployment, which `convex env` sets.
+    """`ctx.env`: the environment variables of the deployment, which `yugen env` and `convex env` set.
 
     Args:
         variables: their names and values.
-        read: called when any of them is looked at, since the function then depends on them.
+        read: called with the name of one that is looked at, or None when that is all of them, since the function then
+            depends on it.
     """
 
-    def __init__(self, variables: Mapping[str, str], read: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, variables: Mapping[str, str], read: Callable[[str | None], None] = lambda name: None) -> None:
         self._variables = variables
         self._read = read
 
     def __getitem__(self, name: str) -> str:
-        self._read()
-        return self._variables[name]
+        self._read(name)
+        try:
+            return self._variables[name]
+        except KeyError:
+            raise VariableNotFound(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        self._read()
+        self._read(None)
         return iter(self._variables)
 
     def __len__(self) -> int:
-        self._read()
+        self._read(None)
         return len(self._variables)
 
     def __repr__(self) -> str:
         return f"<environment variables {', '.join(self._variables)}>"  # and not what they hold
+
+
+class VariableNotFound(KeyError):
+    """An environment variable that is not set."""
+
+    def __str__(self) -> str:
+        name = self.args[0]
+        return f"there is no environment variable {name!r}; set it with `yugen env set {name}`."
 
 
 class Surroundings:
@@ -92,7 +108,7 @@ class Surroundings:
         seed: what its dice start from.
         variables: the environment variables of the deployment.
         named: gives the path of a function that another one refers to, and its arguments as values of the wire.
-        read_variables: called when any of them is looked at.
+        read_variables: called with the name of one that is looked at, or None when that is all of them.
 
     Attributes:
         files: where files are; whoever makes this sets it.
@@ -107,7 +123,7 @@ class Surroundings:
         seed: bytes,
         variables: Mapping[str, str],
         named: Named,
-        read_variables: Callable[[], None] = lambda: None,
+        read_variables: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         self.auth = auth
         self.now = now
@@ -201,6 +217,8 @@ class MutationCtx(QueryCtx):
 
     Attributes:
         scheduler: functions that run later, if this transaction commits.
+        workflows: starts workflows and sends them events, if this transaction commits.
+        outbox: has actions carried out, if this transaction commits.
     """
 
     db: DatabaseWriter
@@ -219,6 +237,18 @@ class MutationCtx(QueryCtx):
         """Functions that run later, if this transaction commits."""
         return Scheduler(self._call, self._surroundings.named)
 
+    @property
+    def workflows(self) -> Workflows:
+        """Starts workflows and sends them events, if this transaction commits."""
+        return _workflows(self._call, self._surroundings.named)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Has actions carried out, if this transaction commits."""
+        from yugen.functions.outbox import Outbox  # noqa: PLC0415 -- most functions do without
+
+        return Outbox(self._call, self._surroundings.named)
+
     @overload
     async def run_mutation(self, reference: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -233,7 +263,12 @@ class ActionCtx(_Ctx):
 
     Attributes: as in `QueryCtx`, without `db`.
         scheduler: functions that run later.
+        workflows: starts workflows and sends them events.
+        idempotency_key: in a step of a workflow and in what the outbox has sent, a text that is the same each time this
+            is tried and is no other's; give it to services that carry out a request with the same key once. Else None.
     """
+
+    idempotency_key: str | None = None
 
     @property
     def storage(self) -> StorageActions:
@@ -258,6 +293,11 @@ class ActionCtx(_Ctx):
         """Functions that run later."""
         return Scheduler(self._call, self._surroundings.named)
 
+    @property
+    def workflows(self) -> Workflows:
+        """Starts workflows and sends them events."""
+        return _workflows(self._call, self._surroundings.named)
+
     @overload
     async def run_query(self, reference: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -281,3 +321,9 @@ class ActionCtx(_Ctx):
     async def run_action(self, reference: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs another action."""
         return await self._call("action", reference, by_name(reference, args, kwargs))
+
+
+def _workflows(call: Call, named: Named) -> Workflows:
+    from yugen.functions.workflows import Workflows  # noqa: PLC0415 -- most functions do without
+
+    return Workflows(call, named)

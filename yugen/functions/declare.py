@@ -1,4 +1,4 @@
-"""The decorators that make a coroutine function a query, a mutation or an action.
+"""The decorators that make a coroutine function a query, a mutation, an action or a workflow.
 
 A decorator only marks: it keeps the function and what was said about it. `yugen.functions.registry` finds the marked
 functions in an app's modules; nothing registers by being imported.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from yugen.errors import Refused
-from yugen.functions.info import Kind
+from yugen.functions.info import FunctionKind
 from yugen.functions.names import is_export
 
 if TYPE_CHECKING:
     from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
+    from yugen.functions.workflows import WorkflowCtx
 
 __all__ = [
     "Action",
@@ -23,12 +25,14 @@ __all__ = [
     "Function",
     "Mutation",
     "Query",
+    "Workflow",
     "action",
     "internal_action",
     "internal_mutation",
     "internal_query",
     "mutation",
     "query",
+    "workflow",
 ]
 
 P = ParamSpec("P")
@@ -36,7 +40,7 @@ R = TypeVar("R")
 
 
 class DeclarationError(Refused):
-    """A function that cannot be a query, a mutation or an action as it is written."""
+    """A function that cannot be what it is declared to be as it is written."""
 
     code = "DeclarationError"
 
@@ -55,7 +59,7 @@ class Function(Generic[P, R]):
         DeclarationError: the handler is no `async def` function, or the name cannot name a function.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[FunctionKind]
     long = False
     """Whether it may take as long as an action; only Yugen's own functions may."""
 
@@ -79,11 +83,18 @@ class Function(Generic[P, R]):
         self.__qualname__ = handler.__qualname__
         self.__wrapped__ = handler
 
+    @cached_property
+    def positional(self) -> tuple[str, ...]:
+        """The names of the parameters after the context that may be given by position."""
+        _, *parameters = inspect.signature(self.handler).parameters.values()
+        return tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
+
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         return self.handler(ctx, *args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<{'' if self.public else 'internal '}{self.kind} {self.__module__}.{self.__qualname__}>"
+        internal = "" if self.public or self.kind == "workflow" else "internal "
+        return f"<{internal}{self.kind} {self.__module__}.{self.__qualname__}>"
 
 
 class Query(Function[P, R]):
@@ -102,6 +113,12 @@ class Action(Function[P, R]):
     """A function that may reach the outside world; it reads and writes through queries and mutations."""
 
     kind = "action"
+
+
+class Workflow(Function[P, R]):
+    """A function whose steps are carried out one by one and never lost, however long it takes. Nobody calls it."""
+
+    kind = "workflow"
 
 
 @overload
@@ -168,15 +185,24 @@ def internal_action(handler: Any = None, /, *, name: str | None = None) -> Any:
     return _declare(Action, handler, public=False, name=name)
 
 
+@overload
+def workflow(handler: Callable[Concatenate[WorkflowCtx, P], Awaitable[R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *, name: str | None = None
+) -> Callable[[Callable[Concatenate[WorkflowCtx, P], Awaitable[R]]], Workflow[P, R]]: ...
+def workflow(handler: Any = None, /, *, name: str | None = None) -> Any:
+    """Declares a workflow, which mutations and actions start; to clients it looks missing."""
+    return _declare(Workflow, handler, public=False, name=name)
+
+
 def by_name(reference: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by name, also those that a typed call gave by position."""
     if not args:
         return dict(kwargs)
     if isinstance(reference, str):
         raise TypeError(f"{reference}: give the arguments by name.")
-    _, *parameters = inspect.signature(reference.handler).parameters.values()
-    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    positional = dict(zip(names, args, strict=False))
+    positional = dict(zip(reference.positional, args, strict=False))
     if len(positional) < len(args):
         raise TypeError(f"{reference!r} takes {len(positional)} arguments by position, {len(args)} were given.")
     if twice := positional.keys() & kwargs.keys():

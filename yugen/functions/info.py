@@ -12,6 +12,9 @@ from yugen.functions.routing import Route
 Kind = Literal["query", "mutation", "action"]
 """What a function is called as."""
 
+FunctionKind = Kind | Literal["workflow"]
+"""What a function is."""
+
 RunKind = Kind | Literal["http"]
 """What runs: a function that is called as this, or an HTTP action that answers a request."""
 
@@ -20,7 +23,7 @@ RunKind = Kind | Literal["http"]
 class FunctionInfo:
     """A function by its kind, whether clients may call it, and whether it may take as long as an action."""
 
-    kind: Kind
+    kind: FunctionKind
     public: bool
     long: bool = False
 

@@ -22,7 +22,7 @@ from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
 from yugen.functions.http import HttpAction, HttpRouter
-from yugen.functions.info import AppInfo, FunctionInfo, IndexInfo, Kind
+from yugen.functions.info import AppInfo, FunctionInfo, FunctionKind, IndexInfo
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
@@ -97,7 +97,7 @@ class Registered:
         self.path = path
         self.function = function
         self.signature = signature
-        self.kind: Kind = function.kind
+        self.kind: FunctionKind = function.kind
         self.system = path.startswith(SYSTEM_PREFIX)
 
 
@@ -365,8 +365,8 @@ def _scheduled(app: App, file: Path, cron: Cron) -> Scheduled:
     try:
         path = canonical_path(cron.function) if isinstance(cron.function, str) else app.path_of(cron.function)
         registered = app.find(path, public=False)
-        if registered.kind == "query":
-            raise WrongKind(f"{path} is a query, which changes nothing; let it run a mutation or an action.")
+        if registered.kind not in ("mutation", "action"):
+            raise WrongKind(f"{path} is a {registered.kind}; let a cron run a mutation or an action.")
         args = values.loads(registered.signature.encode_arguments(cron.args, None))
         check_arguments(path, args)
     except Refused as error:

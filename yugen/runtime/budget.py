@@ -150,6 +150,18 @@ class Budget:
             )
 
 
+def check_steps(count: int, figure: int) -> None:
+    """Refuses another step of a workflow.
+
+    Raises:
+        LimitExceeded: it has too many.
+    """
+    if count > figure:
+        raise LimitExceeded(
+            "workflow_steps", figure, "takes more than {} steps", "have a step start another workflow that goes on"
+        )
+
+
 def check_size(size: int, limit: str, figure: int, what: str) -> None:
     """Refuses arguments or a result of too many bytes.
 

@@ -130,15 +130,16 @@ def run_to_data(run: Run) -> Message:
         run.long,
         run.job,
         None if run.request is None else run.request.to_data(),
+        run.key,
     )
 
 
 def run_from_data(data: Message) -> Run:
     """The run that `run_to_data` was given."""
-    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, request = data
+    kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, request, key = data
     who = Identity(*identity) if identity else None
     head = Head.from_data(request) if request else None
-    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, head)
+    return Run(kind, path, args, public, ts, now, seed, request_id, who, journal, long, job, head, key)
 
 
 def answer_to_data(answer: Answer) -> Message:

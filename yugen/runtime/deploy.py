@@ -21,7 +21,6 @@ from typing import Any, Protocol
 from yugen import bounds, ids, keys, values
 from yugen.catalog import (
     BY_CREATION_TIME,
-    ENVIRONMENT,
     FIRST_USER_SLOT,
     INDEXES,
     TABLES,
@@ -69,7 +68,7 @@ class Reindexing:
 
 
 async def stored_catalog(store: Store, newest: Timestamp) -> Catalog:
-    """The tables, indexes and environment variables of a store."""
+    """The tables and indexes of a store."""
     return await _Deployment(store, newest, Catalog(), lambda: 0, bytes).stored()
 
 
@@ -374,8 +373,7 @@ class _Deployment:
         async for document in self._documents(INDEXES):
             indexes[document["table"]].append(index_of(document))
         tables = [TableSpec(document["name"], int(document["number"])) async for document in self._documents(TABLES)]
-        environment = {document["name"]: document["value"] async for document in self._documents(ENVIRONMENT)}
-        return Catalog([_with(table, indexes[table.name]) for table in tables], environment)
+        return Catalog([_with(table, indexes[table.name]) for table in tables])
 
     async def _documents(self, table: TableSpec) -> AsyncIterator[dict[str, Any]]:
         async for row in self._rows(table):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from yugen import keys, values
+from yugen import bounds, keys, values
 from yugen.catalog import ENVIRONMENT, Catalog
 from yugen.errors import Refused, YugenError
 from yugen.functions.context import ActionCtx, Auth, Call, MutationCtx, QueryCtx, Surroundings
@@ -28,21 +28,24 @@ from yugen.functions.info import Kind, RunKind
 from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.scheduling import check_arguments
 from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
 from yugen.runtime import logs
-from yugen.runtime.budget import Budget, check_size
+from yugen.runtime.budget import Budget, check_size, check_steps
 from yugen.runtime.exchange import Wire
 from yugen.runtime.limits import MemoryLimitExceeded, RunLimits
+from yugen.runtime.masking import Mask
 from yugen.runtime.outcome import Answer, Failure, Outcome, Used
 from yugen.runtime.run import Run
 from yugen.runtime.transaction import Transaction
 from yugen.runtime.turns import ForeignAwait
 from yugen.schema import as_wire
 from yugen.storage.interface import Snapshot
+from yugen.system import workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx
 from yugen.system.deployment import Deployment
-from yugen.system.scheduler import check_pending, succeeded
+from yugen.system.scheduler import NotPending, check_pending, succeeded
 
 CALL_DEPTH_MAX = 8
 """How deep functions may call one another (protocol.md 10)."""
@@ -70,6 +73,9 @@ class Executor:
         limits: what its functions may use.
         logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
             with it, for whoever logs it then.
+
+    Attributes:
+        mask: puts dots in the place of values of environment variables, in what functions log and fail with.
     """
 
     def __init__(
@@ -93,6 +99,8 @@ class Executor:
         self._limits = limits or RunLimits()
         self.files = FilePlace(secret, deployment.url, deployment.files, deployment.folder)
         self._logs_failures = logs_failures
+        self.mask = Mask()
+        self._environment: Mapping[str, str] | None = None  # whose values the mask knows
 
     async def transact(self, run: Run, snapshot: Snapshot) -> Outcome:
         """Runs a query or a mutation over `snapshot`. Every failure of the function is in the outcome."""
@@ -110,23 +118,63 @@ class Executor:
         return Outcome(answer, tuple(transaction.reads), changes, calls.auth.was_read, transaction.guarded, used)
 
     async def _transacted(self, run: Run, calls: _Calls) -> bytes:
+        if run.job is not None:
+            return await self._carried_out(run, run.job, calls)
         registered = self._called(run)
-        if run.job is None:
-            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-        else:
-            own = calls.system_ctx(SystemMutationCtx)
-            with calls.unaccounted():
-                await check_pending(own, run.job)
-            result = await calls.invoke(registered, self._arguments(run.args), depth=1)
-            with calls.unaccounted():
-                await succeeded(own, run.job)
+        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         return self._encoded(registered, result)
+
+    async def _carried_out(self, run: Run, job: str, calls: _Calls) -> bytes:
+        """What is scheduled: a mutation, a query that is a step of a workflow, or a workflow that goes on."""
+        own = calls.system_ctx(SystemMutationCtx)
+        registered = self.app.find(run.path, public=run.public)
+        if registered.kind == "workflow":
+            return await self._resumed(registered, run, job, own)
+        with calls.unaccounted():
+            row = await check_pending(own, job)
+        if "workflow" not in row or registered.kind != "query":
+            _check_kind(registered, run.kind)
+        result = await calls.invoke(registered, self._arguments(run.args), depth=1)
+        text = self._encoded(registered, result)
+        with calls.unaccounted():
+            await succeeded(own, job, lambda: values.loads(text))
+        return text
+
+    async def _resumed(self, registered: Registered, run: Run, job: str, ctx: SystemMutationCtx) -> bytes:
+        from yugen.runtime.replay import Called, Replay  # noqa: PLC0415 -- not every app has workflows
+
+        history = await workflows.resume(ctx, job)
+        if history is None:
+            raise NotPending
+
+        def find(target: Function[Any, Any] | str, given: Mapping[str, Any]) -> Called:
+            step = self.reference(target)
+            if step.kind == "workflow":
+                raise WrongKind(f"{step.path} is a workflow; have a mutation start it that is a step.")
+            encoded = step.signature.encode_arguments(given, self.catalog)
+            args = self._arguments(encoded)
+            check_arguments(step.path, args)
+            return Called(step.kind, step.path, args, lambda result: step.signature.result(result, self.catalog))
+
+        with logs.captured_apart(self._limits) as lines:
+            replay = Replay(
+                history,
+                find=find,
+                check_steps=lambda count: check_steps(count, self._limits.workflow_steps),
+                refuse=lambda frames: self.foreign_await(run, frames),
+                fresh=lines.clear,
+            )
+            kwargs = registered.signature.bind(history.args, self.catalog)
+            replayed = replay.run(lambda ctx: registered.function.handler(ctx, **kwargs))
+        if replayed.ended:
+            result = registered.signature.result(replayed.result, self.catalog)
+            replayed = replayed._replace(result=values.loads(self._encoded(registered, result)))
+        await workflows.record(ctx, history, replayed)
+        return b"null"
 
     async def act(self, run: Run, call: Call) -> Answer:
         """Runs an action, whose queries, mutations and actions go through `call`."""
-        surroundings = Surroundings(Auth(run.identity), run.now, run.seed, self.catalog.environment, self.named)
-        surroundings.files = self.files
-        return await self._answer(run, self._acted(run, ActionCtx(surroundings, call)))
+        return await self._answer(run, self._acted(run, self._action_ctx(run, call)))
 
     async def _acted(self, run: Run, ctx: ActionCtx) -> bytes:
         registered = self._called(run)
@@ -136,10 +184,15 @@ class Executor:
 
     async def respond(self, run: Run, call: Call, wire: Wire) -> Answer:
         """Runs an HTTP action, whose queries, mutations and actions go through `call`, its request through `wire`."""
-        assert run.request is not None
-        auth = Auth(run.identity, run.request.rejected)
+        return await self._answer(run, self._responded(run, self._action_ctx(run, call), wire))
+
+    def _action_ctx(self, run: Run, call: Call) -> ActionCtx:
+        auth = Auth(run.identity, None if run.request is None else run.request.rejected)
         surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
-        return await self._answer(run, self._responded(run, ActionCtx(surroundings, call), wire))
+        surroundings.files = self.files
+        ctx = ActionCtx(surroundings, call)
+        ctx.idempotency_key = run.key
+        return ctx
 
     async def _responded(self, run: Run, ctx: ActionCtx, wire: Wire) -> bytes:
         from yugen.runtime.responding import Exchange, respond  # noqa: PLC0415 -- imports Starlette, for apps that have routes
@@ -196,7 +249,10 @@ class Executor:
 
     async def _answer(self, run: Run, body: Awaitable[bytes]) -> Answer:
         value, failed = None, None
-        with logs.captured(self._limits) as lines:
+        if self._environment is not self.catalog.environment:
+            self._environment = self.catalog.environment
+            self.mask.add(self._environment)
+        with logs.captured(self._limits, self.mask) as lines:
             try:
                 value = await body
             except (Exception, SystemExit) as error:
@@ -223,18 +279,30 @@ class Executor:
         if not self._logs_failures:
             found = self._traceback(error)
         elif not isinstance(error, Refused | YugenError):
-            logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
-        detail = f"{_described(error)}{self._places(error)}"
+            self._log(run, error)
+        detail = self.mask(f"{_described(error)}{self._places(error)}")
         shown = self._development or isinstance(error, Refused)
         return Failure(f"{prefix}\nUncaught {detail}" if shown else prefix, data, detail, found)
+
+    def _log(self, run: Run, error: BaseException) -> None:
+        if self.mask:
+            text = "".join(traceback.format_exception(error))
+            if (masked := self.mask(text)) != text:
+                # Without the error itself, which every handler would show as it is.
+                logger.error("%s failed [Request ID: %s]\n%s", run.path, run.request_id, masked)
+                return
+        logger.error("%s failed [Request ID: %s]", run.path, run.request_id, exc_info=error)
 
     def foreign_await(self, run: Run, frames: Iterator[FrameType]) -> ForeignAwait:
         """The error of a run that has awaited what it must not, at the innermost of its frames."""
         ours = next((frame for frame in frames if self.is_ours(frame.f_code.co_filename)), None)
         place = f" in {Path(ours.f_code.co_filename).name}:{ours.f_lineno}" if ours else ""
+        what, instead = "queries and mutations", "do this in an action"
+        if self.app.functions[run.path].kind == "workflow":
+            what, instead = "workflows", "wait with `ctx.sleep` or `ctx.wait_for_event`, and do anything else in a step"
         return ForeignAwait(
-            f"{run.path} awaited something other than its `ctx`{place}; queries and mutations may await nothing else, "
-            "so that they can run again at any time: do this in an action."
+            f"{run.path} awaited something other than its `ctx`{place}; {what} may await nothing else, so that they "
+            f"can run again at any time: {instead}."
         )
 
     def is_ours(self, filename: str) -> bool:
@@ -253,7 +321,7 @@ class Executor:
                 kept = [frame for frame in one.stack if not Path(frame.filename).is_relative_to(_YUGEN)]
                 one.stack = traceback.StackSummary.from_list(kept)
                 chain += [one.__cause__, one.__context__, *(one.exceptions or ())]
-        return "".join(shown.format()).rstrip()
+        return self.mask("".join(shown.format()).rstrip())
 
     def _places(self, error: BaseException) -> str:
         if isinstance(error, Refused) or (isinstance(error, YugenError) and not self._development):
@@ -339,10 +407,13 @@ class _Calls:
         ctx.deployment = executor.deployment
         return ctx
 
-    def _read_environment(self) -> None:
-        """Notes that they count as read, though not from the snapshot: if they are newer, the run does not hold."""
-        start = keys.index_prefix(ENVIRONMENT.number, 0)
-        self._transaction.reads.add(start, keys.prefix_end(start))
+    def _read_environment(self, name: str | None) -> None:
+        """Notes that it counts as read, though not from the snapshot: if it is newer, the run does not hold."""
+        by_name = keys.index_prefix(ENVIRONMENT.number, 2)
+        if name is None:
+            self._transaction.reads.add(by_name, keys.prefix_end(by_name))
+        elif isinstance(name, str):
+            self._transaction.reads.add(*bounds.interval(by_name, [name], None))
 
 
 async def _calls_nothing(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
@@ -368,6 +439,8 @@ def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
 
 def _check_kind(registered: Registered, kind: RunKind) -> None:
     if registered.kind != kind:
+        if registered.kind == "workflow":
+            raise WrongKind(f"{registered.path} is a workflow, and is not called; start it with `ctx.workflows.start`.")
         own = _a(registered.kind)
         raise WrongKind(f"{registered.path} is {own}; call it as {own}, not as {_a(kind)}.")
 

@@ -33,6 +33,7 @@ class RunLimits:
         bytes_written: bytes of their stored JSON.
         tables: tables of a deployment.
         scheduled: functions that a mutation may schedule.
+        workflow_steps: steps of a workflow.
         scheduled_mutations_max: scheduled mutations that may run at once.
         scheduled_actions_max: scheduled actions that may run at once.
         arguments_bytes: size of the arguments of a function, as `yugen.values.size` has it.
@@ -62,6 +63,7 @@ class RunLimits:
     bytes_written: int = 16 * 1024 * 1024
     tables: int = 10_000
     scheduled: int = 1000
+    workflow_steps: int = 1000
     scheduled_mutations_max: int = 16
     scheduled_actions_max: int = 64
     arguments_bytes: int = 16 * 1024 * 1024

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
@@ -14,12 +15,18 @@ _LEVELS = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARN", "ERROR": "ERROR"
 
 
 class captured:  # noqa: N801 -- named like those of contextlib
-    """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12)."""
+    """Collects what is logged within, in the form clients parse: `[LOG] 'text'` (protocol.md 2.12).
 
-    __slots__ = ("_token", "limits", "lines", "unfinished")
+    Args:
+        limits: how much of it.
+        mask: gives a text without what must not be logged.
+    """
 
-    def __init__(self, limits: RunLimits) -> None:
+    __slots__ = ("_token", "limits", "lines", "mask", "unfinished")
+
+    def __init__(self, limits: RunLimits, mask: Callable[[str], str] = str) -> None:
         self.limits = limits
+        self.mask = mask
         self.lines: list[str] = []
         self.unfinished: list[str] = []  # what was printed since the last end of a line
 
@@ -34,6 +41,18 @@ class captured:  # noqa: N801 -- named like those of contextlib
         _capture.reset(self._token)
 
 
+@contextmanager
+def captured_apart(limits: RunLimits) -> Iterator[list[str]]:
+    """Collects what is logged within in a list of its own, whose lines go with those around it at the end."""
+    capture = captured(limits)
+    try:
+        with capture as lines:
+            yield lines
+    finally:
+        for line in capture.lines:
+            relay(line)
+
+
 _capture: ContextVar[captured | None] = ContextVar("capture", default=None)
 
 
@@ -42,6 +61,7 @@ def add(level: str, text: str) -> None:
     capture = _capture.get()
     if capture is None:
         return
+    text = capture.mask(text)  # before a cut leaves the beginning of a secret
     most = capture.limits.log_line_size
     relay(f"[{level}] '{text if len(text) <= most else f'{text[:most]}… (cut at {most} characters)'}'")
 

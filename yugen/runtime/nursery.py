@@ -18,11 +18,13 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
+from typing import TextIO, cast
 
 from yugen.errors import Refused
 from yugen.functions.registry import App, describe, load
 from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.formats import Json, Readable
+from yugen.runtime.masking import MaskedStream
 from yugen.runtime.setup import Setup
 from yugen.runtime.spawn import STOPS
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
@@ -34,7 +36,7 @@ GOODBYE_SECONDS = 1
 
 def main(control: BlockingChannel) -> None:
     """Loads the app it is told to, says what it holds, and forks workers on request until the channel closes."""
-    sys.stdout = sys.stderr
+    sys.stdout = sys.stderr = cast("TextIO", MaskedStream(sys.stderr))
     # These are for the server, which ends us by closing the channel, also when they are sent to all its processes.
     # Not SIG_IGN, which programs that an action starts would inherit.
     for stop in STOPS:

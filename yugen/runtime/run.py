@@ -27,6 +27,7 @@ class Run(NamedTuple):
         long: whether it may take as long as an action.
         job: the id of what is scheduled and runs now; a mutation notes its own success there, in its transaction.
         request: what an HTTP action answers.
+        key: the idempotency key of an action, if it has one.
     """
 
     kind: RunKind
@@ -42,3 +43,4 @@ class Run(NamedTuple):
     long: bool = False
     job: str | None = None
     request: Head | None = None
+    key: str | None = None

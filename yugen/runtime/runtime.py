@@ -34,7 +34,9 @@ from yugen.runtime.deploy import (
     stored_catalog,
     unfinished,
 )
+from yugen.runtime.environment import Variables
 from yugen.runtime.exchange import Head, What, Wire
+from yugen.runtime.founding import Founding
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
@@ -74,6 +76,8 @@ class Runtime:
     Args:
         store: the database; the runtime opens and closes it.
         runner: where functions run; the runtime starts and closes it.
+        variables: opens the environment variables; without it there are none.
+        founding: sees that the database is the one of this deployment.
         clock: nanoseconds since the epoch.
         random_bytes: gives that many random bytes; runs and ids are made from them.
         ended: told of each run of a function that has ended, what came of it, how many seconds after it was asked for,
@@ -97,12 +101,16 @@ class Runtime:
         store: Store,
         runner: Runner,
         *,
+        variables: Variables | None = None,
+        founding: Founding | None = None,
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
         ended: Callable[[Run, Outcome, float, Why], Answer] = lambda run, outcome, seconds, why: outcome.answer,
         kept: Callable[[QueryKey, bool], None] | None = None,
         peers: Peers | None = None,
     ) -> None:
+        self._variables = variables
+        self._founding = founding
         self._peers = peers
         self._ended = ended
         self._kept = kept
@@ -134,7 +142,14 @@ class Runtime:
             StorageError: the store cannot be used.
         """
         newest = await self._store.open()
-        self.catalog = await stored_catalog(self._store, newest)
+        if self._founding is not None:
+            if deployed and self._peers is not None:
+                await self._founding.look(self._store, newest)
+            else:
+                newest = await self._founding.settle(
+                    self._store, newest, clock=self._clock, random_bytes=self._random_bytes
+                )
+        self.catalog = await self._stored_catalog(newest)
         await self._runner.start(self.catalog)
         self._times = Times(self._clock, newest + _MILLISECOND_NS)
         if deployed:
@@ -222,7 +237,7 @@ class Runtime:
         try:
             await self._stop_reindexing()
             newest = await self._stored()
-            catalog = await stored_catalog(self._store, newest)
+            catalog = await self._stored_catalog(newest)
             await runner.start(catalog)
             _, reindexing = await deploy(
                 self._store,
@@ -238,10 +253,17 @@ class Runtime:
             if self._runner.newest is not runner:
                 # What was done up to there has not been published: the version from before goes on with that, also
                 # where whoever asked for the new one has given up.
-                catalog = await stored_catalog(self._store, await self._stored())
+                catalog = await self._stored_catalog(await self._stored())
                 await self._runner.start(catalog)
                 await self._take_over(None, catalog, unfinished(catalog))
             raise
+
+    async def _stored_catalog(self, ts: Timestamp) -> Catalog:
+        """What the store has at a timestamp."""
+        catalog = await stored_catalog(self._store, ts)
+        if self._variables is not None:
+            catalog.environment = await self._variables.read(self._store, ts)
+        return catalog
 
     async def _stored(self) -> Timestamp:
         """The newest timestamp of the store, which may not have been published."""
@@ -347,6 +369,10 @@ class Runtime:
             assert self._committer is not None, "start() before latest()"
             await self._committer.catch_up(self.acknowledged)
         return self.ts
+
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        """As `Store.rewrite`: nothing that functions see changes, so nothing runs again."""
+        return await self._store.rewrite(start, end, to)
 
     @property
     def has_failed(self) -> bool:
@@ -524,14 +550,15 @@ class Runtime:
         public: bool = True,
         request_id: str | None = None,
         why: Why = CALLED,
+        key: str | None = None,
     ) -> Answer:
-        """Runs an action once. `why` is why it runs.
+        """Runs an action once. `why` is why it runs, and `key` as in `Run`.
 
         Raises:
             Overloaded: too much is waiting already, or the server stops.
         """
         self._check_draining()
-        return await self._act(path, args, identity, public, 1, request_id, why)
+        return await self._act(path, args, identity, public, 1, request_id, why, key)
 
     async def respond(self, request: Head, identity: Identity | None, wire: Wire) -> Answer:
         """Runs an HTTP action once.
@@ -561,12 +588,12 @@ class Runtime:
             raise Closing
 
     def kind_of(self, path: str) -> Kind:
-        """What a function is. A function that does not exist is a query, which will say so."""
+        """What a function is called as. What does not exist, or is not called, counts as a query, which says so."""
         try:
             info = self._runner.info.functions.get(canonical_path(path))
         except FunctionNotFound:
             return "query"
-        return info.kind if info else "query"
+        return "query" if info is None or info.kind == "workflow" else info.kind
 
     def is_public(self, path: str) -> bool:
         """Whether clients may call what is at a canonical path."""
@@ -582,11 +609,12 @@ class Runtime:
         depth: int,
         request_id: str | None = None,
         why: Why = CALLED,
+        key: str | None = None,
     ) -> Answer:
         if depth > ACTION_DEPTH_MAX:
             error = InvalidRequest(f"actions call one another more than {ACTION_DEPTH_MAX} deep at {path[:1024]}.")
             return refused(error, secrets.token_hex(8))
-        run = self._run("action", path, args, identity, public, self.ts, request_id)
+        run = self._run("action", path, args, identity, public, self.ts, request_id, key=key)
         if isinstance(run, Answer):
             return run
         return await self._acted(run, self._calls_of(identity, depth), why)
@@ -638,6 +666,7 @@ class Runtime:
         request_id: str | None = None,
         journal: str | None = None,
         job: str | None = None,
+        key: str | None = None,
     ) -> Run | Answer:
         request_id = request_id or secrets.token_hex(8)
         info = self._runner.info.functions.get(path)
@@ -649,7 +678,7 @@ class Runtime:
             info = self._runner.info.functions.get(path)
         long = info is not None and info.long
         now, seed = self._times.next(), self._random_bytes(16)
-        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job)
+        return Run(kind, path, args, public, ts, now, seed, request_id, identity, journal, long, job, key=key)
 
     def _run_of(self, call: Call) -> Run | Answer:
         return self._run(
@@ -688,8 +717,8 @@ class Runtime:
                             self.catalog.add(TableSpec(document["name"], int(document["number"])))
                     case INDEXES.number:
                         reindexed.append(change)
-                    case ENVIRONMENT.number:
-                        self.catalog.environment = _environment_after(self.catalog.environment, change)
+                    case ENVIRONMENT.number if self._variables is not None:
+                        self.catalog.environment = self._variables.after(self.catalog.environment, change)
                     case STORAGE.number if change.before is not None:
                         key = _fields(change.before)["key"]
                         if change.after is None or _fields(change.after)["key"] != key:
@@ -779,17 +808,6 @@ def _tables_after(catalog: Catalog, changes: Sequence[Change]) -> list[TableSpec
         for name in indexes
         if (table := catalog.named(name)) is not None
     ]
-
-
-def _environment_after(environment: Mapping[str, str], change: Change) -> Mapping[str, str]:
-    """The environment variables with one of them changed."""
-    changed = dict(environment)
-    if change.before is not None:
-        changed.pop(_fields(change.before)["name"], None)
-    if change.after is not None:
-        document = _fields(change.after)
-        changed[document["name"]] = document["value"]
-    return changed
 
 
 def _fields(text: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
 from yugen.functions.info import Kind
+from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
 from yugen.runtime.causes import Why
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
@@ -56,18 +57,20 @@ class _Job(NamedTuple):
         path: the function.
         args: its arguments, as values of the wire.
         time: when it is to run, in milliseconds since the epoch.
-        cron: the name of the cron that it is a run of, if it is one.
+        what: why it runs.
+        key: the idempotency key, of what has one.
     """
 
     id: str
     path: str
     args: dict[str, Any]
     time: float
-    cron: str | None
+    what: str
+    key: str | None
 
     @property
     def why(self) -> Why:
-        return Why(scheduled="scheduled" if self.cron is None else f"cron {self.cron}")
+        return Why(scheduled=self.what)
 
 
 class Endless(Exception):
@@ -113,11 +116,14 @@ class Scheduler:
         """
         running: list[asyncio.Task[None]] = []
         for _ in range(ROUNDS_MAX):
+            for lane in self._lanes:
+                lane.changed.clear()
             nexts = [await lane.start_due() for lane in self._lanes]
             running = [task for lane in self._lanes for task in lane.running.values()]
-            if not running:
+            if running:
+                await asyncio.wait(running)
+            elif not any(lane.changed.is_set() for lane in self._lanes):  # by what has ended while another looked
                 return min((time for time in nexts if time is not None), default=None)
-            await asyncio.wait(running)
         paths = ", ".join(sorted({task.get_name() for task in running}))
         raise Endless(f"There is no end of what is due at once: {paths}; let it run later by a second or more.")
 
@@ -172,7 +178,7 @@ class Scheduler:
         mutated = await self._runtime.mutate(job.path, args, public=False, job=job.id, why=job.why)
         if mutated.answer.failure is not None:
             # If the server dies before this, it fails once more; nothing of it is left.
-            await change(self._runtime, "_system/scheduler:end", id=job.id, error=_error_of(mutated.answer))
+            await self._end(job, mutated.answer)
 
     async def _run_action(self, job: _Job) -> None:
         if not await change(self._runtime, "_system/scheduler:begin", id=job.id):
@@ -180,13 +186,25 @@ class Scheduler:
         # From here on nobody else will run it: what stands in the way is waited out.
         args = values.canonical(job.args)
         try:
-            answer = await _persisting(lambda: self._runtime.act(job.path, args, public=False, why=job.why))
+            answer = await _persisting(
+                lambda: self._runtime.act(job.path, args, public=False, why=job.why, key=job.key)
+            )
         except Closing:
             # It has not begun after all, and is for the next server to run.
             await change(self._runtime, "_system/scheduler:put_back", id=job.id)
             return
-        error = _error_of(answer)
-        await _persisting(lambda: change(self._runtime, "_system/scheduler:end", id=job.id, error=error))
+        await _persisting(lambda: self._end(job, answer))
+
+    async def _end(self, job: _Job, answer: Answer) -> None:
+        ended: dict[str, Any] = {"error": _error_of(answer)}
+        data = None if answer.failure is None else answer.failure.data
+        if data is not None and len(data) <= ARGUMENTS_SIZE_MAX:  # more has no room beside the rest
+            ended["data"] = [values.loads(data)]
+        elif answer.value is not None and job.key is not None:
+            ended["result"] = values.loads(answer.value)
+        report = await change(self._runtime, "_system/scheduler:end", id=job.id, **ended)
+        if report is not None:
+            logger.error("%s", report)
 
     async def _recover(self) -> None:
         while count := await self._put_in_order("recover"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +11,9 @@ from typing import NamedTuple
 
 STOPS = frozenset((signal.SIGINT, signal.SIGTERM))
 """What tells a server to stop."""
+
+ENCRYPTION_KEY = "YUGEN_ENCRYPTION_KEY"
+"""The variable of the server's own environment that holds the keys it seals secrets with."""
 
 _STDERR = 2
 
@@ -56,6 +60,8 @@ def _spawn() -> Spawned:
                 stdin=subprocess.DEVNULL,
                 # What it and its workers print goes to standard error, since standard output is the server's own.
                 stdout=_STDERR,
+                # The code of the app has no business with that key.
+                env={name: value for name, value in os.environ.items() if name != ENCRYPTION_KEY},
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

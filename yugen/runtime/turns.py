@@ -42,6 +42,8 @@ class TransactionLoop:
         refuse: makes the error for what cannot be awaited here.
     """
 
+    task_class: Callable[..., asyncio.Task[Any]] = asyncio.Task
+
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
         self._ready: deque[tuple[Context, Callable[..., Any], tuple[Any, ...]]] = deque()
@@ -52,26 +54,30 @@ class TransactionLoop:
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             main: asyncio.Task[T] = self.create_task(coroutine)
-            ready = self._ready
             while True:
-                while ready:
-                    context, callback, args = ready.popleft()
-                    try:
-                        context.run(callback, *args)
-                    except Exception as error:  # as of a task that a group has ended before
-                        self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+                self.take_turns()
                 if main.done():
                     return main.result()
-                self._refuse_idle(main)
+                self.idle(main)
         finally:
             events._set_running_loop(outer)
+
+    def take_turns(self) -> None:
+        """Goes on until all tasks wait or are done."""
+        ready = self._ready
+        while ready:
+            context, callback, args = ready.popleft()
+            try:
+                context.run(callback, *args)
+            except Exception as error:  # as of a task that a group has ended before
+                self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
 
     # What asyncio asks of a loop for tasks and futures
 
     def create_task(self, coroutine: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
         if not isinstance(coroutine, _Turns):
             coroutine = _Turns(coroutine, self, self._refuse)
-        return asyncio.Task(coroutine, loop=self, **options)  # type: ignore[arg-type]
+        return self.task_class(coroutine, loop=self, **options)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
@@ -95,7 +101,7 @@ class TransactionLoop:
     def __getattr__(self, name: str) -> NoReturn:
         raise self._refuse(_outward(sys._getframe(1)))
 
-    def _refuse_idle(self, main: asyncio.Task[Any]) -> None:
+    def idle(self, main: asyncio.Task[Any]) -> None:
         """Ends the wait for something that nobody in this transaction will ever bring about."""
         tasks: list[Any] = []
         waits_for: Any = main

@@ -44,6 +44,7 @@ from yugen.runtime.exchange import What
 from yugen.runtime.execute import Executor, relayed
 from yugen.runtime.limits import ActionCancelled, TimeLimitExceeded
 from yugen.runtime.line import Unsettled
+from yugen.runtime.masking import MaskedStream
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.setup import Setup
@@ -67,7 +68,7 @@ class _Interrupt(BaseException):
 
 
 def _executor(app: App, setup: Setup) -> Executor:
-    return Executor(
+    executor = Executor(
         app,
         Catalog(),
         secret=setup.secret,
@@ -76,6 +77,9 @@ def _executor(app: App, setup: Setup) -> Executor:
         limits=setup.limits,
         logs_failures=not setup.development,
     )
+    if isinstance(sys.stderr, MaskedStream):
+        sys.stderr.mask = executor.mask
+    return executor
 
 
 def serve_transactions(sock: socket.socket, app: App, setup: Setup) -> None:
@@ -306,7 +310,7 @@ class _Actions(asyncio.Protocol):
                     self._asked()
                 case ("answer", call, answer):
                     waiting = self._calls.pop(call, None)
-                    if waiting is not None:
+                    if waiting is not None and not waiting.done():  # whoever waits may just have been cancelled
                         waiting.set_result(answer_from_data(answer))
                 case ("cancel",):
                     self._stopping = True

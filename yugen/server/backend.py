@@ -12,6 +12,7 @@ from yugen.server.everywhere import Everywhere
 from yugen.server.exports import Exports
 from yugen.server.files import FileService
 from yugen.server.imports import Imports
+from yugen.server.variables import EnvironmentVariables
 
 
 class NotServing(Exception):
@@ -28,6 +29,7 @@ class Backend:
         exports: makes archives of the data.
         imports: brings in documents from files.
         files: takes in and finds files.
+        variables: changes environment variables.
         scheduler: runs what is scheduled, on the node that does.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
@@ -38,6 +40,7 @@ class Backend:
     exports: Exports
     imports: Imports
     files: FileService
+    variables: EnvironmentVariables
     scheduler: Scheduler | None = None
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from yugen.errors import TokenRejected
 from yugen.identity import Identity
 from yugen.server.attributes import identity_of
+from yugen.server.secret_files import write_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class AdminKey:
     def __init__(self, file: Path) -> None:
         self.file = file
         if not file.exists() or not file.read_text().strip():
-            _write_secret(file, f"yugen|{secrets.token_urlsafe(32)}\n")
+            write_secret(file, f"yugen|{secrets.token_urlsafe(32)}\n")
         self._key = file.read_text().strip().encode()
 
     def opens(self, key: str) -> bool:
@@ -175,15 +175,3 @@ def _without_type(key: bytes) -> bytes:
     """`name|secret` of `prod:name|secret`, `preview:team:name|secret` and the like."""
     name, bar, secret = key.partition(b"|")
     return name.rpartition(b":")[2] + bar + secret if bar else key
-
-
-def _write_secret(file: Path, text: str) -> None:
-    """Writes a file wholly or not at all, which others cannot read at any moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(file)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from yugen.errors import Refused
-from yugen.runtime.own import change
+from yugen.runtime.masking import Mask
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.everywhere import Everywhere
@@ -53,6 +53,7 @@ class DeploymentApi:
         """What to mount at the root of an origin, before the routes of `HttpApi`."""
         return [
             Route("/api/update_environment_variables", self._endpoints.make(_update_environment)),
+            Route("/api/rotate_encryption_key", self._endpoints.make(_rotate_key)),
             Route("/api/reload", self._endpoints.make(self._take_up_code)),
             Route("/api/why", self._endpoints.make(_why, "GET")),
             Route("/api/export/request/zip", self._endpoints.make(_request_export)),
@@ -103,9 +104,37 @@ class DeploymentApi:
 
 async def _update_environment(request: Request, backend: Backend) -> Response:
     await admin_of(request, backend.callers)
-    changes = (await read_json(request)).get("changes")
-    await change(backend.runtime, "_system/environment:update", changes=changes)
+    changes: dict[str, str | None] = {}
+    for each in _list((await read_json(request)).get("changes")):
+        match each:
+            case {"name": str(name)} if isinstance(value := each.get("value"), str | None):
+                changes[name] = value
+            case _:  # whose error does not show it, since there may be a secret in it
+                raise HttpError(400, "BadJsonBody", _CHANGES)
+    try:
+        await backend.variables.change(changes)
+    except Refused as error:
+        raise HttpError(400, error.code, str(error)) from None
     return _json({})
+
+
+async def _rotate_key(request: Request, backend: Backend) -> Response:
+    """Seals the environment variables with another key. Functions notice nothing of it."""
+    await admin_of(request, backend.callers)
+    try:
+        rotated = await backend.variables.rotate()
+    except Refused as error:
+        raise HttpError(400, error.code, str(error)) from None
+    return _json(rotated._asdict())
+
+
+_CHANGES: Final = 'Say what changes as {"changes": [{"name": "...", "value": "..."}]}; a null removes the variable.'
+
+
+def _list(found: object) -> list[Any]:
+    if not isinstance(found, list):
+        raise HttpError(400, "BadJsonBody", _CHANGES)
+    return found
 
 
 async def _why(request: Request, backend: Backend) -> Response:
@@ -118,7 +147,9 @@ async def _why(request: Request, backend: Backend) -> Response:
     occurrences = runtime.queries.causes.to_json(runtime.catalog, function=function, limit=int(limit))
     if backend.everywhere is not None:
         occurrences = await backend.everywhere.why(occurrences, function=function, limit=int(limit))
-    return _json({"occurrences": occurrences})
+    mask = Mask()  # an app may have given a secret to another function, whose arguments are shown
+    mask.add(runtime.catalog.environment)
+    return Response(mask(orjson.dumps({"occurrences": occurrences}).decode()), media_type="application/json")
 
 
 async def _request_export(request: Request, backend: Backend) -> Response:

@@ -51,6 +51,9 @@ class FileService:
 
     Attributes:
         renewals: has addresses made anew.
+
+    Raises:
+        BadFileStore: the place is none.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class FileService:
     ) -> None:
         self._runtime = runtime
         self._place = place
+        self._files = place.files
         self._collects = collects
         self._exporting = exporting
         self._clock = clock
@@ -98,8 +102,7 @@ class FileService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if "files" in self._place.__dict__:
-            self._place.files.close()
+        self._files.close()
 
     async def take(
         self, upload: Upload, pieces: AsyncIterator[bytes], content_type: str | None, sha256: bytes | None
@@ -114,7 +117,7 @@ class FileService:
             Overloaded: too much is waiting already.
             StorageError: the store of documents failed.
         """
-        files = self._place.files
+        files = self._files
         stored = await files.save(pieces)
         try:
             check_sha256(stored, sha256)
@@ -179,7 +182,7 @@ class FileService:
     async def sweep(self) -> None:
         """Removes what was left by uploads that broke off, and by files whose records are gone."""
         before = self._clock() - GRACE_SECONDS
-        files = self._place.files
+        files = self._files
         await files.run(files.store.clear, before)
         batches, count = files.store.held(), 0
         while not self._exporting() and (batch := await files.run(next, batches, None)) is not None:
@@ -204,7 +207,7 @@ class FileService:
         while self._deleted and self._deleted[0][0] <= due:
             keys.append(self._deleted.popleft()[1])
         if keys:
-            files = self._place.files
+            files = self._files
             await files.run(files.store.remove, keys)
 
 

@@ -18,8 +18,8 @@ from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
 from yugen.system.deployment import Deployment
 
-UPLOAD_SIZE_MAX = 512 * 1024 * 1024
-"""Bytes of a file to be imported."""
+UPLOAD_SIZE_MAX = 5 * 1024 * 1024 * 1024
+"""Bytes of a file to be imported: stored files, and documents."""
 
 UPLOADS_MAX = 8
 """Uploads under way at once; one more has the oldest given up."""

@@ -143,6 +143,7 @@ class _HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
+        self._read_on()  # the transport is another protocol's from here on
         # The parser holds this protocol and is held by it. Where garbage is collected rarely, they would stay.
         self.parser = None  # type: ignore[assignment]
 

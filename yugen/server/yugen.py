@@ -33,6 +33,7 @@ from yugen.server.nodes import Node, NodeSessions
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
+from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_nodes import NodeStore
@@ -66,6 +67,8 @@ class Yugen(InProcessCaller):
         files: where the bytes of files are: `s3://bucket/prefix` or the like, or the path of a folder; beside the data
             by default.
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
+        environment: which of `dev`, `test` and `prod` the data is opened for. It belongs to the first that was said,
+            and is not opened for another; by default it is taken as it is.
 
     Attributes:
         docs: whether it serves what describes the functions.
@@ -78,6 +81,8 @@ class Yugen(InProcessCaller):
 
     Raises:
         BadLimit: there is no such limit.
+        BadEnvironment: there is no such environment.
+        BadKey: `YUGEN_ENCRYPTION_KEY`, or the file of the key, holds something else.
         BadFileStore: files cannot be kept there.
     """
 
@@ -93,6 +98,7 @@ class Yugen(InProcessCaller):
         node: Node | None = None,
         files: str | Path = "",
         docs: bool = True,
+        environment: str | None = None,
     ) -> None:
         super().__init__(self, None)
         self.docs = docs
@@ -101,6 +107,13 @@ class Yugen(InProcessCaller):
         self._development = development
         self._url = url
         self._site_url = site_url or site_below(url)
+        self._sealed = Sealed.of(
+            self.data,
+            url=url,
+            site_url=self._site_url,
+            environment=environment,
+            default="dev" if development else "prod",
+        )
         self._files = check_place(str(files))
         self.runs = Runs()
         self.limits = Limits.of(limits or {})
@@ -185,8 +198,8 @@ class Yugen(InProcessCaller):
 
     async def close(self) -> None:
         """Waits for running actions, says goodbye to every client, finishes what is being committed, and lets go."""
-        await self.drain()
         async with self._changing:
+            await self.drain()
             self.obstacle = "This deployment is shutting down; try again in a moment."
             self.has_closed = True
             await self._stop("ServerShuttingDown")
@@ -346,6 +359,8 @@ class Yugen(InProcessCaller):
             else:
                 exports = ExportsElsewhere(runtime, deployment, self._exchange)
                 imports = ImportsElsewhere(runtime, deployment, self._exchange)
+            variables = EnvironmentVariables(runtime, self._sealed)
+            variables.start()
             await exports.start()
             await imports.start()
             callers = self._callers(pool.info.providers)
@@ -357,7 +372,7 @@ class Yugen(InProcessCaller):
             )
             files.start()
             scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
-            self._backend = Backend(runtime, callers, exports, imports, files, scheduler, self.everywhere)
+            self._backend = Backend(runtime, callers, exports, imports, files, variables, scheduler, self.everywhere)
             if scheduler is not None:
                 scheduler.serve()
         except BaseException as error:
@@ -371,13 +386,16 @@ class Yugen(InProcessCaller):
 
     def _runtime(self, runner: Runner) -> Runtime:
         log = RunLog(lines_to_callers=self._development, runs=self.runs, tells_why=self._development)
-        node = self._node
+        node, (_, variables, founding) = self._node, self._sealed
         if node is None:
             kept = log.kept if self._development else None
-            runtime = Runtime(SqliteStore(self.database), runner, ended=log.ended, kept=kept)
+            store, peers = SqliteStore(self.database), None
         else:
-            store = NodeStore(self.database, node.board, node.number, tends=node.first)
-            runtime = Runtime(store, runner, ended=log.ended, peers=store)
+            kept = None
+            store = peers = NodeStore(self.database, node.board, node.number, tends=node.first)
+        runtime = Runtime(
+            store, runner, variables=variables, founding=founding, ended=log.ended, kept=kept, peers=peers
+        )
         log.catalog = lambda: runtime.catalog
         return runtime
 

@@ -179,6 +179,26 @@ class Store(Protocol):
     async def last_request(self, session: str) -> int:
         """The greatest number of a request of a session that has a record; -1 if none has."""
 
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        """Writes every image of the documents in [start, end) in another way: those of now, and all in the log.
+
+        It is no commit, so what `to` gives must mean the same as what it is given. Index entries stay. `to` may be
+        called on another thread.
+
+        Returns:
+            How many images there are.
+
+        Raises:
+            StorageError: nothing could be written; all is as it was.
+        """
+
+    async def scrub(self) -> None:
+        """Leaves nothing behind of what was deleted or rewritten before. Takes long, and nobody can append meanwhile.
+
+        Raises:
+            StorageError: something may have been left; call it again.
+        """
+
     async def close(self) -> None: ...
 
 

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter, itemgetter
 
-from yugen.keys import number_of
+from yugen.keys import document_key, internal_of, number_of, table_of
 from yugen.storage.interface import (
     AlreadyCarriedOut,
     Commit,
@@ -91,6 +91,29 @@ class MemoryStore:
         if trimmed:
             self._horizon = self._log[trimmed - 1].ts
             del self._log[:trimmed]
+
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        await self._pause()
+
+        def inside(key: bytes) -> bool:
+            """Whether a key, of a document or of an entry, is one of these documents."""
+            return start <= document_key(table_of(key), internal_of(key)) < end
+
+        touched = {key: versions for key, versions in self._versions.items() if inside(key)}
+        images = {image for versions in touched.values() for _, image in versions if image is not None}
+        rewritten: dict[bytes | None, bytes | None] = {None: None} | {image: to(image) for image in images}
+        for versions in touched.values():
+            versions[:] = [(ts, rewritten[image]) for ts, image in versions]
+        for number, commit in enumerate(self._log):
+            changes = [
+                each._replace(before=rewritten[each.before], after=rewritten[each.after]) if inside(each.key) else each
+                for each in commit.changes
+            ]
+            self._log[number] = commit._replace(changes=tuple(changes))
+        return len(images)
+
+    async def scrub(self) -> None:
+        await self._pause()
 
     async def close(self) -> None:
         await self._pause()

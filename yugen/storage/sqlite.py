@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from yugen.storage import sqlite_rewrite
 from yugen.storage.interface import Commit, Decide, RequestRecord, Timestamp
 from yugen.storage.sqlite_reader import SqliteReader, SqliteSnapshot
 from yugen.storage.sqlite_writer import Writer
@@ -80,6 +81,18 @@ class SqliteStore:
         """
         while await self._on_thread(self._writer.trim, through):
             pass
+
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        """As `Store.rewrite`. The log is gone through beforehand, so that appends do not wait for it."""
+        reader = self._open_reader()
+        logged = await asyncio.to_thread(sqlite_rewrite.find_logged, self._path, start, end)
+        count = await self._on_thread(self._writer.rewrite, start, end, to, logged)
+        reader.release()
+        return count
+
+    async def scrub(self) -> None:
+        self._open_reader().release()
+        await self._on_thread(self._writer.scrub)
 
     async def close(self) -> None:
         if self._closed:

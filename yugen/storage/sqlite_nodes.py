@@ -186,6 +186,10 @@ class NodeWriter(Writer):
             self._board.ring(but=self._node)
         return commits
 
+    def scrub(self) -> None:
+        with self._turn:
+            super().scrub()
+
     def begin_turn(self) -> None:
         """Lets no other node append until `end_turn`."""
         try:

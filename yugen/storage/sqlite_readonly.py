@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yugen.storage.interface import Commit, Decide, RequestRecord, StorageError, Timestamp
@@ -42,6 +42,12 @@ class ReadOnlyStore:
         return await self._opened().snapshot(ts)
 
     async def append(self, decide: Decide) -> Sequence[Commit]:
+        raise StorageError(f"{self._path} is open for reading only.")
+
+    async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
+        raise StorageError(f"{self._path} is open for reading only.")
+
+    async def scrub(self) -> None:
         raise StorageError(f"{self._path} is open for reading only.")
 
     async def changes(self, after: Timestamp, *, limit: int = 1000) -> list[Commit]:

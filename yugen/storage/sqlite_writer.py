@@ -6,17 +6,18 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from yugen.storage import sqlite_batch, sqlite_requests, sqlite_totals
+from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals
 from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
 from yugen.storage.sqlite_batch import Batch
 from yugen.storage.sqlite_errors import explain
+from yugen.storage.sqlite_rewrite import Logged
 from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,23 @@ class Writer:
                 connection.execute("UPDATE horizon SET ts = ?", (trimmed[-1],))
         self.tend_wal()
         return len(trimmed) == _COMMITS_PER_TRIM
+
+    def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes], logged: Logged) -> int:
+        """As `Store.rewrite`, for somebody who has looked through the log already."""
+        self._check_not_stopped()
+        with self._transaction() as connection, sqlite_rewrite.overwriting(connection):
+            return sqlite_rewrite.rewrite(connection, start, end, to, logged)
+
+    def scrub(self) -> None:
+        """As `Store.scrub`: makes the file anew, and empties the WAL."""
+        self._check_not_stopped()
+        connection = self._connection
+        assert connection is not None, "the store is open"
+        try:
+            connection.execute("VACUUM")
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error as error:
+            raise self._failure(error) from error
 
     def tend(self) -> None:
         """Does what can wait until commits are answered; never raises."""

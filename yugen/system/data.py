@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from yugen import keys
+from yugen.catalog import ENVIRONMENT
 from yugen.functions.pagination import PaginationOptions, PaginationResult
 from yugen.system.context import SystemQueryCtx, system_query
 from yugen.values import ABSENT, compare_key
@@ -67,7 +68,13 @@ async def table_data(
     conditions = where or []
     if conditions:
         query = query.filter(lambda document: all(condition.holds(document) for condition in conditions))
-    return await query.paginate(opts)
+    result = await query.paginate(opts)
+    return result.with_page([_shown(document) for document in result.page]) if table == ENVIRONMENT.name else result
+
+
+def _shown(variable: dict[str, Any]) -> dict[str, Any]:
+    """A variable without what it holds, sealed as it is."""
+    return {name: value for name, value in variable.items() if name not in ("sealed", "value")}
 
 
 def _key(value: Any) -> tuple[str, Any]:

@@ -22,8 +22,10 @@ from yugen.system import (
     imports,
     migrations,
     modules,
+    outbox,
     scheduler,
     schema,
+    workflows,
 )
 
 FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
@@ -59,6 +61,7 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/imports:cancel": imports.cancel,
     "_system/imports:recover": imports.recover,
     "_system/imports:files": imports.files,
+    "_system/environment:names": environment.names,
     "_system/environment:update": environment.update,
     "_system/migrations:pending": migrations.pending,
     "_system/migrations:step": migrations.step,
@@ -72,6 +75,10 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/scheduler:recover": scheduler.recover,
     "_system/scheduler:sweep": scheduler.sweep,
     "_system/scheduler:take_up_crons": scheduler.take_up_crons,
+    "_system/workflows:start": workflows.start,
+    "_system/workflows:cancel": workflows.cancel,
+    "_system/workflows:send_event": workflows.send_event,
+    "_system/outbox:send": outbox.send,
 }
 
 

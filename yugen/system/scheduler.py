@@ -1,22 +1,28 @@
 """What is scheduled: the tables `_scheduled_functions` and, of what runs again and again, `_cron_runs`.
 
-A row goes from `pending` to its end, `success`, `failed` or `canceled`. A mutation does so in its own transaction, and
-so is carried out exactly once; an action is `inProgress` first, in a transaction before it begins, and so begins at
-most once. The end of a run of a cron is also the beginning of the next: they are one transaction, too.
+Steps of workflows and messages of the outbox are scheduled by their own rows, and a workflow by when it is due. A row
+goes from `pending` to its end, `success`, `failed` or `canceled`. A mutation does so in its own transaction, and so is
+carried out exactly once; an action is `inProgress` first, in a transaction before it begins, and so begins at most
+once. What follows from the end of a row is in the transaction that notes it: the next run of a cron, the next attempt,
+or that a workflow goes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from typing import Any, Final, Literal, get_args
 
 from yugen import values
 from yugen.bounds import between
 from yugen.functions.scheduling import InvalidSchedule, check_arguments
+from yugen.system import outbox, workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
+from yugen.system.retrying import ResultTooLarge, note_end, try_again
 
 TABLE: Final = "_scheduled_functions"
 CRON_RUNS: Final = "_cron_runs"
-TABLES: Final = (TABLE, CRON_RUNS)
+TABLES: Final = (TABLE, CRON_RUNS, workflows.STEPS, outbox.TABLE)
 
 KEPT_MS: Final = 7 * 86_400_000.0
 """How long what has run is kept, in milliseconds."""
@@ -30,8 +36,10 @@ SWEPT_MAX: Final = 256
 """Rows that are deleted in one transaction."""
 
 STOPPED: Final = "The server stopped while this ran; nobody knows how far it came, and it is not run again."
+INTERRUPTED: Final = "The server stopped while this ran; nobody knows how far it came."
 
 Lane = Literal["mutation", "action"]
+_KINDS: Final = {"mutation": ("mutation", "query"), "action": ("action",)}
 Row = dict[str, Any]
 State = dict[str, Any]
 
@@ -53,6 +61,8 @@ async def schedule(
     registered = ctx.app.find(path, public=False)
     if registered.kind == "query":
         raise InvalidSchedule(f"{path} is a query, which changes nothing; schedule a mutation or an action.")
+    if registered.kind == "workflow":
+        raise InvalidSchedule(f"{path} is a workflow; start it with `ctx.workflows.start`, in a mutation if need be.")
     check_arguments(path, args)
     ctx.db.schedules()
     time = ctx.now + after if after is not None else at
@@ -71,27 +81,45 @@ async def cancel(ctx: SystemMutationCtx, id: str) -> None:
 
 @system_query
 async def pending(ctx: SystemQueryCtx, lane: Lane, limit: float) -> list[dict[str, Any]]:
-    """What is next: `{id, path, args, time, cron}` of as many rows at most, the earliest first."""
+    """What is next: `{id, path, args, time, what, key}` of as many rows at most, the earliest first.
+
+    `what` says why it runs, and `key` is the idempotency key of what has one.
+    """
     rows: list[Row] = []
-    for table in TABLES:
+    for table, kind in product(TABLES, _KINDS[lane]):
         count = size = 0
-        async for row in ctx.db.query(table).with_index("by_state", **{"kind": lane, "state.kind": "pending"}):
+        async for row in ctx.db.query(table).with_index("by_state", **{"kind": kind, "state.kind": "pending"}):
             rows.append(row)
             count += 1
             size += values.size(row["args"])
             if count == int(limit) or size > PENDING_BYTES:
                 break
-    rows.sort(key=lambda row: row["scheduledTime"])
-    return [
+    jobs = [
         {
             "id": row["_id"],
             "path": row["name"],
             "args": row["args"][0],
             "time": row["scheduledTime"],
-            "cron": row.get("cron"),
+            "what": _what(row),
+            "key": row.get("key", row["_id"]) if "retry" in row else None,
         }
-        for row in rows[: int(limit)]
+        for row in rows
     ]
+    if lane == "mutation":
+        jobs += [
+            {"id": row["_id"], "path": row["name"], "args": {}, "time": row["due"], "what": "workflow", "key": None}
+            for row in await workflows.due(ctx, int(limit))
+        ]
+    jobs.sort(key=lambda job: job["time"])
+    return jobs[: int(limit)]
+
+
+def _what(row: Row) -> str:
+    if "cron" in row:
+        return f"cron {row['cron']}"
+    if "retry" in row:
+        return "step of a workflow" if "workflow" in row else "outbox"
+    return "scheduled"
 
 
 @system_mutation
@@ -113,29 +141,78 @@ async def put_back(ctx: SystemMutationCtx, id: str) -> None:
 
 
 @system_mutation
-async def end(ctx: SystemMutationCtx, id: str, error: str | None) -> None:
-    """Notes that an action has ended, or that a mutation has failed."""
+async def end(
+    ctx: SystemMutationCtx, id: str, error: str | None = None, data: list[Any] | None = None, result: Any = None
+) -> str | None:
+    """Notes that an action has ended, or that a mutation or a workflow has failed.
+
+    Args:
+        ctx: the context.
+        id: the row.
+        error: what has gone wrong, if it has.
+        data: the data of the error, alone in a list, if it has any.
+        result: what it gave, if that is kept.
+
+    Returns:
+        What administrators should hear of it, if anything.
+    """
     row = await ctx.db.get(id)
-    if row is not None and row["state"]["kind"] in ("pending", "inProgress"):
-        await _end(ctx, row, {"kind": "success"} if error is None else {"kind": "failed", "error": error})
+    if row is None:
+        return None
+    state: State = {"kind": "success", "result": result}
+    if error is not None:
+        state = {"kind": "failed", "error": error} | ({"data": data[0]} if data else {})
+    if await ctx.db.table_of(id) == workflows.TABLE:
+        if error is None or error.startswith(f"{NotPending.code}: ") or not await workflows.fail(ctx, row, state):
+            return None
+        return f"the workflow {id} has failed: {row['name']}: {state['error']}"
+    if row["state"]["kind"] not in ("pending", "inProgress"):
+        return None
+    try:
+        await _end(ctx, row, state)
+    except ResultTooLarge as fault:  # it has done its work, and would do so again
+        state = {"kind": "failed", "error": f"{fault.code}: {fault}"}
+        await _end(ctx, row, state, final=True)
+    return await _report(ctx, row, state)
 
 
-async def check_pending(ctx: SystemMutationCtx, id: str) -> None:
-    """Makes sure, in the transaction of a mutation that begins, that it is to run.
+async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
+    """What to say of a message that was not carried out."""
+    if await ctx.db.table_of(row["_id"]) != outbox.TABLE or state["kind"] != "failed":
+        return None
+    ended = await ctx.db.get(row["_id"])
+    if ended is None or ended["state"]["kind"] != "failed":
+        return None
+    times = f"{ended['attempts']:g} attempts" if ended["attempts"] > 1 else "one attempt"
+    return f"the message {row['key']!r} was given up after {times}: {row['name']}: {state['error']}"
+
+
+async def check_pending(ctx: SystemMutationCtx, id: str) -> Row:
+    """Makes sure, in the transaction of a mutation that begins, that it is to run; returns its row.
 
     Raises:
         NotPending: it is not to run any more.
     """
-    row = await ctx.db.get(id)
+    row: Row | None = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
+    return row
 
 
-async def succeeded(ctx: SystemMutationCtx, id: str) -> None:
-    """Notes that a mutation has succeeded, in its own transaction, unless it has cancelled itself in it."""
+async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) -> None:
+    """Notes that a mutation has succeeded, in its own transaction, unless it has cancelled itself in it.
+
+    Args:
+        ctx: a context in that transaction.
+        id: the row.
+        result: gives the result, for what keeps it.
+
+    Raises:
+        ResultTooLarge: its result cannot be kept.
+    """
     row = await ctx.db.get(id)
     if row is not None and row["state"]["kind"] == "pending":
-        await _end(ctx, row, {"kind": "success"})
+        await _end(ctx, row, {"kind": "success"} | ({"result": result()} if "retry" in row else {}))
 
 
 @system_mutation
@@ -145,7 +222,7 @@ async def recover(ctx: SystemMutationCtx) -> int:
     for table in TABLES:
         query = ctx.db.query(table).with_index("by_state", **{"kind": "action", "state.kind": "inProgress"})
         for row in await query.take(SWEPT_MAX):
-            await _end(ctx, row, {"kind": "failed", "error": STOPPED})
+            await _end(ctx, row, {"kind": "failed", "error": INTERRUPTED if "retry" in row else STOPPED})
             count += 1
     return count
 
@@ -154,16 +231,21 @@ async def recover(ctx: SystemMutationCtx) -> int:
 async def sweep(ctx: SystemMutationCtx) -> int:
     """Deletes some of what ended long ago; returns how many rows."""
     count = 0
-    for table, kept in ((TABLE, KEPT_MS), (CRON_RUNS, CRON_RUNS_KEPT_MS)):
+    kept_ms = {TABLE: KEPT_MS, CRON_RUNS: CRON_RUNS_KEPT_MS, outbox.TABLE: KEPT_MS, workflows.TABLE: KEPT_MS}
+    for table, kept in kept_ms.items():
         old = (
             await ctx.db.query(table)
             .with_index("by_completed", completedTime=between(0.0, ctx.now - kept))
             .take(SWEPT_MAX)
         )
         for row in old:
-            await ctx.db.delete(row["_id"])
-        count += len(old)
+            count += await workflows.forget(ctx, row) if table == workflows.TABLE else await _forget(ctx, row)
     return count
+
+
+async def _forget(ctx: SystemMutationCtx, row: Row) -> int:
+    await ctx.db.delete(row["_id"])
+    return 1
 
 
 @system_mutation
@@ -196,8 +278,13 @@ async def _schedule_cron(ctx: SystemMutationCtx, name: str, time: float) -> None
     await ctx.db.insert(CRON_RUNS, row)
 
 
-async def _end(ctx: SystemMutationCtx, row: Row, state: State) -> None:
-    """Notes the end of something, and begins what it is to be followed by."""
+async def _end(ctx: SystemMutationCtx, row: Row, state: State, *, final: bool = False) -> None:
+    """Notes the end of something, and begins what it is to be followed by: unless `final`, perhaps another attempt."""
+    if "retry" in row:
+        if final or not await try_again(ctx, row, state):
+            await (workflows.end_step if "workflow" in row else note_end)(ctx, row, state)
+        return
+    state = {name: state[name] for name in ("kind", "error") if name in state}
     name = row.get("cron", "")
     skipped = {}
     if name in ctx.app.crons:
