@@ -197,7 +197,7 @@ async def check_pending(ctx: SystemMutationCtx, id: str) -> Kind:
     Raises:
         NotPending: it is not to run any more.
     """
-    row = await ctx.db.get(id)
+    row: Row | None = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
     kind: Kind = row["kind"]
