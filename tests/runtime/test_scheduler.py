@@ -109,7 +109,11 @@ APP = """
         pass
 
 
-    ERRORS = {"not pending": NotPending("x"), "long": ValueError("x" * 2_000_000)}
+    ERRORS = {
+        "not pending": NotPending("x"),
+        "long": ValueError("x" * 2_000_000),
+        "data": YugenError({"text": "x" * 2_000_000}),
+    }
 
 
     @mutation
@@ -229,7 +233,7 @@ async def test_what_is_cancelled_does_not_run(t: TestApp) -> None:
 @pytest.mark.parametrize("what", ["entries:raise_", "entries:raise_outside"])
 @pytest.mark.parametrize(
     ("error", "kept"),
-    [("not pending", "NotPending: x"), ("long", "ValueError: xxx")],
+    [("not pending", "NotPending: x"), ("long", "ValueError: xxx"), ("data", "YugenError: ")],
 )
 async def test_any_error_can_be_kept(t: TestApp, what: str, error: str, kept: str) -> None:
     job = await t.mutation("entries:later", seconds=1, what=what, args={"what": error})
@@ -589,7 +593,7 @@ async def test_what_cannot_be_put_in_order_is_told_and_keeps_nothing_else(
 ) -> None:
     async with TestApp(write_app(tmp_path, entries=APP, crons=CRONS), now=START) as t:
         broken = replace(t._loaded.crons["beat"], args={"x": loads("[" * 16 + "]" * 16)})
-        object.__setattr__(t._runner._runner.app, "crons", {"beat": broken})
+        object.__setattr__(t._runner._runner.app, "crons", {"new": broken})
         await t._scheduler.take_up_crons()
         assert "what is scheduled cannot be put in order: A document of _cron_runs" in caplog.text
         await t.mutation("entries:later", seconds=1, args={"text": "x"})

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
 from yugen.functions.info import Kind
+from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
 from yugen.runtime.causes import Why
 from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer
@@ -196,8 +197,9 @@ class Scheduler:
 
     async def _end(self, job: _Job, answer: Answer) -> None:
         ended: dict[str, Any] = {"error": _error_of(answer)}
-        if answer.failure is not None and answer.failure.data is not None:
-            ended["data"] = [values.loads(answer.failure.data)]
+        data = None if answer.failure is None else answer.failure.data
+        if data is not None and len(data) <= ARGUMENTS_SIZE_MAX:  # more has no room beside the rest
+            ended["data"] = [values.loads(data)]
         elif answer.value is not None and job.key is not None:
             ended["result"] = values.loads(answer.value)
         report = await change(self._runtime, "_system/scheduler:end", id=job.id, **ended)

@@ -189,13 +189,15 @@ async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
 
 
 async def check_pending(ctx: SystemMutationCtx, id: str) -> Kind:
-    """Makes sure, in the transaction of what begins, that it is to run; returns what was scheduled: a mutation, or as
-    a step of a workflow also a query.
+    """Makes sure, in the transaction of what begins, that it is to run.
+
+    Returns:
+        What was scheduled: a mutation, or as a step of a workflow also a query.
 
     Raises:
         NotPending: it is not to run any more.
     """
-    row = await ctx.db.get(id)
+    row: Row | None = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
     kind: Kind = row["kind"]
