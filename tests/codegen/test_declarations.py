@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from textwrap import dedent
@@ -12,6 +13,7 @@ import pytest
 from tests.apps import write_app
 from tests.serving import ROOT
 from tests.tsc import faults
+from yugen.catalog import READABLE
 from yugen.codegen.declarations import declarations
 from yugen.codegen.files import write_files
 from yugen.functions.registry import App, load
@@ -104,6 +106,12 @@ def test_an_app_without_anything(tmp_path: Path) -> None:
     assert "export declare const api: {};" in files["api.d.ts"]
     assert "export type Documents = {};" in files["dataModel.d.ts"]
     assert "import" not in files["api.d.ts"]
+
+
+def test_all_system_tables_that_an_app_may_read_have_ids(app: App) -> None:
+    text = declarations(app)["dataModel.d.ts"]
+    [names] = re.findall(r"export type SystemTableNames =([^;]*);", text)
+    assert re.findall(r'"(\w+)"', names) == list(READABLE)
 
 
 def test_tables_without_a_class_are_known_by_their_ids(tmp_path: Path) -> None:
