@@ -87,11 +87,7 @@ export type TableNames = keyof Documents;
 
 /** The tables that no app declares: stored files, scheduled functions, workflows and their steps, and the outbox. */
 export type SystemTableNames =
-  | "_storage"
-  | "_scheduled_functions"
-  | "_workflows"
-  | "_workflow_steps"
-  | "_outbox";
+  "_storage" | "_scheduled_functions" | "_workflows" | "_workflow_steps" | "_outbox";
 
 /** A document of a table, as queries give it: `Doc<"users">`. */
 export type Doc<TableName extends TableNames> = Documents[TableName];
