@@ -136,7 +136,7 @@ APP = """
         return {{
             "entries": [entry.text for entry in await ctx.db.query(Entry).collect()],
             **{{
-                table: await ctx.db.system._database.query(table).collect()
+                table: await ctx.db.system.query(table).collect()
                 for table in ("_scheduled_functions", "_workflows", "_workflow_steps", "_outbox")
             }},
         }}

@@ -370,7 +370,7 @@ def described(error: BaseException) -> Any:
     return f"{type(error).__name__}: {error}"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(program=programs, seed=st.integers(0, 10**6))
 def test_replaying_comes_to_the_same_as_running_through(program: Program, seed: int) -> None:
     plain, order, expected = asyncio.run(run_through(program, random.Random(seed)))

@@ -273,7 +273,7 @@ APP = """
 
 @pytest.fixture
 async def t(tmp_path: Path) -> AsyncIterator[TestApp]:
-    async with TestApp(write_app(tmp_path, f=APP)) as made:
+    async with TestApp(write_app(tmp_path, f=APP), limits={"workflow_steps": 30}) as made:
         module(made).SENT.clear()
         module(made).FAILURES.clear()
         yield made
@@ -441,7 +441,7 @@ async def test_the_clock_and_the_dice_repeat_themselves(t: TestApp) -> None:
         ("by arguments", "`text` of f:add must be a string"),
         ("by a workflow", "f:plain is a workflow; have a mutation start it"),
         ("by canceling", "f:fails has canceled itself"),
-        ("by too many steps", "takes more than 1,000 steps; have a step start .* the limit `workflow_steps`"),
+        ("by too many steps", "takes more than 30 steps; have a step start .* the limit `workflow_steps`"),
         ("by its result", "The result of f:fails cannot be kept: .* 1048576 are allowed"),
         ("by exiting", "SystemExit"),
     ],
@@ -455,6 +455,22 @@ async def test_a_workflow_fails(t: TestApp, how: str, error: str, caplog: pytest
     assert ("data" in found) == (how in ("on purpose", "by a step"))
     assert (await t.query("f:texts"))[0] == "before"
     assert f"the workflow {flow} has failed: f:fails: " in caplog.text
+
+
+async def test_what_stands_in_the_way_for_a_while_is_waited_out(t: TestApp) -> None:
+    error = "TimeLimitExceeded: f:plain ran for more than 1 s"
+    flow = await start(t, "plain", name="ada")
+    for times in (1, 3):  # what it comes to in between counts
+        for _ in range(times):
+            assert await t.mutation("_system/scheduler:end", id=flow, error=error) is None
+        await t.advance(seconds=0.9)
+        assert await state(t, flow) == {"kind": "running"}
+        await t.advance(seconds=100)
+    assert len(await steps(t, flow)) == 4
+    for _ in range(3):
+        await t.mutation("_system/scheduler:end", id=flow, error=error)
+    assert "has failed: f:plain: TimeLimitExceeded" in await t.mutation("_system/scheduler:end", id=flow, error=error)
+    assert await state(t, flow) == {"kind": "failed", "error": error}
 
 
 async def test_results_that_cannot_be_kept(t: TestApp) -> None:

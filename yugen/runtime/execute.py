@@ -131,9 +131,7 @@ class Executor:
         if registered.kind == "workflow":
             return await self._resumed(registered, run, job, own)
         with calls.unaccounted():
-            row = await check_pending(own, job)
-        if "workflow" not in row or registered.kind != "query":
-            _check_kind(registered, run.kind)
+            _check_kind(registered, await check_pending(own, job))
         result = await calls.invoke(registered, self._arguments(run.args), depth=1)
         text = self._encoded(registered, result)
         with calls.unaccounted():

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 from yugen import values
 from yugen.bounds import between
+from yugen.functions.info import Kind
 from yugen.functions.scheduling import InvalidSchedule, check_arguments
 from yugen.system import outbox, workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
@@ -187,8 +188,11 @@ async def _report(ctx: SystemMutationCtx, row: Row, state: State) -> str | None:
     return f"the message {row['key']!r} was given up after {times}: {row['name']}: {state['error']}"
 
 
-async def check_pending(ctx: SystemMutationCtx, id: str) -> Row:
-    """Makes sure, in the transaction of a mutation that begins, that it is to run; returns its row.
+async def check_pending(ctx: SystemMutationCtx, id: str) -> Kind:
+    """Makes sure, in the transaction of what begins, that it is to run.
+
+    Returns:
+        What was scheduled: a mutation, or as a step of a workflow also a query.
 
     Raises:
         NotPending: it is not to run any more.
@@ -196,7 +200,8 @@ async def check_pending(ctx: SystemMutationCtx, id: str) -> Row:
     row: Row | None = await ctx.db.get(id)
     if row is None or row["state"]["kind"] != "pending":
         raise NotPending
-    return row
+    kind: Kind = row["kind"]
+    return kind
 
 
 async def succeeded(ctx: SystemMutationCtx, id: str, result: Callable[[], Any]) -> None:

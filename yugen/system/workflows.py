@@ -3,10 +3,11 @@
 A workflow is `running` until its function returns (`success`), raises (`failed`), or it is `canceled`. Beside that its
 row has
 
-    due     when it is to be resumed: at once, since a step has ended, or when it has slept enough
-    ends    how many of its steps have ended
-    seen    how many of these it knew when it was run last
-    events  those that have come and that nobody has waited for yet
+    due       when it is to be resumed: at once, since a step has ended, or when it has slept enough
+    ends      how many of its steps have ended
+    seen      how many of these it knew when it was run last
+    failures  how often it could not be resumed since then
+    events    those that have come and that nobody has waited for yet
 
 A step that is a function is something scheduled: its row goes from `pending` to its end, and `yugen.system.scheduler`
 takes care of that. In the transaction in which it ends, its workflow becomes due. A step that is a sleep or an event
@@ -36,6 +37,11 @@ STEPS: Final = "_workflow_steps"
 
 EVENTS_MAX: Final = 256
 """Events that wait in a workflow for it to wait for them."""
+
+PASSING: Final = ("TimeLimitExceeded", "WorkerDied")
+"""What a workflow cannot be resumed for now and may be later, as on a machine that has too much to do."""
+
+RESUMING: Final = Retry(attempts=4, first=1, factor=10)
 
 StepKind = Literal["query", "mutation", "action", "sleep", "event"]
 
@@ -281,6 +287,8 @@ async def record(ctx: SystemMutationCtx, history: History, replayed: Replayed) -
             waits.append(asked.until)
         await ctx.db.insert(STEPS, new)
     changes: dict[str, Any] = {"seen": float(replayed.given), "ends": row["ends"] + arrived, "events": events}
+    if "failures" in row:
+        changes["failures"] = UNSET
     changes["due"] = ctx.now if arrived else min(waits, default=UNSET)
     await ctx.db.patch(row["_id"], changes)
 
@@ -302,9 +310,15 @@ async def end_step(ctx: SystemMutationCtx, row: Row, state: State) -> None:
 
 
 async def fail(ctx: SystemMutationCtx, row: Row, state: State) -> bool:
-    """Notes that a workflow that was to be resumed has failed; returns whether it was running."""
+    """Notes that a workflow that was to be resumed has failed; returns whether it is to be given up now."""
     if row["state"]["kind"] != "running":
         return False
+    if state["error"].partition(":")[0] in PASSING:
+        failures = row.get("failures", 0.0) + 1
+        seconds = RESUMING.seconds_after(int(failures))
+        if seconds is not None:
+            await ctx.db.patch(row["_id"], failures=failures, due=ctx.now + seconds * 1000)
+            return False
     await _end(ctx, row, state)
     return True
 
