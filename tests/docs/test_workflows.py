@@ -149,6 +149,7 @@ async def test_an_invitation_of_nobody(t: TestApp, ada: Caller, post: Post) -> N
         f"{KEPT_MS / 86_400_000:g} days",
         f"{EVENTS_MAX} events",
         f"{DOCUMENT_SIZE_MAX >> 20} MiB",
+        f"{RunLimits().bytes_read >> 20} MiB (`bytes_read`)",
     ],
 )
 def test_figures_of_the_guide(figure: str) -> None:
