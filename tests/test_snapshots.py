@@ -19,7 +19,7 @@ import pytest
 from tests.cli.chat import write_chat
 from tests.serving import Process, Server, serving
 
-DOCUMENTS: Final = int(os.environ.get("YUGEN_DOCUMENTS", "10000"))
+DOCUMENTS: Final = int(os.environ.get("YUGEN_DOCUMENTS", "5000"))
 
 MEMORY_MAX: Final = 16 * 1024 * 1024
 """Bytes that a command may take beyond what it takes for next to nothing; parts of a file, and buffers."""

@@ -14,7 +14,7 @@ from yugen.cli.main import make_parser
 
 LINES = [
     ("yugen exp", {"export"}),
-    ("yugen env ", {"list", "get", "set", "unset", "import"}),
+    ("yugen env ", {"list", "get", "set", "unset", "rotate", "import"}),
     ("yugen env un", {"unset"}),
     ("yugen data --ord", {"--order"}),
     ("yugen data users --order ", {"asc", "desc"}),

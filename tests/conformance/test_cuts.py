@@ -61,7 +61,7 @@ def check_attempts(shears: Sequence[Shears], cuts: int, first_wait_seconds: floa
             assert seconds > first_wait_seconds * 2 ** (cuts_in_a_row - 1) - EARLY_SECONDS
 
 
-@pytest.mark.parametrize(("client", "clients", "cuts"), [("official", 100, 10), ("own", 100, 10)])
+@pytest.mark.parametrize(("client", "clients", "cuts"), [("official", 60, 10), ("own", 60, 10)])
 async def test_javascript_clients_count_exactly(client: str, clients: int, cuts: int, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(APP, tmp_path))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -152,21 +153,29 @@ async def test_a_server_has_a_port_for_http_actions(app: Path, options: tuple[st
         assert (await get(f"{site}/version")).status_code == 404
 
 
+def two_ports() -> int:
+    """A port of 127.0.0.1 that is free, as the one after it is."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener, suppress(OSError):
+            port: int = listener.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port
+
+
 async def test_the_port_is_the_one_after_that_of_the_api_where_that_is_free(app: Path) -> None:
-    async with serving(app, app.parent / "data") as server:
-        await server.stop()
-        site = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", server.port + 1)
-        command = (YUGEN, "dev", app, "--port", str(server.port), "--data", app.parent / "data")
-        async with site, Process(*command) as other:
-            line = await other.printed("HTTP actions are below /http/ only; --site-port gives them a port")
-            assert f"Cannot listen on 127.0.0.1:{server.port + 1}" in line.string
-            await other.printed("Yugen is ready")
-            assert (await get(f"{server.url}/http/hello")).status_code == 200
-        async with Process(*command) as other:
-            await other.printed(f"HTTP actions are at http://127.0.0.1:{server.port + 1}$")
-        async with Process(*command, "--site-port", str(server.port)) as other:
-            await other.printed("Cannot listen on")
-            assert await other.ended() == 1
+    port = two_ports()
+    site = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port + 1)
+    command = (YUGEN, "dev", app, "--port", str(port), "--data", app.parent / "data")
+    async with site, Process(*command) as other:
+        line = await other.printed("HTTP actions are below /http/ only; --site-port gives them a port")
+        assert f"Cannot listen on 127.0.0.1:{port + 1}" in line.string
+        await other.printed("Yugen is ready")
+        assert (await get(f"http://127.0.0.1:{port}/http/hello")).status_code == 200
+    async with Process(*command) as other:
+        await other.printed(f"HTTP actions are at http://127.0.0.1:{port + 1}$")
+    async with Process(*command, "--site-port", str(port)) as other:
+        await other.printed("Cannot listen on")
+        assert await other.ended() == 1
 
 
 async def test_functions_learn_where_http_actions_are(app: Path) -> None:

@@ -215,6 +215,6 @@ async def test_the_figures_are_those_of_convex() -> None:
 
 async def test_functions_of_yugens_own_know_what_they_do(tmp_path: Path) -> None:
     async with running(tmp_path, documents_read=1, documents_written=1) as runtime:
-        changes = [{"name": letter, "value": "x"} for letter in "ABC"]
+        changes = [{"name": letter, "sealed": "x"} for letter in "ABC"]
         path = "_system/environment:update"
         assert (await runtime.mutate(path, encoded(changes=changes), public=False)).answer.failure is None
