@@ -92,8 +92,8 @@ class Scheduler:
             InvalidSchedule: the delay is negative or beyond five years, or the function is a query.
             ArgumentValidationError: the arguments do not fit.
         """
-        seconds = delay / timedelta(seconds=1) if isinstance(delay, timedelta) else delay
-        if not _is_number(seconds) or not 0 <= seconds <= _FARTHEST_SECONDS:
+        seconds = seconds_of(delay)
+        if seconds is None:
             raise InvalidSchedule(
                 f"A function cannot run after {delay!r}; give seconds or a timedelta, from 0 up to {YEARS_MAX} years."
             )
@@ -137,6 +137,12 @@ class Scheduler:
     async def _schedule(self, reference: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], **when: float) -> Any:
         path, given = self._named(reference, by_name(reference, args, kwargs))
         return await self._call("mutation", "_system/scheduler:schedule", {"path": path, "args": given, **when})
+
+
+def seconds_of(delay: float | timedelta) -> float | None:
+    """A delay in seconds; None if it is none that can be waited for: negative, not a number, or too long."""
+    seconds = delay / timedelta(seconds=1) if isinstance(delay, timedelta) else delay
+    return float(seconds) if _is_number(seconds) and 0 <= seconds <= _FARTHEST_SECONDS else None
 
 
 def _is_number(value: object) -> bool:

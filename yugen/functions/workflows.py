@@ -6,7 +6,6 @@ A workflow is run from its beginning each time one of its steps has ended, with 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import timedelta
 from random import Random
@@ -16,7 +15,7 @@ from yugen.errors import Refused
 from yugen.functions.context import Call, log
 from yugen.functions.declare import Action, Function, Mutation, Query, Workflow, by_name
 from yugen.functions.retry import Retry
-from yugen.functions.scheduling import Named
+from yugen.functions.scheduling import YEARS_MAX, Named, seconds_of
 
 if TYPE_CHECKING:
     from yugen.schema import Id
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-YEARS_MAX: Final = 5
-_FARTHEST_SECONDS: Final = YEARS_MAX * 366 * 86_400
 NAME_SIZE_MAX: Final = 1024
 
 
@@ -193,17 +190,12 @@ class Workflows:
 
 
 def _seconds(delay: float | timedelta, what: str) -> float:
-    seconds: Any = delay / timedelta(seconds=1) if isinstance(delay, timedelta) else delay
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not math.isfinite(seconds)
-        or not 0 <= seconds <= _FARTHEST_SECONDS
-    ):
+    seconds = seconds_of(delay)
+    if seconds is None:
         raise InvalidWorkflow(
             f"A workflow cannot {what} {delay!r}; give seconds or a timedelta, from 0 up to {YEARS_MAX} years."
         )
-    return float(seconds)
+    return seconds
 
 
 def _event_name(given: object) -> str:
