@@ -213,6 +213,14 @@ APP = """
                 return "x" * 1_100_000
             case "by exiting":
                 raise SystemExit
+            case "by sleeping backwards":
+                await ctx.sleep(-1)
+            case "by sleeping for ever":
+                await ctx.sleep(timedelta(days=365 * 6))
+            case "by waiting for no time":
+                await ctx.wait_for_event("word", timeout=float("nan"))
+            case "by waiting for nothing":
+                await ctx.wait_for_event("")
 
 
     @workflow
@@ -444,6 +452,10 @@ async def test_the_clock_and_the_dice_repeat_themselves(t: TestApp) -> None:
         ("by too many steps", "takes more than 30 steps; have a step start .* the limit `workflow_steps`"),
         ("by its result", "The result of f:fails cannot be kept: .* 1048576 are allowed"),
         ("by exiting", "SystemExit"),
+        ("by sleeping backwards", "InvalidWorkflow: A workflow cannot sleep for -1; give seconds or a timedelta"),
+        ("by sleeping for ever", "InvalidWorkflow: A workflow cannot sleep for .*2190.*, from 0 up to 5 years"),
+        ("by waiting for no time", "InvalidWorkflow: A workflow cannot wait for nan"),
+        ("by waiting for nothing", "InvalidWorkflow: An event cannot be called ''"),
     ],
 )
 async def test_a_workflow_fails(t: TestApp, how: str, error: str, caplog: pytest.LogCaptureFixture) -> None:
