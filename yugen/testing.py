@@ -256,9 +256,10 @@ class TestApp(Caller):
         self._files = FileService(self.runtime, self._runner.files, clock=lambda: self._now_ns / 1_000_000_000)
         self._scheduler = Scheduler(self.runtime, self._limits)
         await self._scheduler.start()
-        if self._environment:
+        made = {name: secrets.token_urlsafe(32) for each in self._loaded.extensions.values() for name in each.secrets}
+        if environment := {**made, **self._environment}:
             changes = []
-            for name, value in self._environment.items():
+            for name, value in environment.items():
                 check_variable(name, value)
                 sealed = self._variables.vault.seal(name, value)
                 changes.append({"name": name, "sealed": sealed, "size": len(value.encode())})

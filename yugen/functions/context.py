@@ -111,10 +111,12 @@ class Surroundings:
         read_variables: called with the name of one that is looked at, or None when that is all of them.
 
     Attributes:
-        files: where files are; whoever makes this sets it.
+        files: where files are; whoever makes this sets it, and:
+        extensions: the ready-made parts of the app, by their classes.
     """
 
     files: FilePlace
+    extensions: Mapping[type, object]
 
     def __init__(
         self,

@@ -50,6 +50,8 @@ class AppInfo:
         providers: whose tokens it trusts, the first that fits first.
         shapes: by table, what tells the form of its documents from any other.
         routes: the requests that its HTTP actions answer.
+        anywhere: those of them that are answered on the origin of the API without `/http` before them too.
+        secrets: environment variables that are made where they are not set.
     """
 
     functions: Mapping[str, FunctionInfo]
@@ -57,6 +59,8 @@ class AppInfo:
     providers: tuple[Provider, ...] = ()
     shapes: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    anywhere: tuple[Route, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     def to_data(self) -> tuple[Any, ...]:
         """The same as tuples and dicts, to be sent between processes."""
@@ -69,11 +73,13 @@ class AppInfo:
             [provider_to_data(provider) for provider in self.providers],
             dict(self.shapes),
             [tuple(route) for route in self.routes],
+            [tuple(route) for route in self.anywhere],
+            self.secrets,
         )
 
     @classmethod
     def from_data(cls, data: tuple[Any, ...]) -> AppInfo:
-        functions, tables, providers, shapes, routes = data
+        functions, tables, providers, shapes, routes, anywhere, secrets = data
         return cls(
             {path: FunctionInfo(*info) for path, info in functions.items()},
             {
@@ -83,4 +89,6 @@ class AppInfo:
             tuple(provider_from_data(provider) for provider in providers),
             shapes,
             tuple(Route._make(route) for route in routes),
+            tuple(Route._make(route) for route in anywhere),
+            tuple(secrets),
         )

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from yugen.errors import Refused
 
-__all__ = ["JwtProvider", "OidcProvider", "Provider", "ProviderError"]
+__all__ = ["JwtProvider", "OidcProvider", "OwnProvider", "Provider", "ProviderError"]
 
 
 class ProviderError(Refused):
@@ -75,7 +75,31 @@ class JwtProvider:
             raise ProviderError(f'JwtProvider: the algorithm is "RS256" or "ES256", not {self.algorithm!r}.')
 
 
-Provider: TypeAlias = OidcProvider | JwtProvider
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnProvider:
+    """The app itself, which signs tokens for those who have signed in to it; see `yugen.auth`.
+
+    Its issuer is the address of its HTTP actions. All of its queries are internal.
+
+    Args:
+        audience: what its tokens are meant for.
+        key_set: the query that gives its public keys, as JSON text.
+        standing: the query that tells whether what a token's claim `sid` names still stands.
+        keys: the queries that tell whom other texts than tokens belong to, by what those begin with.
+    """
+
+    audience: str
+    key_set: str
+    standing: str
+    keys: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def issuer(self) -> str:
+        """What errors call it."""
+        return "this deployment"
+
+
+Provider: TypeAlias = OidcProvider | JwtProvider | OwnProvider
 
 
 def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:
@@ -86,7 +110,8 @@ def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:
 def provider_from_data(data: tuple[str, dict[str, Any]]) -> Provider:
     """What `provider_to_data` was given."""
     name, fields = data
-    return OidcProvider(**fields) if name == "OidcProvider" else JwtProvider(**fields)
+    kinds: dict[str, type[Provider]] = {kind.__name__: kind for kind in (OidcProvider, JwtProvider, OwnProvider)}
+    return kinds[name](**fields)
 
 
 def full_issuer(issuer: str) -> str:

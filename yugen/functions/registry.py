@@ -21,6 +21,7 @@ from yugen import values
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
+from yugen.functions.extensions import Extension
 from yugen.functions.http import HttpAction, HttpRouter
 from yugen.functions.info import AppInfo, FunctionInfo, FunctionKind, IndexInfo
 from yugen.functions.migrations import Migration
@@ -129,6 +130,7 @@ class App:
     _paths: Mapping[int, str] = field(repr=False)
     crons: Mapping[str, Scheduled] = field(default_factory=dict)
     http: Mapping[Route, HttpAction] = field(default_factory=dict)
+    extensions: Mapping[type, Extension] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, folder: Path) -> App:
@@ -175,6 +177,8 @@ def describe(app: App) -> AppInfo:
         app.providers,
         {table: shape(document) for table, document in app.documents.items()},
         tuple(app.http),
+        tuple(route for each in app.extensions.values() for route in each.http),
+        tuple(name for each in app.extensions.values() for name in each.secrets),
     )
 
 
@@ -205,6 +209,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     migrations: dict[str, Migration] = {}
     routers: list[tuple[Path, HttpRouter]] = []
     crons: dict[str, Cron] = {}
+    extensions: dict[type, tuple[Path, Extension]] = {}
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
         if not all(part.isidentifier() for part in packages):
@@ -214,6 +219,10 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        for each in vars(module).values():
+            if isinstance(each, Extension) and extensions.setdefault(type(each), (file, each))[1] is not each:
+                where = extensions[type(each)][0]
+                raise AppError(f"{file}: there is a {type(each).__name__} in {where} already; an app has one.")
         routers += [(file, each) for each in vars(module).values() if isinstance(each, HttpRouter)]
         found = [each for each in vars(module).values() if isinstance(each, Migration)]
         own = {each.name: each for each in found if each.__module__ == module.__name__}
@@ -238,9 +247,17 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{file}: the table {member.__table__!r} of {member.__name__} is also the table of "
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
+    http = dict(_router(folder, routers).actions)
+    for file, each in extensions.values():
+        _extend(file, each, functions, documents, http)
+        providers += each.providers
     paths = {id(registered.function): path for path, registered in functions.items()}
-    app = App(folder, functions, documents, providers, strict, migrations, paths, http=_router(folder, routers).actions)
-    return replace(app, crons={name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()})
+    app = App(folder, functions, documents, providers, strict, migrations, paths, http=http)
+    app = replace(app, extensions={kind: each for kind, (_, each) in extensions.items()})
+    scheduled = {name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()}
+    for file, each in extensions.values():
+        scheduled |= {name: _scheduled(app, file, cron) for name, cron in each.crons.items()}
+    return replace(app, crons=scheduled)
 
 
 def module_path(folder: Path, file: Path) -> str:
@@ -348,6 +365,30 @@ def _router(folder: Path, routers: Sequence[tuple[Path, HttpRouter]]) -> HttpRou
         if router is not served:
             raise AppError(f"{file}: nobody asks this router; write `http = HttpRouter()` in {folder.name}/http.py.")
     return served if routers and isinstance(served, HttpRouter) else HttpRouter()
+
+
+def _extend(
+    file: Path,
+    extension: Extension,
+    functions: dict[str, Registered],
+    documents: dict[str, type[Document]],
+    http: dict[Route, HttpAction],
+) -> None:
+    """Adds what an extension brings to what the app has."""
+    for path, function in extension.functions.items():
+        if path in functions:
+            raise AppError.at(*_place(functions[path].function), f"{path} comes with {file}; give this another name.")
+        functions[path] = Registered(path, function, Signature(path, function))
+    for document in extension.documents:
+        other = documents.setdefault(document.__table__, document)
+        if other is not document:
+            raise AppError(
+                f"{file}: the table {document.__table__!r} comes with {type(extension).__name__}; "
+                f"give that of {other.__module__}.{other.__name__} another name."
+            )
+    for route, action in extension.http.items():
+        if http.setdefault(route, action) is not action:
+            raise AppError(f"{file}: {route} comes with {type(extension).__name__}; give yours another path.")
 
 
 def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:

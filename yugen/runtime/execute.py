@@ -188,6 +188,7 @@ class Executor:
         auth = Auth(run.identity, None if run.request is None else run.request.rejected)
         surroundings = Surroundings(auth, run.now, run.seed, self.catalog.environment, self.named)
         surroundings.files = self.files
+        surroundings.extensions = self.app.extensions
         ctx = ActionCtx(surroundings, call)
         ctx.idempotency_key = run.key
         return ctx
@@ -350,6 +351,7 @@ class _Calls:
             self.auth, run.now, run.seed, executor.catalog.environment, executor.named, self._read_environment
         )
         self._surroundings.files = executor.files
+        self._surroundings.extensions = executor.app.extensions
 
     async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
         if depth > CALL_DEPTH_MAX:

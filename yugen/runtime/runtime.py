@@ -127,6 +127,7 @@ class Runtime:
         self._taking_over: Timestamp | None = None
         self.is_draining = False
         self._routes: tuple[AppInfo, Routes] | None = None
+        self._anywhere: tuple[AppInfo, Routes] | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
         self._past: deque[tuple[int, Timestamp]] = deque()
 
@@ -348,6 +349,14 @@ class Runtime:
         if self._routes is None or self._routes[0] is not info:
             self._routes = info, Routes(info.routes)
         return self._routes[1]
+
+    @property
+    def anywhere(self) -> Routes:
+        """Those of them that are answered on the origin of the API without `/http` before them too."""
+        info = self._runner.info
+        if self._anywhere is None or self._anywhere[0] is not info:
+            self._anywhere = info, Routes(info.anywhere)
+        return self._anywhere[1]
 
     @property
     def now(self) -> float:

@@ -37,6 +37,9 @@ from yugen.sync.client import ClientInfo
 
 STATIC = Path(__file__).parent / "static"
 
+ANYWHERE = ("/auth/", "/.well-known/")
+"""What the paths of HTTP actions begin with that are answered without `/http` before them too."""
+
 CLIENT_FILES = ("client.js", "client.global.js")
 """The browser client, as an ES module and as a script."""
 
@@ -71,7 +74,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         allow_credentials=True,
         max_age=86400,
     )
-    http = _WithSite(make_site(yugen), Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
+    http = _WithSite(yugen, make_site(yugen), Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
     return _Root(Direct(api.calls, http), _Sync(yugen))
 
 
@@ -89,18 +92,31 @@ def make_site(yugen: Yugen) -> Site:
 
 
 class _WithSite:
-    """Hands what is below `/http/` to the HTTP actions, which say for themselves which origins may ask."""
+    """Hands what is below `/http/` to the HTTP actions, which say for themselves which origins may ask.
 
-    def __init__(self, site: ASGIApp, others: ASGIApp) -> None:
+    So it does with what an extension of the app answers everywhere, such as the pages of those who sign in.
+    """
+
+    def __init__(self, yugen: Yugen, site: ASGIApp, others: ASGIApp) -> None:
+        self._yugen = yugen
         self._site = site
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = scope.get("root_path", "")
-        if scope["type"] == "http" and f"{scope['path'].removeprefix(root)}/".startswith(f"{BELOW}/"):
+        path = scope["path"].removeprefix(root) if scope["type"] == "http" else ""
+        if f"{path}/".startswith(f"{BELOW}/"):
             await self._site({**scope, "root_path": root + BELOW}, receive, send)
+        elif path.startswith(ANYWHERE) and await self._is_answered(path):
+            await self._site(scope, receive, send)
         else:
             await self._others(scope, receive, send)
+
+    async def _is_answered(self, path: str) -> bool:
+        try:
+            return bool((await self._yugen.backend()).runtime.anywhere.allowed(path))
+        except NotServing:
+            return True  # and says why not
 
 
 class _Root:

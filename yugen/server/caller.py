@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from yugen.errors import TokenRejected
 from yugen.identity import Identity
@@ -32,6 +32,18 @@ ANYONE = Caller()
 ADMIN = Caller(admin=True)
 
 
+class Standing(NamedTuple):
+    """An internal query whose result is true as long as somebody is who they say.
+
+    Attributes:
+        path: the query.
+        args: its arguments' canonical JSON.
+    """
+
+    path: str
+    args: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A caller whose credentials are good.
@@ -39,10 +51,12 @@ class Admitted:
     Attributes:
         caller: who it is.
         expires_at: until when, in seconds since the epoch; None for ever.
+        standing: what tells whether they still are good, if that can change before.
     """
 
     caller: Caller
     expires_at: float | None = None
+    standing: Standing | None = None
 
 
 class NoAuthProvider(TokenRejected):
@@ -68,10 +82,12 @@ class Verified:
     Attributes:
         identity: the user.
         expires_at: until when it is good, in seconds since the epoch.
+        standing: what tells whether it still is, if that can change before.
     """
 
     identity: Identity
     expires_at: float
+    standing: Standing | None = None
 
 
 class Verifier(Protocol):
@@ -111,7 +127,7 @@ class Callers:
         if self._verifier is None:
             raise NoAuthProvider("This deployment has no auth providers; call it without a token.")
         verified = await self._verifier.verify(token)
-        return Admitted(Caller(verified.identity), verified.expires_at)
+        return Admitted(Caller(verified.identity), verified.expires_at, verified.standing)
 
     def admin(self, key: str, acting_as: Mapping[str, Any] | None = None) -> Admitted:
         """The holder of the admin key.

@@ -18,9 +18,11 @@ from yugen import values
 from yugen.errors import Refused, TokenRejected
 from yugen.runtime.mutations import Call, Request
 from yugen.runtime.outcome import MutationAnswer, refused
+from yugen.runtime.own import value_of
+from yugen.runtime.queries import Subscription
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
-from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable
+from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, Standing
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step
@@ -130,6 +132,7 @@ class Connection:
         "_sessions",
         "_settling",
         "_socket",
+        "_standing",
         "_subscriptions",
         "_timer",
         "_work",
@@ -156,6 +159,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession(now=self._loop.time(), caller=ANYONE, client=client, limits=limits)
         self._subscriptions = Subscriptions(runtime, self._stale, self._has_answers, self._fail)
+        self._standing: Subscription | None = None  # tells when the caller is no longer who they are
         self._writer = Writer(socket, self._turn, self._fail)
 
         # What other nodes still do for this client, and whether it has been left to them.
@@ -234,6 +238,7 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         self._subscriptions.end()
+        self._stand_on(None)
         if self._session.unknown_messages:
             logger.info("passed over %d messages of unknown types from one client", self._session.unknown_messages)
 
@@ -483,6 +488,26 @@ class Connection:
         self._session.token_accepted(admitted.caller, expires=None if seconds is None else self._loop.time() + seconds)
         self._arm()
         self._turn()
+        self._stand_on(admitted.standing)
+
+    def _stand_on(self, standing: Standing | None) -> None:
+        """Listens from here on to what tells whether the caller is still who they are, and to nothing else."""
+        if self._standing is not None:
+            self._standing()
+            self._standing = None
+        if standing is not None and not self._hung_up:
+            key = self._runtime.query_key(standing.path, standing.args, public=False)
+            self._standing = self._runtime.queries.subscribe(key, None, self._look_at_standing)
+            self._look_at_standing()  # it may have changed since it was asked
+
+    def _look_at_standing(self) -> None:
+        if self._standing is not None and not self._hung_up:
+            self._start(self._check_standing(self._standing))
+
+    async def _check_standing(self, standing: Subscription) -> None:
+        answer = await standing.at(await self._runtime.latest())
+        if standing is self._standing and not value_of(answer):
+            self.expire_token("The session has ended; sign in again.")
 
     async def _check_timestamp(self, ts: Timestamp) -> None:
         """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.

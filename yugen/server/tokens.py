@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from yugen.errors import TokenRejected
-from yugen.functions.providers import JwtProvider, OidcProvider, Provider, full_issuer
+from yugen.functions.providers import JwtProvider, OidcProvider, full_issuer
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, Verified
 from yugen.server.fetch import Fetcher
@@ -51,7 +51,7 @@ class TokenVerifier:
 
     def __init__(
         self,
-        providers: Sequence[Provider],
+        providers: Sequence[OidcProvider | JwtProvider],
         *,
         fetch: Fetch | None = None,
         now: Callable[[], float] = time.time,
@@ -82,14 +82,13 @@ class TokenVerifier:
             raise TokenRejected("The token is not signed with a key of its issuer; get another.")
         if key_set.issuer not in (None, claims["iss"]):
             raise TokenRejected("The token does not spell its issuer (`iss`) as its provider does; get another.")
-        lasting = {name: value for name, value in claims.items() if name not in PASSING_CLAIMS}
-        return Verified(Identity.of(claims["iss"], claims["sub"], lasting), expires_at)
+        return Verified(Identity.of(claims["iss"], claims["sub"], lasting_claims(claims)), expires_at)
 
     async def close(self) -> None:
         """Gives up fetches that are under way."""
         await asyncio.gather(*(keys.close() for _, keys in self._providers))
 
-    def _provider_of(self, claims: dict[str, Any]) -> tuple[Provider, ProviderKeys]:
+    def _provider_of(self, claims: dict[str, Any]) -> tuple[OidcProvider | JwtProvider, ProviderKeys]:
         """The provider of a token by its issuer and audience, which nobody vouches for yet."""
         issuer, audiences = claims.get("iss"), _audiences(claims)
         if isinstance(issuer, str):
@@ -98,7 +97,7 @@ class TokenVerifier:
                     return provider, keys
         raise NoAuthProvider("No provider in auth.py has the issuer (`iss`) and an audience (`aud`) of the token.")
 
-    def _check_claims(self, provider: Provider, claims: dict[str, Any]) -> float:
+    def _check_claims(self, provider: OidcProvider | JwtProvider, claims: dict[str, Any]) -> float:
         """Refuses a token for what it says; returns until when it is good."""
         if isinstance(provider, OidcProvider) and claims["aud"] not in (provider.audience, [provider.audience]):
             raise TokenRejected("The token has several audiences (`aud`), and may have only the one in auth.py.")
@@ -106,17 +105,34 @@ class TokenVerifier:
         if not isinstance(subject, str) or not subject:
             raise TokenRejected("The token does not say whose it is (`sub`); get another.")
         _time(claims, "iat", required=isinstance(provider, OidcProvider))
-        expires_at = _time(claims, "exp", required=True)
-        not_before = _time(claims, "nbf")
-        now = self._now()
-        if now >= expires_at + LEEWAY_SECONDS:
-            raise TokenRejected("The token has expired; get another.")
-        if now < not_before - LEEWAY_SECONDS:
-            raise TokenRejected("The token is not good yet (`nbf`); see whether the clocks are right.")
-        return expires_at
+        return check_times(claims, self._now())
 
 
-def _check_header(provider: Provider, token: UnverifiedToken) -> None:
+def lasting_claims(claims: dict[str, Any]) -> dict[str, Any]:
+    """The claims that are those of the user, and not of this one token."""
+    return {name: value for name, value in claims.items() if name not in PASSING_CLAIMS}
+
+
+def check_times(claims: dict[str, Any], now: float) -> float:
+    """Refuses claims that are good no more, or not yet; returns until when they are.
+
+    Args:
+        claims: of the token.
+        now: what time it is, in seconds since the epoch.
+
+    Raises:
+        TokenRejected: they are not good now.
+    """
+    expires_at = _time(claims, "exp", required=True)
+    not_before = _time(claims, "nbf")
+    if now >= expires_at + LEEWAY_SECONDS:
+        raise TokenRejected("The token has expired; get another.")
+    if now < not_before - LEEWAY_SECONDS:
+        raise TokenRejected("The token is not good yet (`nbf`); see whether the clocks are right.")
+    return expires_at
+
+
+def _check_header(provider: OidcProvider | JwtProvider, token: UnverifiedToken) -> None:
     """Refuses what cannot be a token of the provider, before any key is fetched for it."""
     algorithms: tuple[Algorithm, ...]
     match provider:

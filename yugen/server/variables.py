@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from yugen.errors import Refused
 from yugen.runtime.environment import Variables, resealing, stored_keys
@@ -22,6 +23,9 @@ from yugen.variables import (
     check_variable,
 )
 from yugen.vault import Vault
+
+SECRET_BYTES: Final = 32
+"""Of a secret that is made."""
 
 
 class BadEnvironment(Refused):
@@ -112,6 +116,18 @@ class EnvironmentVariables:
             check_variable(name, value)
         # To its end, also when nobody waits for it any more: what is sealed must be durable before keys may be dropped.
         await asyncio.shield(self._change(changes))
+
+    async def make(self, names: Sequence[str]) -> None:
+        """Sets those that are not set to a secret each, which nobody needs to know.
+
+        Raises:
+            CallRefused: there would be too many.
+            StorageError: the store failed.
+        """
+        environment = self._runtime.catalog.environment
+        missing = [name for name in names if name not in environment and name not in self._variables.unreadable]
+        if missing:
+            await self.change({name: secrets.token_urlsafe(SECRET_BYTES) for name in missing})
 
     async def rotate(self) -> Rotated:
         """Seals everything with another key, and drops those that nothing is sealed with any more.

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from yugen.errors import Refused
 from yugen.files.place import check_place
-from yugen.functions.providers import Provider
+from yugen.functions.providers import OwnProvider, Provider
 from yugen.functions.storage import FilePlace
+from yugen.runtime.outcome import Answer
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
 from yugen.runtime.setup import LOCAL_URL, Setup, site_below
 from yugen.server.backend import Backend, NotServing
-from yugen.server.caller import AdminKey, Callers, Verifier
+from yugen.server.caller import AdminKey, Callers, Standing, Verifier
 from yugen.server.connection import Connection, Socket
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
@@ -188,11 +189,12 @@ class Yugen(InProcessCaller):
                 await self._open(pool)
                 return
             before = backend.runtime.providers
+            await backend.variables.make(pool.info.secrets)
             await backend.runtime.take_up(pool)
             if backend.scheduler is not None:
                 await backend.scheduler.take_up_crons()
             if pool.info.providers != before:
-                await backend.callers.trust(_verifier(pool.info.providers))
+                await backend.callers.trust(self._verifier(pool.info.providers, backend.runtime))
                 for connection in tuple(self._connections):
                     connection.expire_token("The app trusts other providers now; sign in again.")
 
@@ -361,9 +363,12 @@ class Yugen(InProcessCaller):
                 imports = ImportsElsewhere(runtime, deployment, self._exchange)
             variables = EnvironmentVariables(runtime, self._sealed)
             variables.start()
+            if node is None or node.first:
+                await variables.make(pool.info.secrets)
             await exports.start()
             await imports.start()
-            callers = self._callers(pool.info.providers)
+            verifier = self._verifier(pool.info.providers, runtime)
+            callers = Callers(AdminKey(self.data / "admin_key"), verifier)
             files = FileService(
                 runtime,
                 FilePlace(AdminKey(self.data / "admin_key").derive("cursors"), self._url, self._files, self.data),
@@ -422,8 +427,23 @@ class Yugen(InProcessCaller):
         if self._backend is not None:
             await self._backend.runtime.settled(session)
 
-    def _callers(self, providers: Sequence[Provider]) -> Callers:
-        return Callers(AdminKey(self.data / "admin_key"), _verifier(providers))
+    def _verifier(self, providers: Sequence[Provider], runtime: Runtime) -> Verifier | None:
+        """What checks tokens of these providers, if there are any."""
+        own = next((each for each in providers if isinstance(each, OwnProvider)), None)
+        others = [each for each in providers if not isinstance(each, OwnProvider)]
+        verifier: Verifier | None = None
+        if others:
+            from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
+
+            verifier = TokenVerifier(others)
+        if own is not None:
+            from yugen.server.own_tokens import OwnTokens  # noqa: PLC0415 -- as above
+
+            async def ask(standing: Standing) -> Answer:
+                return await runtime.query(standing.path, standing.args, public=False)
+
+            verifier = OwnTokens(own, lambda: self._site_url, ask, verifier)
+        return verifier
 
     async def _stop(self, reason: str) -> None:
         backend, self._backend = self._backend, None
@@ -443,12 +463,3 @@ class Yugen(InProcessCaller):
     def database(self) -> Path:
         """The file of the data."""
         return self.data / "data.sqlite3"
-
-
-def _verifier(providers: Sequence[Provider]) -> Verifier | None:
-    """What checks tokens of these providers, if there are any."""
-    if not providers:
-        return None
-    from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
-
-    return TokenVerifier(providers)

@@ -1,0 +1,34 @@
+"""The log of what has to do with who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yugen.auth.documents import AuditEvent
+from yugen.functions.context import MutationCtx
+from yugen.schema import UNSET
+
+AGENT_LENGTH_MAX = 300
+
+
+async def note(
+    ctx: MutationCtx,
+    event: str,
+    *,
+    user: str | None = None,
+    actor: str | None = None,
+    address: str | None = None,
+    agent: str | None = None,
+    **detail: Any,
+) -> None:
+    """Writes an event down, in the transaction of what it is about."""
+    await ctx.db.insert(
+        AuditEvent(
+            event=event,
+            user=UNSET if user is None else user,
+            actor=UNSET if actor is None else actor,
+            address=UNSET if address is None else address,
+            agent=UNSET if agent is None else agent[:AGENT_LENGTH_MAX],
+            detail=detail or UNSET,
+        )
+    )

@@ -1,0 +1,166 @@
+"""`Auth`: what an app has in its `auth.py` so that people can sign in to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from yugen.auth import audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
+from yugen.auth.core import Core, sweep
+from yugen.auth.errors import not_signed_in
+from yugen.auth.parts import Endpoint, Part
+from yugen.functions.context import MutationCtx
+from yugen.functions.crons import Crons
+from yugen.functions.declare import Mutation
+from yugen.functions.extensions import Extension, documents_in, functions_in
+from yugen.functions.http import HttpRouter
+from yugen.functions.providers import OwnProvider
+
+if TYPE_CHECKING:
+    from yugen.auth.pages import Pages
+    from yugen.functions.context import QueryCtx
+
+_CORE: Final[tuple[ModuleType, ...]] = (audit, documents, mail, sessions, tokens, users, verifications)
+"""The modules that every app with sign-in has."""
+
+Event = Mutation[..., Any] | str | None
+
+
+class Users(users.User, table="users"):
+    """The users of an app that has no class of its own for them."""
+
+
+@dataclass(kw_only=True, init=False)
+class Auth(Extension):
+    """Sign-in of an app's own: `auth = Auth(EmailPassword(), Google(...))` in `auth.py`.
+
+    Args:
+        parts: the ways to sign in, and what else there is to be.
+        user: the app's own class of users, a subclass of `yugen.auth.User` with a table.
+        sender: sends mail; prints it in development and refuses in production, if none is given.
+        lifetimes: how long sessions last.
+        origins: other origins whose pages may sign people in: `https://app.example.com`.
+        pages: the ready-made pages below `/auth/`, or None for none.
+        on_sign_up: a mutation of the app with an argument `user`, an id; it runs in the transaction that makes a user.
+        on_sign_in: one that runs in that which signs somebody in.
+        on_change: one that runs in that which changes the name or the address of somebody.
+        on_delete: one that runs in that which deletes a user, before they are.
+
+    Raises:
+        ValueError: the parts do not go together.
+    """
+
+    def __init__(
+        self,
+        *parts: Part,
+        user: type[users.User] = Users,
+        sender: mail.Sender | None = None,
+        lifetimes: sessions.Lifetimes | None = None,
+        origins: Sequence[str] = (),
+        pages: Pages | None = None,
+        on_sign_up: Event = None,
+        on_sign_in: Event = None,
+        on_change: Event = None,
+        on_delete: Event = None,
+    ) -> None:
+        if not user.__table__:
+            raise ValueError('Auth: the class of users has a table: `class User(yugen.auth.User, table="users")`.')
+        self.user = user
+        self.sender = sender
+        self.lifetimes = lifetimes or sessions.Lifetimes()
+        self.origins = tuple(origins)
+        self.pages = pages
+        self.on_sign_up = on_sign_up
+        self.on_sign_in = on_sign_in
+        self.on_change = on_change
+        self.on_delete = on_delete
+        self.parts: tuple[Part, ...] = (Core(), *parts)
+        names = [part.name for part in self.parts]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"Auth: {name} is there twice; an app has one.")
+        for part in self.parts:
+            part.auth = self
+        for part in self.parts:
+            part.check()
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        for part in self.parts:
+            for endpoint in part.endpoints():
+                self._endpoints[endpoint.method, endpoint.path] = endpoint
+        modules = list(dict.fromkeys([*_CORE, *(part.module for part in self.parts)]))
+        super().__init__(
+            functions={
+                f"auth/{module.__name__.rpartition('.')[2]}:{function.name}": function
+                for module in modules
+                for function in functions_in(module)
+            },
+            documents=(*(each for module in modules for each in documents_in(module)), user),
+            http=_routes(),
+            providers=(
+                OwnProvider(
+                    audience=tokens.AUDIENCE,
+                    key_set="auth/tokens:key_set",
+                    standing="auth/sessions:standing",
+                    keys=tuple(key for part in self.parts for key in part.keys),
+                ),
+            ),
+            secrets=(crypto.SECRET_VARIABLE,),
+            crons=_crons(),
+        )
+
+    def part(self, name: str) -> Part | None:
+        """The part of a name, if there is one."""
+        return next((part for part in self.parts if part.name == name), None)
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """What answers a request."""
+        return self._endpoints.get(("GET" if method == "HEAD" else method, path))
+
+    @property
+    def second_factors(self) -> list[str]:
+        """The names of the parts by which somebody can show more than one thing."""
+        return [part.name for part in self.parts if type(part).second_factor is not Part.second_factor]
+
+    async def tell(self, ctx: MutationCtx, event: Event, **what: Any) -> None:
+        """Runs the app's own function for something that has happened, in the same transaction."""
+        if event is not None:
+            await ctx.run_mutation(event, **what)
+
+    async def get_user(self, ctx: QueryCtx) -> Any:
+        """The user who calls, of the app's own class; None for nobody. Of an action, ask in a query of its own."""
+        return await current.user(ctx)
+
+    async def require_user(self, ctx: QueryCtx) -> Any:
+        """As `get_user`.
+
+        Raises:
+            AuthError: nobody is signed in.
+        """
+        found = await current.user(ctx)
+        if found is None:
+            raise not_signed_in()
+        return found
+
+    async def require_fresh(self, ctx: QueryCtx) -> Any:
+        """As `require_user`, for what only somebody may do who has shown a short while ago who they are.
+
+        Raises:
+            AuthError: nobody is signed in, or it is too long ago.
+        """
+        return (await current.freshly_signed_in(ctx))[0]
+
+
+def _routes() -> Mapping[Any, Any]:
+    router = HttpRouter()
+    router.route(path_prefix=dispatch.PREFIX, methods=["GET", "POST", "OPTIONS"])(dispatch.answer)
+    router.route("/.well-known/jwks.json")(tokens.jwks)
+    router.route("/.well-known/openid-configuration")(tokens.discovery)
+    return router.actions
+
+
+def _crons() -> Mapping[str, Any]:
+    crons = Crons()
+    crons.hourly("auth: what is over", sweep, minute=17)
+    return crons.all

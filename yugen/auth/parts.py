@@ -1,0 +1,84 @@
+"""What `Auth` is put together from: parts that each add endpoints, functions and tables of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from yugen.functions.context import MutationCtx
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from yugen.auth.component import Auth
+    from yugen.auth.requests import AuthRequest
+    from yugen.auth.users import User
+
+
+class Endpoint(NamedTuple):
+    """Something that is asked for over HTTP, below `/auth`.
+
+    Attributes:
+        method: `GET`, or `POST` for what changes anything.
+        path: below `/auth`: `/sign-in/password`.
+        handler: answers. What it gives is sent as JSON; a response of its own goes as it is.
+        title: what a page calls it, for errors.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Callable[[AuthRequest], Awaitable[Mapping[str, Any] | Response | None]]
+
+
+class Part:
+    """A way to sign in, or something else that an app may want and another not.
+
+    The functions and the classes of tables in the module of a part become those of the app: `yugen/auth/passwords.py`
+    has `auth/passwords:...`.
+    """
+
+    name: ClassVar[str]
+    """What clients call it."""
+
+    keys: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """What callers may show instead of a token: what that begins with, and the query that tells whose it is.
+
+    The query takes the `hash` of it, as `crypto.digest` makes it, and gives None or `{subject, claims, expires}`.
+    """
+
+    auth: Auth
+    """What it is a part of; there once that has been made."""
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What it answers over HTTP."""
+        return ()
+
+    def describe(self) -> Mapping[str, Any]:
+        """What clients and pages need to know of it, beside that it is there."""
+        return {}
+
+    def check(self) -> None:
+        """Refuses to go with other parts that are there or missing.
+
+        Raises:
+            ValueError: it does not go together; the text says what to write instead.
+        """
+
+    async def second_factor(self, ctx: MutationCtx, user: User, device: str | None) -> bool:
+        """Whether this user has to show something more before a session counts.
+
+        Args:
+            ctx: a context in the transaction that signs in.
+            user: who signs in.
+            device: the digest of what tells a device that is trusted, if it sends one.
+        """
+        return False
+
+    async def forget(self, ctx: MutationCtx, user: User) -> None:
+        """Deletes what it stores of a user, in the transaction that deletes them."""
+
+    @property
+    def module(self) -> Any:
+        """The module of its class."""
+        return sys.modules[type(self).__module__]
