@@ -114,17 +114,17 @@ class AuthRequest:
     async def session(self) -> Session | None:
         """The session that it comes with, if that counts."""
         found = await self._found()
-        return found["session"] if found is not None and found["session"].stands else None
+        return found[1] if found is not None and found[1].stands else None
 
     async def pending(self) -> tuple[User, Session] | None:
         """Who has signed in but for a second factor, and their session."""
         found = await self._found()
-        return None if found is None or found["session"].stands else (found["user"], found["session"])
+        return None if found is None or found[1].stands else found
 
     async def user(self) -> User | None:
         """Who is signed in."""
         found = await self._found()
-        return found["user"] if found is not None and found["session"].stands else None
+        return found[0] if found is not None and found[1].stands else None
 
     async def signed_in(self, *, freshly: bool = False) -> tuple[User, Session]:
         """Who is signed in, and their session.
@@ -136,11 +136,11 @@ class AuthRequest:
             AuthError: nobody is, or not freshly.
         """
         found = await self._found()
-        if found is None or not found["session"].stands:
+        if found is None or not found[1].stands:
             raise not_signed_in()
-        if freshly and not self.auth.lifetimes.is_fresh(found["session"], self.ctx.now):
+        if freshly and not self.auth.lifetimes.is_fresh(found[1], self.ctx.now):
             raise not_fresh()
-        return found["user"], found["session"]
+        return found
 
     @property
     def token(self) -> str | None:
@@ -155,12 +155,18 @@ class AuthRequest:
         """Whether a browser has added who it is by itself, as it does for pages of anybody."""
         return "cookie" in self.http.headers
 
-    async def _found(self) -> dict[str, Any] | None:
+    async def _found(self) -> tuple[User, Session] | None:
         if self._session is _UNSET:
             token = self.token
             self._session = None
             if token is not None:
-                self._session = await self.ctx.run_query(of_token, token=crypto.digest(token))
+                found = await self.ctx.run_query(of_token, token=crypto.digest(token))
+                if found is not None:
+                    # The query cannot say of which class users are, and gives documents as they are stored.
+                    user = self.auth.user.model_validate(found["user"])
+                    session = Session.model_validate(found["session"])
+                    if session.expires > self.ctx.now and not user.is_banned(self.ctx.now):
+                        self._session = user, session
         return self._session  # type: ignore[no-any-return]
 
     # Signing in and out -------------------------------------------------------------------------------------------

@@ -375,7 +375,10 @@ def _extend(
     http: dict[Route, HttpAction],
 ) -> None:
     """Adds what an extension brings to what the app has."""
+    own = {id(registered.function) for registered in functions.values()}
     for path, function in extension.functions.items():
+        if id(function) in own:
+            continue  # of a part of it that the app has made itself
         if path in functions:
             raise AppError.at(*_place(functions[path].function), f"{path} comes with {file}; give this another name.")
         functions[path] = Registered(path, function, Signature(path, function))
