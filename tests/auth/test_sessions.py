@@ -170,10 +170,10 @@ async def test_what_a_revoked_session_shows_and_does_ends_by_push(app: TestApp) 
     watch = await ada.watch("auth:notes")
     await ada.mutation("auth:write", text="mine")
     await app.settle()
-    assert watch.value == ["welcome", "mine"]
+    assert await watch.value() == ["welcome", "mine"]
     await app.run(lambda ctx: _delete_sessions(ctx))
     await app.settle()
-    assert watch.value is None
+    assert await watch.value() is None
     with pytest.raises(Exception, match="Sign in first"):
         await ada.mutation("auth:write", text="after the end")
 
@@ -193,7 +193,7 @@ async def test_a_session_that_waits_for_a_second_factor_is_good_for_nothing(app:
     assert await posing.query("auth:notes") is None
     assert await posing.query("auth/users:me") is None
     assert await app.query("auth/sessions:standing", session=rows[0].id) is False
-    await app.advance(minutes=10)
+    await app.advance(minutes=10, seconds=1)
     assert (await browser.ask("/session")).json() == {"user": None, "session": None}
 
 
