@@ -277,5 +277,3 @@ async def test_a_cookie_without_an_origin_does_nothing(app: TestApp) -> None:
     assert (await browser.post("/sign-out")).status_code == 403
     browser.headers = {"Sec-Fetch-Site": "same-origin"}
     assert (await browser.post("/sign-out")).status_code == 200
-
-
