@@ -1,4 +1,4 @@
-"""Tokens of the app's own sign-in at a real server: who they stand for, and that a session that ends takes them along."""
+"""Tokens of the app's own sign-in at a real server: who they stand for, and that they end with their session."""
 
 from __future__ import annotations
 
