@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ async def app() -> AsyncIterator[TestApp]:
 
 
 class World:
-    """Two teams with two notes each, of which one of the second is public; ada edits the first, bob reads the second."""
+    """Two teams with two notes each; one of the second is public. Ada edits the first, bob reads the second."""
 
     def __init__(self, app: TestApp) -> None:
         self.app = app
@@ -132,6 +133,42 @@ async def test_one_changes_what_one_may_before_and_after(world: World) -> None:
     await bob.mutation("notes:change", how="comment", note=world.notes["b"], text="mine")
     await world.app.mutation("notes:trusted", note=world.notes["b"], text="BB")
     assert await bob.query("notes:list") == ["BB", "d"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_database_under_rules_is_the_same_without_what_is_hidden(app: TestApp, seed: int) -> None:
+    dice = random.Random(seed)
+    who = app.as_user(subject="ada")
+    texts: list[str] = []
+
+    async def fill(ctx: Any) -> None:
+        teams = [await ctx.db.insert("teams", {"name": str(number)}) for number in range(4)]
+        mine = set(dice.sample(teams, 2))
+        for team in mine:
+            await ctx.db.insert("members", {"team": team, "who": "ada", "role": "reader"})
+        for number in range(dice.randrange(120)):
+            team, public = dice.choice(teams), dice.random() < 0.1
+            fields = {"team": team, "text": str(number), "rank": dice.randrange(4), "public": public}
+            await ctx.db.insert("notes", fields)
+            if public or team in mine:
+                texts.append(str(number))
+
+    await app.run(fill)
+    assert await who.query("notes:list") == texts
+    assert await who.query("notes:look", how="each") == texts
+    assert await who.query("notes:look", how="count") == len(texts)
+    assert await who.query("notes:look", how="take") == texts[:2]
+    for size in (1, 7, 50):
+        shown: list[str] = []
+        page = {"numItems": size, "cursor": None}
+        while True:
+            got = await who.query("notes:pages", page=page)
+            assert len(got.page) <= size
+            shown += [note.text for note in got.page]
+            if got.is_done:
+                break
+            page = {"numItems": size, "cursor": got.continue_cursor}
+        assert shown == texts
 
 
 async def test_what_a_rule_has_read_takes_data_off_an_open_page(world: World) -> None:

@@ -96,12 +96,14 @@ async def change(ctx: MutationCtx, how: str, note: str = "", team: str = "", tex
                 await ctx.db.patch(note, text=text)
             except Exception as error:
                 return str(error)
+            return None
         case "nested":
             await ctx.run_mutation(trusted, note=note, text=text)
         case "open":
             await ctx.db.unrestricted.patch(note, text=text)
         case _:
             raise AssertionError(how)
+    return None
 
 
 @internal_mutation
