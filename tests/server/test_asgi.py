@@ -95,12 +95,7 @@ async def test_files_of_the_public_folder(client: httpx.AsyncClient) -> None:
     [
         "/nothing.html",
         "/link.txt",
-        "/..%2fsecret.txt",
         "/%2e%2e/secret.txt",
-        "/deep/..%2f..%2fsecret.txt",
-        "/%2fetc/passwd",
-        "/..%5csecret.txt",
-        "/%00",
         "/" + "x" * 3000,
         "/%ff%fe",
     ],
@@ -109,7 +104,26 @@ async def test_nothing_else_is_a_file(client: httpx.AsyncClient, path: str) -> N
     response = await client.get(httpx.URL("http://yugen", raw_path=path.encode()))
     assert response.status_code == 404
     assert response.headers["content-type"].startswith("text/plain")
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/..%2fsecret.txt", "/deep/..%2f..%2fsecret.txt", "/%2Fetc/passwd", "/..%5csecret.txt", "/%00", "/api%2Fquery"],
+)
+async def test_a_path_with_what_others_read_otherwise_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.post(httpx.URL("http://yugen", raw_path=path.encode()), json=COUNT)
+    assert response.status_code == 400
+    assert response.json()["code"] == "BadPath"
+
+
+async def test_pages_are_taken_for_what_they_are(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/page.css", "/nothing"):
+        headers = (await client.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
+        assert "x-frame-options" not in headers  # whether it may be framed is for the app to say
 
 
 async def test_files_are_only_read(client: httpx.AsyncClient) -> None:
