@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+from playwright.async_api import Error as PlaywrightError
 
 from tests.apps import write_app
 from tests.chromium import chromium, empty_window
@@ -42,6 +43,11 @@ UPLOAD = """
     @mutation
     async def upload(ctx: MutationCtx) -> str:
         return await ctx.storage.generate_upload_url()
+
+
+    @query
+    async def where(ctx: QueryCtx, id: str) -> str | None:
+        return await ctx.storage.get_url(id)
 """
 
 Serve = Callable[..., AbstractAsyncContextManager[str]]
@@ -301,3 +307,69 @@ async def test_a_page_of_another_origin_in_chromium(serve: Serve, tmp_path: Path
         assert await page.evaluate(probe, at) == ["TypeError", "refused"]
         await page.goto("data:text/html,a page of no origin")
         assert await page.evaluate(probe, at) == ["TypeError", "refused"]
+
+
+ACTIVE = [
+    "text/html",
+    "TEXT/HTML;charset=utf-8",
+    "text/plain; a=b, text/html",
+    "text/plain;,text/html",
+    "image/png, text/html",
+    "application/xhtml+xml",
+    "image/svg+xml",
+    "text/xml",
+    "multipart/x-mixed-replace; boundary=b",
+    "*/*",
+    "text/plain",
+    "image/png",
+    "application/octet-stream",
+]
+SCRIPT = """<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"><script>
+    document.cookie = "ran=1"; fetch("/ran").catch(() => 0);
+</script></svg>"""
+
+
+@pytest.mark.browser
+async def test_what_somebody_has_stored_runs_nothing_where_the_cookies_are(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public" / "index.html").write_text("<p>a page</p>")
+    async with serve() as at, httpx.AsyncClient(base_url=f"http://{at}") as client, chromium() as browser:
+        urls = []
+        for kind in ACTIVE:
+            body = SCRIPT if "svg" in kind or "xml" in kind else f"<!doctype html><html><body>{SCRIPT}"
+            if "multipart" in kind:
+                body = f"--b\r\nContent-Type: text/html\r\n\r\n{body}\r\n--b--\r\n"
+            upload = (await client.post("/api/mutation", json={"path": "notes:upload", "args": {}})).json()["value"]
+            stored = (await client.post(upload, content=body, headers={"Content-Type": kind})).json()["storageId"]
+            where = {"path": "notes:where", "args": {"id": stored}}
+            urls.append((await client.post("/api/query", json=where)).json()["value"])
+
+        page = (await empty_window(browser)).page
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for url in urls:
+            await page.goto(f"http://{at}/")
+            # As a page of its own, and within one of ours.
+            with suppress(PlaywrightError):  # it is a download, and no page
+                await page.goto(url)
+            await page.goto(f"http://{at}/")
+            await page.evaluate(
+                """(url) => new Promise((done) => {
+                    for (const kind of ["iframe", "object", "embed"]) {
+                        const made = document.createElement(kind);
+                        made.src = made.data = url;
+                        document.body.append(made);
+                    }
+                    const image = new Image();
+                    image.onload = image.onerror = () => setTimeout(() => done(image.naturalWidth), 150);
+                    image.src = url;
+                })""",
+                url,
+            )
+        assert [cookie["name"] for cookie in await page.context.cookies()] == []
+        assert not [each for each in asked if each.endswith("/ran")]
+        # An image that is drawn is still one.
+        drawn = (
+            "(url) => new Promise((done) => { const i = new Image(); i.onload = () => done(i.width); i.src = url; })"
+        )
+        assert await page.evaluate(drawn, urls[ACTIVE.index("image/svg+xml")]) == 7

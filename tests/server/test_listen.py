@@ -344,6 +344,10 @@ async def test_what_is_not_http_is_refused(site: Site, request_: bytes) -> None:
         pass
 
 
+UPGRADE = (
+    b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 ODD = [
     # What a proxy before us may read as one request and we as two, or the other way round (faults.md 42).
     b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
@@ -363,7 +367,6 @@ ODD = [
     b"GET /version HTTP/1.1\r\nHost: a\r\nX: y\r\n folded: z\r\n\r\n",
     b"GET /version HTTP/1.1\nHost: a\n\n",
     b"GET /version HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
-    b"GET  /version HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /version HTTP/1.1\r\nHost: a\r\nb\r\n\r\n",
     b"GET /ver sion HTTP/1.1\r\nHost: a\r\n\r\n",
     # Which host is meant
@@ -383,10 +386,8 @@ ODD = [
     b"GET http://evil.example/version HTTP/1.0\r\n\r\n",
     b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
     b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET /api/sync HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    b"GET http://evil.example/api/sync HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    b"GET /api/sync HTTP/1.1" + UPGRADE,
+    b"GET http://evil.example/api/sync HTTP/1.1\r\nHost: a" + UPGRADE,
 ]
 
 
