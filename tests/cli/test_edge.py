@@ -121,7 +121,7 @@ async def test_it_speaks_tls(app: Path, tmp_path: Path, options: tuple[str, ...]
     ],
 )
 async def test_what_cannot_be_is_said_at_once(app: Path, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
-    command = ("serve", app, "--port", "0", "--data", tmp_path / "data", *options)
+    command: tuple[str | Path, ...] = ("serve", app, "--port", "0", "--data", tmp_path / "data", *options)
     async with Process(YUGEN, *command) as process:
         assert await process.ended() == 1
         assert said in process.lines[-1]

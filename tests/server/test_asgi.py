@@ -118,6 +118,18 @@ async def test_a_path_with_what_others_read_otherwise_is_refused(client: httpx.A
     assert response.json()["code"] == "BadPath"
 
 
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/deep", "/deep/"), ("/deep?a=b&c", "/deep/?a=b&c"), ("//deep", "/deep/"), ("/%64eep", "/deep/")],
+)
+async def test_a_folder_is_found_without_its_slash_and_by_no_name_of_a_host(
+    client: httpx.AsyncClient, path: str, place: str
+) -> None:
+    response = await client.get(httpx.URL("http://yugen", raw_path=path.encode()), headers={"Host": "evil.example"})
+    assert response.status_code == 307
+    assert response.headers["location"] == place
+
+
 async def test_pages_are_taken_for_what_they_are(client: httpx.AsyncClient) -> None:
     for path in ("/", "/page.css", "/nothing"):
         headers = (await client.get(path)).headers

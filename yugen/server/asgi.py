@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -192,7 +192,7 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
-            return await super().get_response(path, scope)
+            response = await super().get_response(path, scope)
         except ValueError:  # a path that no file can have
             raise HTTPException(404) from None
         except HTTPException as error:
@@ -200,6 +200,11 @@ class _Files(StaticFiles):
                 raise
             greeting = f"Yugen {__version__} is running. Put a page into public/ beside the app.\n"
             return PlainTextResponse(greeting, headers=PAGE_HEADERS)
+        if isinstance(response, RedirectResponse):
+            # By a path: which host it is, anybody may have said. A proxy may know it better, too.
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{scope['path']}/{query and '?'}{query}", headers=PAGE_HEADERS)
+        return response
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

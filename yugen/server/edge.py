@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from yugen.errors import Refused
-from yugen.origins import Origin, Origins, parse_origin
+from yugen.origins import Origin, Origins, origin_of, parse_origin
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -109,8 +109,8 @@ class Edge:
             BadOrigin: an origin is none.
             BadHost: a host is none.
         """
-        ours = (parse_origin("/".join(url.split("/", 3)[:3])) for url in own)
-        return cls(Origins(origins), frozenset(filter(None, ours)), Hosts(allowed_hosts), hsts_seconds)
+        ours = frozenset(filter(None, map(origin_of, own)))
+        return cls(Origins(origins), ours, Hosts(allowed_hosts), hsts_seconds)
 
     def trusts(self, scope: Scope) -> bool:
         """Whether a request comes from no page, or from one that may ask."""
