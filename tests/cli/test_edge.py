@@ -47,11 +47,15 @@ def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert given == Outside(("https://c.example", "https://d.example"), ("c.example",), 1, None, "*")
 
 
-@pytest.mark.parametrize("proxies", ["", "proxy.example", "10.0.0.1,", "10.0.0.1/8", "10.0.0", "a,b"])
+@pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.1,", "10.0.0.1/8", "10.0.0", "a,b"])
 def test_proxies_are_addresses(proxies: str) -> None:
     # uvicorn would take them for names of sockets, and nobody would notice that none is believed.
     with pytest.raises(OSError, match="neither the address nor the network of a proxy"):
         outside("--forwarded-allow-ips", proxies)
+
+
+def test_nobody_may_be_believed() -> None:
+    assert outside("--forwarded-allow-ips", "").proxies == ""
 
 
 def test_tls_takes_two_files(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def browser(app: Any) -> httpx.AsyncClient:
 async def client(yugen: Yugen, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     public = tmp_path / "public"
     (public / "deep").mkdir(parents=True)
+    (public / "a?b").mkdir()
+    (public / "a?b" / "index.html").write_text("<p>odd</p>")
     (public / "index.html").write_text("<p>home</p>")
     (public / "page.css").write_text("p {}")
     (public / "deep" / "index.html").write_text("<p>deep</p>")
@@ -120,7 +122,13 @@ async def test_a_path_with_what_others_read_otherwise_is_refused(client: httpx.A
 
 @pytest.mark.parametrize(
     ("path", "place"),
-    [("/deep", "/deep/"), ("/deep?a=b&c", "/deep/?a=b&c"), ("//deep", "/deep/"), ("/%64eep", "/deep/")],
+    [
+        ("/deep", "/deep/"),
+        ("/deep?a=b&c", "/deep/?a=b&c"),
+        ("//deep", "/deep/"),
+        ("/%64eep", "/deep/"),
+        ("/a%3fb", "/a%3Fb/"),
+    ],
 )
 async def test_a_folder_is_found_without_its_slash_and_by_no_name_of_a_host(
     client: httpx.AsyncClient, path: str, place: str

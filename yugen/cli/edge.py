@@ -55,7 +55,7 @@ class Outside:
             from yugen.server.tls import Certificate
 
             certificate = Certificate(tls_cert, tls_key)
-        if forwarded_allow_ips is not None:
+        if forwarded_allow_ips:  # an empty one is for nobody
             _check_proxies(forwarded_allow_ips)
         origins = os.environ.get("YUGEN_ORIGINS", "").split() if origins is None else origins
         allowed = os.environ.get("YUGEN_ALLOWED_HOSTS", "").split() if allowed_hosts is None else allowed_hosts

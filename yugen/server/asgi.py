@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -86,7 +87,6 @@ def make_site(yugen: Yugen) -> ASGIApp:
 
 
 def _site(yugen: Yugen) -> Site:
-
     async def runtime() -> Runtime:
         return (await yugen.backend()).runtime
 
@@ -203,7 +203,7 @@ class _Files(StaticFiles):
         if isinstance(response, RedirectResponse):
             # By a path: which host it is, anybody may have said. A proxy may know it better, too.
             query = scope["query_string"].decode("latin-1")
-            return RedirectResponse(f"{scope['path']}/{query and '?'}{query}", headers=PAGE_HEADERS)
+            return RedirectResponse(f"{quote(scope['path'])}/{query and '?'}{query}", headers=PAGE_HEADERS)
         return response
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
