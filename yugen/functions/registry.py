@@ -26,6 +26,7 @@ from yugen.functions.info import AppInfo, FunctionInfo, FunctionKind, IndexInfo
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.rate_limits import RateLimit
 from yugen.functions.routing import Route
 from yugen.functions.scheduling import check_arguments
 from yugen.functions.shapes import shape
@@ -189,7 +190,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             classes stay the objects that others have imported.
 
     Raises:
-        AppError: there is no such folder, a module does not import, two functions or tables share a name,
+        AppError: there is no such folder, a module does not import, two functions, tables or rate limits share a name,
             `auth.py` lists anything but providers, or a router stands anywhere but in `http.py`.
     """
     folder = folder.resolve()
@@ -204,6 +205,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     strict = False
     migrations: dict[str, Migration] = {}
     routers: list[tuple[Path, HttpRouter]] = []
+    limits: dict[str, RateLimit] = {}
     crons: dict[str, Cron] = {}
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
@@ -214,6 +216,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        _check_limits(file, module, limits)
         routers += [(file, each) for each in vars(module).values() if isinstance(each, HttpRouter)]
         found = [each for each in vars(module).values() if isinstance(each, Migration)]
         own = {each.name: each for each in found if each.__module__ == module.__name__}
@@ -348,6 +351,13 @@ def _router(folder: Path, routers: Sequence[tuple[Path, HttpRouter]]) -> HttpRou
         if router is not served:
             raise AppError(f"{file}: nobody asks this router; write `http = HttpRouter()` in {folder.name}/http.py.")
     return served if routers and isinstance(served, HttpRouter) else HttpRouter()
+
+
+def _check_limits(file: Path, module: ModuleType, limits: dict[str, RateLimit]) -> None:
+    """Makes sure that no two limits count as one, of those that stand in modules."""
+    for each in vars(module).values():
+        if isinstance(each, RateLimit) and limits.setdefault(each.name, each) is not each:
+            raise AppError(f"{file}: {each!r} has the name of another; rename it or import that.")
 
 
 def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:
