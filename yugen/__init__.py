@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.permissions import Roles, Unauthenticated
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.rate_limits import RateLimit, RateLimited
     from yugen.functions.retry import Retry
     from yugen.functions.rules import Forbidden, Rules
     from yugen.functions.storage import StoredFile
@@ -64,6 +65,7 @@ _HOMES = {
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.permissions": ("Roles", "Unauthenticated"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.rate_limits": ("RateLimit", "RateLimited"),
     "yugen.functions.retry": ("Retry",),
     "yugen.functions.rules": ("Forbidden", "Rules"),
     "yugen.functions.workflows": ("WorkflowCtx",),
@@ -92,6 +94,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "ActionCtx",
     "WorkflowCtx",
     "Retry",
+    "RateLimit",
+    "RateLimited",
     "Crons",
     "Roles",
     "Rules",

@@ -49,7 +49,6 @@ def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.1,", "10.0.0.1/8", "10.0.0", "a,b"])
 def test_proxies_are_addresses(proxies: str) -> None:
-    # uvicorn would take them for names of sockets, and nobody would notice that none is believed.
     with pytest.raises(OSError, match="neither the address nor the network of a proxy"):
         outside("--forwarded-allow-ips", proxies)
 

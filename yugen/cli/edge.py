@@ -87,7 +87,7 @@ class Outside:
 
 
 def _check_proxies(proxies: str) -> None:
-    """Refuses what is neither: uvicorn would take what is no address for the name of a socket, and believe nobody."""
+    """Refuses what is neither, before anything starts."""
     import ipaddress
 
     for each in proxies.split(","):
@@ -97,7 +97,7 @@ def _check_proxies(proxies: str) -> None:
         except ValueError:
             raise OSError(
                 f"{each.strip()!r} is neither the address nor the network of a proxy; write --forwarded-allow-ips as "
-                "10.0.0.1,172.16.0.0/12, or * for anybody."
+                "10.0.0.1,172.16.0.0/12, or * for whoever connects."
             ) from None
 
 

@@ -32,6 +32,7 @@ from yugen.server.docs import docs_routes
 from yugen.server.file_api import FileApi
 from yugen.server.gate import PAGE_HEADERS, at_the_door, for_pages
 from yugen.server.http import Endpoints, error_response
+from yugen.server.rate_limits import LimitedByAddress
 from yugen.server.site import BELOW, HIDDEN, Site, identify_by
 from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import Yugen
@@ -81,7 +82,8 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         routes=routes, middleware=[cors], exception_handlers={HTTPException: _error_page}, lifespan=lifespan
     )
     http = _WithSite(yugen, _site(yugen), for_pages(yugen.edge, Direct(api.calls, routed)))
-    return at_the_door(yugen.edge, _Root(http, for_pages(yugen.edge, _Sync(yugen))))
+    root = _Root(http, for_pages(yugen.edge, _Sync(yugen)))
+    return LimitedByAddress(yugen.address_limits, at_the_door(yugen.edge, root))
 
 
 def make_site(yugen: Yugen) -> ASGIApp:

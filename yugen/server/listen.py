@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
 from yugen.server.tls import Certificate
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
@@ -45,11 +47,16 @@ def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | 
     Args:
         app: the app.
         certificate: for TLS, if it is to speak that.
-        proxies: whose `X-Forwarded-For` and `X-Forwarded-Proto` to believe: addresses and networks, with commas
-            between; `*` for anybody's. By default as `FORWARDED_ALLOW_IPS` says, or this machine's.
+        proxies: whose `X-Forwarded-For` and `X-Forwarded-Proto` to believe, see `Proxies`. By default as
+            `FORWARDED_ALLOW_IPS` says, or this machine's.
+
+    Raises:
+        BadProxies: that names no proxies.
     """
+    trusted = Proxies(os.environ.get(VARIABLE, THIS_MACHINE) if proxies is None else proxies)
     return uvicorn.Config(
-        app,
+        BehindProxies(trusted, app),
+        proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
         interface="asgi3",
         log_config=None,
         access_log=False,
@@ -62,7 +69,6 @@ def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | 
         ws_max_size=WS_SIZE_MAX,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
-        forwarded_allow_ips=proxies,
         ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
     )
 
