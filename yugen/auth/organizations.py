@@ -16,6 +16,7 @@ from yugen.auth.sessions import milliseconds
 from yugen.functions.context import ActionCtx, MutationCtx, QueryCtx
 from yugen.functions.declare import Mutation, action, internal_mutation, mutation, query
 from yugen.functions.extensions import extension_of
+from yugen.functions.rate_limits import RateLimit
 from yugen.schema import UNSET, Document, Id, Index
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 MEMBERS_MAX: Final = 10_000
 SLUG_LENGTH_MAX: Final = 63
 TITLE_LENGTH_MAX: Final = 100
+
+INVITATIONS_BY: Final = RateLimit("auth: invitations by a user", rate=50, per=timedelta(hours=1))
+"""How many somebody may send, who would else have us send mail to anybody, with what they like in it."""
+
+INVITATIONS_TO: Final = RateLimit("auth: invitations to an address", rate=3, per=timedelta(minutes=15))
+"""How many an address gets, whoever sends them."""
 
 OWNER: Final = "owner"
 """The role that may do everything, and that somebody always has."""
@@ -362,6 +369,8 @@ async def note_invitation(ctx: MutationCtx, organization: str, email: str, role:
     before = await by_organization.unique()
     if before is not None:
         await ctx.db.delete(before.id)
+    await INVITATIONS_BY.take(ctx, own.user)
+    await INVITATIONS_TO.take(ctx, address)
     await ctx.db.insert(
         Invitation(
             organization=own.organization,
@@ -388,6 +397,8 @@ async def cancel_invitation(ctx: MutationCtx, invitation: str) -> None:
     """Has an invitation be good no more."""
     known = await ctx.db.normalize_id("auth_invitations", invitation)
     found = None if known is None else await ctx.db.get(known)
+    if await current.user(ctx) is None:
+        raise not_signed_in()
     if not isinstance(found, Invitation) or await membership(ctx, found.organization) is None:
         raise AuthError("NoSuchInvitation", "There is no such invitation; it may have been used already.", 404)
     await require(ctx, found.organization, "members:invite")
@@ -398,11 +409,18 @@ async def cancel_invitation(ctx: MutationCtx, invitation: str) -> None:
 async def answer_invitation(ctx: MutationCtx, token: str, accept: bool = True) -> str | None:
     """Accepts an invitation, or declines it; returns the organisation that the caller belongs to now.
 
-    It is good only for whoever has the address that it was sent to, and has shown that it is theirs.
+    It is good only for whoever has the address that it was sent to, and has shown that it is theirs, and only as long
+    as whoever has sent it may invite: nobody leaves a way back behind for when they are removed.
     """
     user, session = await current.signed_in(ctx)
     found = await ctx.db.query(Invitation).with_index(Invitation.by_token, token=digest(token)).first()
-    if found is None or found.expires <= ctx.now or user.email != found.email or not user.email_verified:
+    if (
+        found is None
+        or found.expires <= ctx.now
+        or user.email != found.email
+        or not user.email_verified
+        or not await _is_vouched_for(ctx, found)
+    ):
         raise AuthError(
             "NoSuchInvitation", "This invitation is not good, or not for the address you are signed in with.", 404
         )
@@ -456,11 +474,28 @@ def _checked_slug(slug: str) -> str:
 
 def _check_reach(part: Organizations, own: str, role: str) -> None:
     """Refuses to give or to take what one has not oneself."""
-    if "*" in part.roles[own]:
-        return
-    beyond = part.roles[role] - part.roles[own]
-    if role == OWNER or beyond:
+    if not _reaches(part, own, role):
         raise AuthError("Forbidden", f"Your role, {own}, may not give or take the role {role}.", 403)
+
+
+def _reaches(part: Organizations, own: str, role: str) -> bool:
+    """Whether one role may do all that another may. One that the app has no more may do nothing."""
+    may = part.roles.get(own, frozenset())
+    return "*" in may or (role != OWNER and part.roles.get(role, frozenset()) <= may)
+
+
+async def _is_vouched_for(ctx: QueryCtx, invitation: Invitation) -> bool:
+    """Whether whoever has sent an invitation is a member still, in a role that could send it now."""
+    found = ctx.db.query(Member).with_index(
+        Member.by_organization, organization=invitation.organization, user=invitation.inviter
+    )
+    inviter = await found.unique()
+    part = _part(ctx)
+    return (
+        inviter is not None
+        and part.allows(inviter.role, "members:invite")
+        and _reaches(part, inviter.role, invitation.role)
+    )
 
 
 async def _other(ctx: MutationCtx, member: str, permission: str) -> tuple[Member, Member]:
