@@ -104,6 +104,8 @@ class SigningKey(Document, table="auth_signing_keys"):
     public: str
     private: str
 
+    by_kid = Index("kid")
+
 
 class AuditEvent(Document, table="auth_events"):
     """Something that has to do with who may do what, for those who look into it later.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict  # of pydantic, which takes that of typing from Python 3.12 on
 
 from yugen.auth import audit, current
-from yugen.auth.documents import Session
+from yugen.auth.documents import Session, SigningKey
 from yugen.auth.errors import AuthError
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
@@ -227,15 +227,23 @@ async def revoke_all(ctx: MutationCtx) -> int:
 
 
 @internal_query
-async def standing(ctx: QueryCtx, session: str) -> bool:
-    """Whether tokens that were made for a session still count."""
+async def standing(ctx: QueryCtx, session: str, user: str | None = None, kid: str | None = None) -> bool:
+    """Whether tokens that were made for a session still count.
+
+    Args:
+        ctx: the context.
+        session: the session.
+        user: whose the tokens say that it is.
+        kid: the key that they are signed with, which `rotate_keys` may have taken away.
+    """
     from yugen.auth.component import Auth  # noqa: PLC0415 -- which takes in this module
 
     found = await _found(ctx, session)
-    if found is None or not found.stands:
+    if found is None or not found.stands or user not in (None, found.user):
         return False
-    user = await ctx.db.get(found.user)
-    return isinstance(user, extension_of(ctx, Auth).user)
+    if kid is not None and await ctx.db.query(SigningKey).with_index(SigningKey.by_kid, kid=kid).first() is None:
+        return False
+    return isinstance(await ctx.db.get(found.user), extension_of(ctx, Auth).user)
 
 
 @internal_query

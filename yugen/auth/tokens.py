@@ -141,8 +141,8 @@ async def add_key(ctx: MutationCtx, kid: str, public: str, private: str, instead
 async def rotate_keys(ctx: MutationCtx) -> int:
     """Forgets all keys, so that tokens that were signed with them are good no more and the next one gets a new key.
 
-    `yugen run auth/tokens:rotate_keys` does it, when a key may be in the wrong hands. Nobody is signed out by it:
-    clients ask for another token. Returns how many keys there were.
+    `yugen run auth/tokens:rotate_keys` does it, when a key may be in the wrong hands. Sockets that came with a token of
+    one are nobody's at once, and nobody is signed out: clients ask for another token. Returns how many keys there were.
     """
     keys = await ctx.db.query(SigningKey).collect()
     for key in keys:

@@ -78,7 +78,10 @@ class OwnTokens:
         keys = _keys(await self._value(Standing(self.provider.key_set, b"{}")))
         if not any(unverified.is_signed_with(key) for key in keys if key.kid == unverified.kid):
             raise TokenRejected("The token is not signed with a key of this deployment; sign in again.")
-        standing = Standing(self.provider.standing, values.canonical({"session": session}))
+        # All that the token says is looked at as long as it is used, so that one that was forged with a key in wrong
+        # hands ends with the key, whatever end it gives itself.
+        args = {"session": session, "user": subject, "kid": unverified.kid}
+        standing = Standing(self.provider.standing, values.canonical(args))
         if not await self._value(standing):
             raise TokenRejected("The session has ended; sign in again.")
         return Verified(Identity.of(self.issuer(), subject, lasting_claims(claims)), expires_at, standing)
