@@ -19,7 +19,9 @@ async def session(ctx: QueryCtx) -> Session | None:
     if identity is None or identity.issuer != ctx.env["CONVEX_SITE_URL"]:
         return None
     claimed = identity.claims.get("sid")
-    found = await ctx.db.get(claimed) if isinstance(claimed, str) else None
+    # Administrators may act as anybody, also as somebody who is made up.
+    known = await ctx.db.normalize_id("auth_sessions", claimed) if isinstance(claimed, str) else None
+    found = None if known is None else await ctx.db.get(known)
     return found if isinstance(found, Session) and found.stands and found.user == identity.subject else None
 
 
@@ -32,8 +34,10 @@ async def user(ctx: QueryCtx) -> Any:
         return None
     if "sid" in identity.claims and await session(ctx) is None:
         return None
-    found = await ctx.db.get(identity.subject)
-    if not isinstance(found, extension_of(ctx, Auth).user) or found.is_banned(ctx.now):
+    kind = extension_of(ctx, Auth).user
+    known = await ctx.db.normalize_id(kind.__table__, identity.subject)
+    found = None if known is None else await ctx.db.get(known)
+    if not isinstance(found, kind) or found.is_banned(ctx.now):
         return None
     return found
 
