@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from yugen import MutationCtx, QueryCtx, internal_mutation, mutation, query
-from yugen.auth import Admin, Auth, Lifetimes, Mail, Organizations, User, sessions, users
+from yugen.auth import Admin, Auth, Lifetimes, Mail, Organizations, User, sessions, users, verifications
 from yugen.auth.crypto import new_token
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.requests import AuthRequest
@@ -54,6 +54,21 @@ async def begin(ctx: MutationCtx, name: str, device: Device) -> SignedIn:
 @internal_mutation
 async def greet(ctx: MutationCtx, user: str) -> None:
     await ctx.db.insert(Note(owner=user, text="welcome"))
+
+
+@internal_mutation
+async def issue(ctx: MutationCtx, purpose: str, digest: str) -> None:
+    await verifications.issue(ctx, purpose, "ada@example.com", digest, timedelta(minutes=5))
+
+
+@internal_mutation
+async def use(ctx: MutationCtx, purpose: str, digest: str) -> bool:
+    return await verifications.use(ctx, purpose, digest) is not None
+
+
+@internal_mutation
+async def guess(ctx: MutationCtx, purpose: str, digest: str) -> bool:
+    return await verifications.guess(ctx, purpose, "ada@example.com", digest) is not None
 
 
 @query
