@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from yugen.auth.documents import Session
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
+    from yugen.auth.pages import Pages
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
 
@@ -21,6 +22,7 @@ _HOMES = {
     "yugen.auth.component": ("Auth",),
     "yugen.auth.errors": ("AuthError",),
     "yugen.auth.mail": ("Console", "Mail", "Sender", "Smtp"),
+    "yugen.auth.pages": ("Pages",),
     "yugen.auth.documents": ("Session",),
     "yugen.auth.sessions": ("Lifetimes",),
     "yugen.auth.users": ("User",),
@@ -37,6 +39,7 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Mail",
     "Console",
     "Smtp",
+    "Pages",
 ]
 
 

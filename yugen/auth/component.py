@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from yugen.auth import audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
+from yugen.auth import acting, audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
 from yugen.auth.core import Core, sweep
 from yugen.auth.errors import not_signed_in
+from yugen.auth.pages import Pages
 from yugen.auth.parts import Endpoint, Part
 from yugen.functions.context import MutationCtx
 from yugen.functions.crons import Crons
@@ -17,12 +18,12 @@ from yugen.functions.declare import Mutation
 from yugen.functions.extensions import Extension, documents_in, functions_in
 from yugen.functions.http import HttpRouter
 from yugen.functions.providers import OwnProvider
+from yugen.schema import UNSET
 
 if TYPE_CHECKING:
-    from yugen.auth.pages import Pages
     from yugen.functions.context import QueryCtx
 
-_CORE: Final[tuple[ModuleType, ...]] = (audit, documents, mail, sessions, tokens, users, verifications)
+_CORE: Final[tuple[ModuleType, ...]] = (acting, audit, documents, mail, sessions, tokens, users, verifications)
 """The modules that every app with sign-in has."""
 
 Event = Mutation[..., Any] | str | None
@@ -42,7 +43,7 @@ class Auth(Extension):
         sender: sends mail; prints it in development and refuses in production, if none is given.
         lifetimes: how long sessions last.
         origins: other origins whose pages may sign people in: `https://app.example.com`.
-        pages: the ready-made pages below `/auth/`, or None for none.
+        pages: the ready-made pages below `/auth/`, `Pages(...)` to have them look otherwise, or None for none.
         on_sign_up: a mutation of the app with an argument `user`, an id; it runs in the transaction that makes a user.
         on_sign_in: one that runs in that which signs somebody in.
         on_change: one that runs in that which changes the name or the address of somebody.
@@ -59,7 +60,7 @@ class Auth(Extension):
         sender: mail.Sender | None = None,
         lifetimes: sessions.Lifetimes | None = None,
         origins: Sequence[str] = (),
-        pages: Pages | None = None,
+        pages: Pages | UNSET | None = UNSET,
         on_sign_up: Event = None,
         on_sign_in: Event = None,
         on_change: Event = None,
@@ -71,12 +72,12 @@ class Auth(Extension):
         self.sender = sender
         self.lifetimes = lifetimes or sessions.Lifetimes()
         self.origins = tuple(origins)
-        self.pages = pages
+        self.pages = Pages() if pages is UNSET else pages
         self.on_sign_up = on_sign_up
         self.on_sign_in = on_sign_in
         self.on_change = on_change
         self.on_delete = on_delete
-        self.parts: tuple[Part, ...] = (Core(), *parts)
+        self.parts: tuple[Part, ...] = (Core(), *parts, *(() if self.pages is None else (self.pages,)))
         names = [part.name for part in self.parts]
         for name in names:
             if names.count(name) > 1:

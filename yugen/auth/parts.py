@@ -41,6 +41,9 @@ class Part:
     name: ClassVar[str]
     """What clients call it."""
 
+    is_way: ClassVar[bool] = True
+    """Whether clients are told of it, as a way to sign in or something else that they show."""
+
     keys: ClassVar[tuple[tuple[str, str], ...]] = ()
     """What callers may show instead of a token: what that begins with, and the query that tells whose it is.
 
