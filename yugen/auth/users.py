@@ -131,6 +131,19 @@ async def create(
     return made
 
 
+async def check_not_last_way(ctx: MutationCtx, auth: Auth, user: User) -> None:
+    """Has somebody keep one way to sign in, before another is taken away.
+
+    Raises:
+        AuthError: it is the last one.
+    """
+    ways = len(await ctx.db.query(Account).with_index(Account.by_user, user=user.id).take(2))
+    for part in auth.parts:
+        ways += await part.ways(ctx, user)
+    if ways <= 1:
+        raise AuthError("LastWay", "This is the only way for you to sign in; add another one first.", 409)
+
+
 async def delete(ctx: MutationCtx, auth: Auth, user: User, **seen: Any) -> None:
     """Deletes a user and all that is stored of how they sign in, after the app was told.
 
