@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from yugen.auth import acting, audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
 from yugen.auth.core import Core, sweep
-from yugen.auth.errors import not_signed_in
+from yugen.auth.errors import AuthError, not_signed_in
 from yugen.auth.pages import Pages
 from yugen.auth.parts import Endpoint, Part
 from yugen.functions.context import MutationCtx
@@ -142,6 +142,27 @@ class Auth(Extension):
         found = await current.user(ctx)
         if found is None:
             raise not_signed_in()
+        return found
+
+    async def allows_scope(self, ctx: QueryCtx, scope: str) -> bool:
+        """Whether who calls may do what a scope names, as far as a key limits it.
+
+        Those who are signed in are not limited by scopes, those who show a key by what it was made for. Nobody may.
+        """
+        if await current.user(ctx) is None:
+            return False
+        scopes = await current.scopes(ctx)
+        return scopes is None or scope in scopes
+
+    async def require_scope(self, ctx: QueryCtx, scope: str) -> Any:
+        """As `require_user`, for what a key may do only if it was made for it.
+
+        Raises:
+            AuthError: nobody calls, or a key that was not made for this.
+        """
+        found = await self.require_user(ctx)
+        if not await self.allows_scope(ctx, scope):
+            raise AuthError("ScopeMissing", f"This key was not made for {scope}.", 403, scope=scope)
         return found
 
     async def require_fresh(self, ctx: QueryCtx) -> Any:

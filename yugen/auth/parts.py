@@ -6,7 +6,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from yugen.functions.context import MutationCtx
+from yugen.functions.context import MutationCtx, QueryCtx
+from yugen.functions.providers import KeyKind
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -44,11 +45,8 @@ class Part:
     is_way: ClassVar[bool] = True
     """Whether clients are told of it, as a way to sign in or something else that they show."""
 
-    keys: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What callers may show instead of a token: what that begins with, and the query that tells whose it is.
-
-    The query takes the `hash` of it, as `crypto.digest` makes it, and gives None or `{subject, claims, expires}`.
-    """
+    keys: ClassVar[tuple[KeyKind, ...]] = ()
+    """What callers may show instead of a token."""
 
     auth: Auth
     """What it is a part of; there once that has been made."""
@@ -77,6 +75,10 @@ class Part:
             device: the digest of what tells a device that is trusted, if it sends one.
         """
         return False
+
+    async def ways(self, ctx: QueryCtx, user: User) -> int:
+        """By how many things this user can sign in that it stores or sends, beside those in `Account`."""
+        return 0
 
     async def forget(self, ctx: MutationCtx, user: User) -> None:
         """Deletes what it stores of a user, in the transaction that deletes them."""

@@ -182,6 +182,11 @@ class AuthRequest:
         """Whether a browser has added who it is by itself, as it does for pages of anybody."""
         return "cookie" in self.http.headers
 
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether it comes from a client that keeps what it is given itself, since it has no cookies."""
+        return self.http.headers.get("yugen-client") == "token" and not self.has_cookies
+
     async def _found(self) -> tuple[User, Session] | None:
         if self._session is _UNSET:
             token = self.token
@@ -220,7 +225,7 @@ class AuthRequest:
         answer: dict[str, Any] = {"user": signed_in["user"], "session": signed_in["session"]}
         if signed_in["pending"]:
             answer["secondFactor"] = self.auth.second_factors
-        if self.http.headers.get("yugen-client") == "token" and not self.has_cookies:
+        if self.wants_tokens:
             answer["token"] = token
         return answer
 
