@@ -171,7 +171,7 @@ async def test_what_a_revoked_session_shows_and_does_ends_by_push(app: TestApp) 
     await ada.mutation("auth:write", text="mine")
     await app.settle()
     assert await watch.value() == ["welcome", "mine"]
-    await app.run(lambda ctx: _delete_sessions(ctx))
+    await app.run(_delete_sessions)
     await app.settle()
     assert await watch.value() is None
     with pytest.raises(Exception, match="Sign in first"):
@@ -277,5 +277,3 @@ async def test_a_cookie_without_an_origin_does_nothing(app: TestApp) -> None:
     assert (await browser.post("/sign-out")).status_code == 403
     browser.headers = {"Sec-Fetch-Site": "same-origin"}
     assert (await browser.post("/sign-out")).status_code == 200
-
-

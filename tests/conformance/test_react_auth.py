@@ -365,8 +365,10 @@ async def test_lost_connections_show_nothing_else(browser: Browser, server: Serv
     assert await opened.users() == ["oda"]
     assert await opened.gates() == ["loading", "in"]
     states = await opened.right_states()
-    shown = [state for state in states if not state["inside"] and state["gate"] == "in"]
-    assert all(state["mine"] and state["shared"] is not None for state in shown)
+    # The server may have confirmed who it is before it has heard of the queries; what is there once stays there.
+    shown = [bool(state["mine"] and state["shared"]) for state in states if not state["inside"]]
+    assert True in shown
+    assert all(shown[shown.index(True) :])
     secrets = [bool(state["secret"]) for state in states if state["inside"]]
     assert secrets == sorted(secrets)
 

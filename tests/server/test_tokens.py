@@ -17,7 +17,7 @@ from joserfc.util import urlsafe_b64encode
 
 from tests.issuer import AUDIENCE, SECONDS, Algorithm, Issuer, Page, encoded, issuing, sign, signing_key, web
 from yugen.errors import TokenRejected
-from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, ProviderUnavailable
 from yugen.fetch import Fetched, Fetcher
@@ -33,13 +33,13 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture(params=KINDS)
-def provider(request: pytest.FixtureRequest, issuer: Issuer) -> Provider:
+def provider(request: pytest.FixtureRequest, issuer: Issuer) -> OutsideProvider:
     """One issuer, in either way to trust it."""
     return issuer.oidc() if request.param == "oidc" else issuer.jwt()
 
 
 @pytest.fixture
-def verifier(provider: Provider) -> TokenVerifier:
+def verifier(provider: OutsideProvider) -> TokenVerifier:
     return TokenVerifier([provider])
 
 
@@ -117,7 +117,7 @@ async def test_case_27_times_are_numbers_and_now_is_between_them(
 @pytest.mark.parametrize("value", ["null", "NaN", "Infinity", "1e999", "-1e999", "9" * 400])
 @pytest.mark.parametrize("name", ["exp", "nbf"])
 async def test_case_27_no_number_is_for_ever(
-    issuer: Issuer, provider: Provider, verifier: TokenVerifier, name: str, value: str
+    issuer: Issuer, provider: OutsideProvider, verifier: TokenVerifier, name: str, value: str
 ) -> None:
     claims = json.dumps(issuer.claims() | {name: "here"}).replace('"here"', value).encode()
     signed = encoded({"alg": "RS256", "kid": issuer.key.kid}) + b"." + urlsafe_b64encode(claims)
@@ -125,7 +125,7 @@ async def test_case_27_no_number_is_for_ever(
     assert await refusal(verifier, f"{signed.decode()}.{signature.decode()}")
 
 
-async def test_clocks_may_be_a_little_apart(issuer: Issuer, provider: Provider) -> None:
+async def test_clocks_may_be_a_little_apart(issuer: Issuer, provider: OutsideProvider) -> None:
     now = 0.0
     verifier = TokenVerifier([provider], now=lambda: now)
     start = int(time.time())
@@ -381,7 +381,7 @@ async def test_nobody_is_rejected_while_the_keys_cannot_be_had(issuer: Issuer, v
     await refusal(verifier, issuer.token(exp=0))
 
 
-async def test_who_was_good_stays_so_while_the_keys_cannot_be_had(issuer: Issuer, provider: Provider) -> None:
+async def test_who_was_good_stays_so_while_the_keys_cannot_be_had(issuer: Issuer, provider: OutsideProvider) -> None:
     seconds = 0.0
     verifier = TokenVerifier([provider], monotonic=lambda: seconds)
     await verifier.verify(issuer.token())

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from yugen.errors import Refused
 
-__all__ = ["JwtProvider", "OidcProvider", "OwnProvider", "Provider", "ProviderError"]
+__all__ = ["JwtProvider", "OidcProvider", "OutsideProvider", "OwnProvider", "Provider", "ProviderError"]
 
 
 class ProviderError(Refused):
@@ -99,7 +99,10 @@ class OwnProvider:
         return "this deployment"
 
 
-Provider: TypeAlias = OidcProvider | JwtProvider | OwnProvider
+OutsideProvider: TypeAlias = OidcProvider | JwtProvider
+"""One that has keys of its own, which are to be fetched."""
+
+Provider: TypeAlias = OutsideProvider | OwnProvider
 
 
 def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yugen import values
-from yugen.functions.providers import JwtProvider, OidcProvider, full_issuer, inline_keys
+from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer, inline_keys
 from yugen.server.caller import ProviderUnavailable
 from yugen.fetch import Fetched, FetchFailed
 from yugen.signatures import Malformed, PublicKey, read_keys
@@ -76,7 +76,7 @@ class ProviderKeys:
         now: seconds of a clock that never goes back.
     """
 
-    def __init__(self, provider: OidcProvider | JwtProvider, fetch: Fetch, now: Callable[[], float]) -> None:
+    def __init__(self, provider: OutsideProvider, fetch: Fetch, now: Callable[[], float]) -> None:
         self._provider = provider
         self._fetch = fetch
         self._now = now
@@ -187,5 +187,5 @@ def _fresh_seconds(fetched: Fetched) -> float:
     return min(max(fetched.max_age, FRESH_SECONDS_MIN), FRESH_SECONDS_MAX)
 
 
-def _unavailable(provider: OidcProvider | JwtProvider) -> ProviderUnavailable:
+def _unavailable(provider: OutsideProvider) -> ProviderUnavailable:
     return ProviderUnavailable(f"The keys of {provider.issuer} cannot be had now; try again in a moment.")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from yugen.errors import TokenRejected
-from yugen.functions.providers import JwtProvider, OidcProvider, full_issuer
+from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, Verified
 from yugen.fetch import Fetcher
@@ -51,7 +51,7 @@ class TokenVerifier:
 
     def __init__(
         self,
-        providers: Sequence[OidcProvider | JwtProvider],
+        providers: Sequence[OutsideProvider],
         *,
         fetch: Fetch | None = None,
         now: Callable[[], float] = time.time,
@@ -88,7 +88,7 @@ class TokenVerifier:
         """Gives up fetches that are under way."""
         await asyncio.gather(*(keys.close() for _, keys in self._providers))
 
-    def _provider_of(self, claims: dict[str, Any]) -> tuple[OidcProvider | JwtProvider, ProviderKeys]:
+    def _provider_of(self, claims: dict[str, Any]) -> tuple[OutsideProvider, ProviderKeys]:
         """The provider of a token by its issuer and audience, which nobody vouches for yet."""
         issuer, audiences = claims.get("iss"), _audiences(claims)
         if isinstance(issuer, str):
@@ -97,7 +97,7 @@ class TokenVerifier:
                     return provider, keys
         raise NoAuthProvider("No provider in auth.py has the issuer (`iss`) and an audience (`aud`) of the token.")
 
-    def _check_claims(self, provider: OidcProvider | JwtProvider, claims: dict[str, Any]) -> float:
+    def _check_claims(self, provider: OutsideProvider, claims: dict[str, Any]) -> float:
         """Refuses a token for what it says; returns until when it is good."""
         if isinstance(provider, OidcProvider) and claims["aud"] not in (provider.audience, [provider.audience]):
             raise TokenRejected("The token has several audiences (`aud`), and may have only the one in auth.py.")
@@ -132,7 +132,7 @@ def check_times(claims: dict[str, Any], now: float) -> float:
     return expires_at
 
 
-def _check_header(provider: OidcProvider | JwtProvider, token: UnverifiedToken) -> None:
+def _check_header(provider: OutsideProvider, token: UnverifiedToken) -> None:
     """Refuses what cannot be a token of the provider, before any key is fetched for it."""
     algorithms: tuple[Algorithm, ...]
     match provider:
