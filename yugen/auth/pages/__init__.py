@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from yugen.auth.origins import origin_of
@@ -63,8 +63,8 @@ class Pages(Part):
         ValueError: the colour is none, or there is no page of that name.
     """
 
-    name: ClassVar[str] = "pages"
-    is_way: ClassVar[bool] = False
+    name = "pages"
+    is_way = False
 
     def __init__(
         self,

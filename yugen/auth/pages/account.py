@@ -196,9 +196,7 @@ async def _second_factor(view: View) -> Sequence[Content]:
             "Get new backup codes",
             Form(action="/totp/backup-codes", submit="Get new codes", fields=[a_code], kind="plain"),
         ),
-        _folded(
-            view, "Turn it off", Form(action="/totp/disable", submit="Turn it off", fields=[a_code], kind="danger")
-        ),
+        _folded(view, "Turn it off", off),
         [element("p", "Not asked on:"), _rows(devices)] if devices else None,
     ]
 

@@ -73,7 +73,7 @@ async def sign_in(view: View) -> Content:
         Form(
             action="/sign-in/password",
             submit="Sign in",
-            fields=[email(view, webauthn=view.has("/passkeys/sign-in")), password],
+            fields=[email(view, webauthn=view.has("/sign-in/passkey")), password],
         ),
         focus=True,
     )
@@ -112,14 +112,19 @@ def name_of(user: Any) -> str:
 
 def _passkey(view: View) -> Html | None:
     """What the script makes a button of, where there are passkeys; without it there are none."""
-    if not view.has("/passkeys/sign-in"):
+    if not view.has("/sign-in/passkey"):
         return None
+    return _passkey_button(view, "sign-in", "Sign in with a passkey")
+
+
+def _passkey_button(view: View, way: str, text: str, *before: Content) -> Html:
     return element(
         "div",
-        element("button", "Sign in with a passkey", type="button", class_="plain"),
+        *before,
+        element("button", text, type="button", class_="plain"),
         element("p", role="alert", class_="error", hidden=True),
         hidden=True,
-        data_passkey="sign-in",
+        data_passkey=way,
         data_then=view.redirect or view.pages.home,
         data_second=view.url("second-factor"),
     )
@@ -146,6 +151,11 @@ async def sign_up(view: View) -> Content:
         focus=True,
     )
     others = [each for each in _providers(view) if each]
+    if view.has("/sign-up/passkey"):
+        called = element("input", id="passkey-name", required=True, maxlength=100, autocomplete="name")
+        label = element("label", "Name", for_="passkey-name")
+        row = element("div", label, called, class_="field")
+        others.append(_passkey_button(view, "sign-up", "Create an account with a passkey", row))
     either = element("p", "or", class_="or") if form is not None and others else None
     return [form, either, *others, element("p", "You have one? ", view.link("sign-in", "Sign in"), class_="more")]
 
