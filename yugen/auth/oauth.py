@@ -27,6 +27,7 @@ from yugen.auth.provider_tokens import sealed_tokens
 from yugen.auth.requests import AuthRequest
 from yugen.auth.sessions import milliseconds
 from yugen.functions.context import ActionCtx
+from yugen.functions.providers import full_issuer, is_safe_url
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -188,6 +189,9 @@ class OAuth(Part):
                 f"OAuth {name}: give either `issuer`, or `authorize_url`, `token_url` and `userinfo_url` of a provider "
                 "that does not speak OpenID Connect."
             )
+        for url in (None if issuer is None else full_issuer(issuer), authorize_url, token_url, userinfo_url):
+            if url is not None and not is_safe_url(url, url):
+                raise ValueError(f"OAuth {name}: {url!r} is no address to send secrets to; write one with https://.")
         prefix = name.upper().replace("-", "_")
         self.name = name
         self.title = title or name
