@@ -277,7 +277,7 @@ class OAuth(Part):
         return Profile(
             subject=text_of(claims, "sub") or "",
             email=text_of(claims, "email"),
-            email_verified=claims.get("email_verified") in (True, "true"),
+            email_verified=says_yes(claims.get("email_verified")),
             name=text_of(claims, "name") or text_of(claims, "preferred_username"),
             image=text_of(claims, "picture"),
         )
@@ -638,3 +638,8 @@ def text_of(claims: Mapping[str, Any], name: str) -> str | None:
     """A claim that is text; None for anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def says_yes(claim: object) -> bool:
+    """Whether a claim is true; some providers write it as text."""
+    return claim is True or claim == "true"
