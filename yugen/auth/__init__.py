@@ -10,16 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yugen.auth.admin import Admin
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
+    from yugen.auth.organizations import Member, Organization, Organizations
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
 
 _HOMES = {
+    "yugen.auth.admin": ("Admin",),
+    "yugen.auth.organizations": ("Member", "Organization", "Organizations"),
     "yugen.auth.component": ("Auth",),
     "yugen.auth.errors": ("AuthError",),
     "yugen.auth.mail": ("Console", "Mail", "Sender", "Smtp"),
@@ -46,6 +50,10 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "google",
     "microsoft",
     "oidc",
+    "Organizations",
+    "Organization",
+    "Member",
+    "Admin",
     "Sender",
     "Mail",
     "Console",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import Field
+
 from yugen.auth import audit, current, sessions
 from yugen.auth.documents import Account
 from yugen.auth.errors import AuthError
@@ -32,6 +34,7 @@ class User(Document):
         email_verified: whether mail to it has reached them, or a provider that is trusted for it says so.
         image: the address of a picture.
         anonymous: whether they have not told yet who they are.
+        roles: what they may do in the app, by name. Nobody changes it but administrators and functions of the app.
         banned: until when they may not sign in, in milliseconds since the epoch; null for ever.
         ban_reason: why, for administrators.
     """
@@ -41,6 +44,7 @@ class User(Document):
     email_verified: bool = False
     image: str | UNSET = UNSET
     anonymous: bool = False
+    roles: list[str] = Field(default_factory=list)
     banned: float | UNSET | None = UNSET
     ban_reason: str | UNSET = UNSET
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from yugen import MutationCtx, QueryCtx, internal_mutation, mutation, query
-from yugen.auth import Auth, Lifetimes, User, sessions, users
+from yugen.auth import Admin, Auth, Lifetimes, Mail, Organizations, User, sessions, users
 from yugen.auth.crypto import new_token
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.requests import AuthRequest
@@ -26,6 +26,15 @@ class ByName(Part):
 
     async def second_factor(self, ctx: MutationCtx, user: User, device: str | None) -> bool:
         return user.name == "careful"
+
+
+class Outbox:
+    """Keeps mail for tests to look at."""
+
+    sent: ClassVar[list[Mail]] = []
+
+    async def send(self, mail: Mail) -> None:
+        self.sent.append(mail)
 
 
 async def sign_in(request: AuthRequest) -> Mapping[str, Any]:
@@ -71,6 +80,9 @@ async def burn(ctx: MutationCtx) -> None:
 
 auth = Auth(
     ByName(),
+    Organizations(),
+    Admin(),
+    sender=Outbox(),
     lifetimes=Lifetimes(token=timedelta(minutes=10)),
     origins=["https://app.example.com"],
     on_sign_up=greet,
