@@ -13,7 +13,7 @@ import httpx2 as httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.auth.test_sessions import Browser
+from tests.auth.browser import Browser
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, providing
 from yugen.auth import Auth, OAuth
 from yugen.auth.documents import Account

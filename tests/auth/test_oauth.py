@@ -15,12 +15,12 @@ import httpx2 as httpx
 import pytest
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64encode
 from starlette.responses import JSONResponse, Response
 
+from tests.auth.browser import Browser
 from tests.auth.providers import APPLE_KEY, BASE, World, consent, leave, query_of, travel, user_of, world
-from tests.auth.test_sessions import Browser
 from tests.issuer import Algorithm, encoded, sign, signing_key
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from yugen.auth import Auth, OAuth, google
@@ -385,6 +385,7 @@ async def test_attack_an_id_token_of_no_algorithm(here: World) -> None:
 
 async def test_attack_an_id_token_that_is_signed_with_the_public_key_as_a_secret(here: World) -> None:
     key = here.provider.key
+    assert isinstance(key.key, RSAKey)
     texts = [key.key.as_pem(private=False), json.dumps(key.public).encode(), CLIENT_SECRET.encode()]
     for discovery in (["RS256"], ["HS256", "RS256"], ["HS256"], ["none"]):
         here.provider.discovery["id_token_signing_alg_values_supported"] = discovery

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse
 
 from tests.auth.providers import World, consent, leave, query_of, user_of, world
 from yugen.auth import OAuth, Profile, apple, discord, github, google, microsoft, oidc
-from yugen.auth.presets import Microsoft
 
 TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
@@ -39,7 +38,7 @@ def test_any_other_is_trusted_for_mail_only_if_the_app_says_so() -> None:
     assert not oidc("acme", issuer="https://id.acme.example").trust_email
 
 
-# Google -----------------------------------------------------------------------------------------------------------------
+# Google ---
 
 
 def test_google_spells_its_issuer_in_two_ways() -> None:
@@ -58,7 +57,7 @@ def test_google_says_which_mail_is_verified() -> None:
     assert not google().profile(claims).email_verified
 
 
-# GitHub -----------------------------------------------------------------------------------------------------------------
+# GitHub ---
 
 
 def mail(email: str, *, primary: bool = False, verified: bool = True) -> dict[str, Any]:
@@ -117,7 +116,7 @@ async def test_github_says_that_a_code_is_bad_as_if_all_were_well(here: World) -
     assert (response.status_code, response.json()["code"]) == (400, "ProviderRefused")
 
 
-# Microsoft --------------------------------------------------------------------------------------------------------------
+# Microsoft ---
 
 
 def of_tenant(tenant: str) -> str:
@@ -194,7 +193,7 @@ async def test_of_microsoft_a_key_of_one_tenant_signs_for_no_other(
 ) -> None:
     url = here.provider.url
     part = here.part("acme")
-    monkeypatch.setattr(part, "is_issuer", _of(microsoft(), url))
+    monkeypatch.setattr(part, "is_issuer", microsoft().is_issuer)
     here.provider.names_itself = False
     here.provider.discovery["issuer"] = f"{url}/{{tenantid}}/v2.0"
     here.provider.change = lambda claims: {**claims, "iss": f"{url}/{TENANT}/v2.0"}
@@ -205,12 +204,7 @@ async def test_of_microsoft_a_key_of_one_tenant_signs_for_no_other(
     assert (await user_of(browser) is not None) == good
 
 
-def _of(part: OAuth, url: str) -> Callable[[str, str], bool]:
-    assert isinstance(part, Microsoft)
-    return lambda published, issuer: part.is_issuer(published, issuer)
-
-
-# Apple ------------------------------------------------------------------------------------------------------------------
+# Apple ---
 
 
 @pytest.mark.parametrize(
@@ -251,7 +245,7 @@ async def test_a_key_that_is_none_is_told_in_the_log_without_it(
     assert key not in caplog.text
 
 
-# Discord ----------------------------------------------------------------------------------------------------------------
+# Discord ---
 
 
 @pytest.mark.parametrize(

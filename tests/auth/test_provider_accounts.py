@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.auth.browser import Browser
 from tests.auth.providers import World, consent, leave, travel, user_of, world
-from tests.auth.test_sessions import Browser
 from yugen.auth.documents import Account, AuditEvent, Session
 
 

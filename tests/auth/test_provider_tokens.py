@@ -40,6 +40,7 @@ async def test_an_action_is_given_the_token_that_the_provider_has_given(here: Wo
 async def test_nobody_who_reads_the_database_has_the_tokens(here: World) -> None:
     await comes(here)
     account = (await here.accounts())[0]
+    assert account.secret is not UNSET
     for token in (*here.provider.tokens, *here.provider.refresh_tokens):
         assert token not in account.secret
 
@@ -143,6 +144,7 @@ async def test_who_has_a_turn_and_is_never_heard_of_again_holds_nobody_up_for_lo
     ada = await comes(here)
     await here.app.advance(hours=1)
     account = (await here.accounts())[0]
+    assert account.secret is not UNSET
     assert await here.app.mutation(take_turn, account=account.id, turn="lost", sealed=account.secret)
     assert not await here.app.mutation(take_turn, account=account.id, turn="mine", sealed=account.secret)
     await here.app.advance(seconds=31)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.oauth import OAuth, Profile, Visit
-    from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.organizations import Member, Organization, Organizations
+    from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
 
