@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.organizations import Member, Organization, Organizations
+<<<<<<< HEAD
     from yugen.auth.pages import Pages
+=======
+>>>>>>> oauth
     from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
@@ -43,10 +46,13 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Session",
     "Lifetimes",
     "AuthError",
+<<<<<<< HEAD
     "Organizations",
     "Organization",
     "Member",
     "Admin",
+=======
+>>>>>>> oauth
     "OAuth",
     "Profile",
     "Visit",
@@ -56,6 +62,13 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "google",
     "microsoft",
     "oidc",
+<<<<<<< HEAD
+=======
+    "Organizations",
+    "Organization",
+    "Member",
+    "Admin",
+>>>>>>> oauth
     "Sender",
     "Mail",
     "Console",
