@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.auth.admin import Admin
+    from yugen.auth.api_keys import ApiKeys
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.organizations import Member, Organization, Organizations
+    from yugen.auth.passkeys import Passkeys
     from yugen.auth.sessions import Lifetimes
+    from yugen.auth.totp import Totp
     from yugen.auth.users import User
 
 _HOMES = {
     "yugen.auth.admin": ("Admin",),
+    "yugen.auth.api_keys": ("ApiKeys",),
+    "yugen.auth.passkeys": ("Passkeys",),
+    "yugen.auth.totp": ("Totp",),
     "yugen.auth.organizations": ("Member", "Organization", "Organizations"),
     "yugen.auth.component": ("Auth",),
     "yugen.auth.errors": ("AuthError",),
@@ -37,6 +43,9 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Session",
     "Lifetimes",
     "AuthError",
+    "Passkeys",
+    "Totp",
+    "ApiKeys",
     "Organizations",
     "Organization",
     "Member",
