@@ -11,22 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.auth.admin import Admin
+    from yugen.auth.api_keys import ApiKeys
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.organizations import Member, Organization, Organizations
-<<<<<<< HEAD
     from yugen.auth.pages import Pages
-=======
->>>>>>> oauth
+    from yugen.auth.passkeys import Passkeys
     from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
+    from yugen.auth.totp import Totp
     from yugen.auth.users import User
 
 _HOMES = {
     "yugen.auth.admin": ("Admin",),
+    "yugen.auth.api_keys": ("ApiKeys",),
+    "yugen.auth.passkeys": ("Passkeys",),
+    "yugen.auth.totp": ("Totp",),
     "yugen.auth.organizations": ("Member", "Organization", "Organizations"),
     "yugen.auth.component": ("Auth",),
     "yugen.auth.errors": ("AuthError",),
@@ -46,13 +49,6 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Session",
     "Lifetimes",
     "AuthError",
-<<<<<<< HEAD
-    "Organizations",
-    "Organization",
-    "Member",
-    "Admin",
-=======
->>>>>>> oauth
     "OAuth",
     "Profile",
     "Visit",
@@ -62,18 +58,18 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "google",
     "microsoft",
     "oidc",
-<<<<<<< HEAD
-=======
+    "Passkeys",
+    "Totp",
+    "ApiKeys",
     "Organizations",
     "Organization",
     "Member",
     "Admin",
->>>>>>> oauth
+    "Pages",
     "Sender",
     "Mail",
     "Console",
     "Smtp",
-    "Pages",
 ]
 
 

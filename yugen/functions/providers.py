@@ -80,8 +80,9 @@ class KeyKind(NamedTuple):
 
     Attributes:
         prefix: what it begins with.
-        standing: the internal query that takes the `hash` and gives None, or whose it is: `{subject, claims, expires}`,
-            the end in milliseconds since the epoch or null.
+        standing: the internal query that takes the `hash` and gives None, or whose it is:
+            `{subject, claims, since, expires}`, from when and until when in milliseconds since the epoch, or null.
+            What time it is, is not for it to say: its answer is kept.
         noted: the internal mutation that takes the `hash` and writes down that one is in use, now and then.
     """
 

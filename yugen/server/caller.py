@@ -33,15 +33,17 @@ ADMIN = Caller(admin=True)
 
 
 class Standing(NamedTuple):
-    """An internal query whose result is true as long as somebody is who they say.
+    """An internal query whose result is the same as long as somebody is who they say.
 
     Attributes:
         path: the query.
         args: its arguments' canonical JSON.
+        value: the result.
     """
 
     path: str
     args: bytes
+    value: Any = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,12 @@ class Verified:
 
     Attributes:
         identity: the user.
-        expires_at: until when it is good, in seconds since the epoch.
+        expires_at: until when it is good, in seconds since the epoch; None for ever.
         standing: what tells whether it still is, if that can change before.
     """
 
     identity: Identity
-    expires_at: float
+    expires_at: float | None
     standing: Standing | None = None
 
 

@@ -497,16 +497,17 @@ class Connection:
             self._standing = None
         if standing is not None and not self._hung_up:
             key = self._runtime.query_key(standing.path, standing.args, public=False)
-            self._standing = self._runtime.queries.subscribe(key, None, self._look_at_standing)
-            self._look_at_standing()  # it may have changed since it was asked
+            value = standing.value
+            self._standing = self._runtime.queries.subscribe(key, None, lambda: self._look_at_standing(value))
+            self._look_at_standing(value)  # it may have changed since it was asked
 
-    def _look_at_standing(self) -> None:
+    def _look_at_standing(self, value: Any) -> None:
         if self._standing is not None and not self._hung_up:
-            self._start(self._check_standing(self._standing))
+            self._start(self._check_standing(self._standing, value))
 
-    async def _check_standing(self, standing: Subscription) -> None:
+    async def _check_standing(self, standing: Subscription, value: Any) -> None:
         answer = await standing.at(await self._runtime.latest())
-        if standing is self._standing and not value_of(answer):
+        if standing is self._standing and value_of(answer) != value:
             self.expire_token("The session has ended; sign in again.")
 
     async def _check_timestamp(self, ts: Timestamp) -> None:
