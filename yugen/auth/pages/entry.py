@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 PASSWORD_LENGTH_MIN: Final = 8
 
 AFTER: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
-    "/sign-up/password": ("verify", "Nearly done: open the link in the mail that is on its way to you.", ("email",)),
-    "/send-verification": ("verify", "If that address has an account, mail is on its way to it.", ("email",)),
+    "/sign-up/password": ("verify", "Nearly done: open the link in the mail that is on its way to you.", ("email", "redirect")),
+    "/send-verification": ("verify", "If that address has an account, mail is on its way to it.", ("email", "redirect")),
     "/verify-email": ("sign-in", "Your address is confirmed. You can sign in now.", ()),
     "/forgot-password": ("forgot", "If that address has an account, mail is on its way to it.", ()),
     "/reset-password": ("sign-in", "You have a new password. Sign in with it.", ()),
@@ -191,7 +191,9 @@ async def verify(view: View) -> Content:
     token = _token(view)
     if token:
         action = "/confirm-email" if view.memory.get("code") == "change" else "/verify-email"
-        form = Form(action=action, submit="Confirm", hidden={"token": token})
+        asked = view.problem is not None and view.problem.field == "password"
+        fields = [Field(name="password", label="Password", type="password", autocomplete="current-password")]
+        form = Form(action=action, submit="Confirm", fields=fields if asked else [], hidden={"token": token})
         return [element("p", "Press the button to confirm that this address is yours."), view.form(form)]
     again = view.form(Form(action="/send-verification", submit="Send it again", fields=[email(view)], kind="plain"))
     return [
