@@ -15,7 +15,7 @@ from tests.server.peers import until_blocked
 from yugen.functions.providers import JwtProvider, OidcProvider
 from yugen.server import jwks
 from yugen.server.caller import ProviderUnavailable
-from yugen.server.fetch import Fetched, FetchFailed
+from yugen.fetch import Fetched, FetchFailed
 from yugen.server.jwks import ProviderKeys
 
 ID = "https://id.example"

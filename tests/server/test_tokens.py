@@ -20,7 +20,7 @@ from yugen.errors import TokenRejected
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, ProviderUnavailable
-from yugen.server.fetch import Fetched, Fetcher
+from yugen.fetch import Fetched, Fetcher
 from yugen.server.tokens import LEEWAY_SECONDS, PASSING_CLAIMS, TokenVerifier
 
 KINDS = ("oidc", "jwt")
