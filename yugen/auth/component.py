@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from yugen.auth import audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
+from yugen.auth import acting, audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
 from yugen.auth.core import Core, sweep
-from yugen.auth.errors import not_signed_in
+from yugen.auth.errors import AuthError, not_signed_in
+from yugen.auth.pages import Pages
 from yugen.auth.parts import Endpoint, Part
-from yugen.functions.context import MutationCtx
+from yugen.functions.context import ActionCtx, MutationCtx
 from yugen.functions.crons import Crons
 from yugen.functions.declare import Mutation
 from yugen.functions.extensions import Extension, documents_in, functions_in
 from yugen.functions.http import HttpRouter
 from yugen.functions.providers import OwnProvider
+from yugen.schema import UNSET
 
 if TYPE_CHECKING:
-    from yugen.auth.pages import Pages
     from yugen.functions.context import QueryCtx
 
-_CORE: Final[tuple[ModuleType, ...]] = (audit, documents, mail, sessions, tokens, users, verifications)
+_CORE: Final[tuple[ModuleType, ...]] = (acting, audit, documents, mail, sessions, tokens, users, verifications)
 """The modules that every app with sign-in has."""
 
 Event = Mutation[..., Any] | str | None
@@ -42,7 +43,7 @@ class Auth(Extension):
         sender: sends mail; prints it in development and refuses in production, if none is given.
         lifetimes: how long sessions last.
         origins: other origins whose pages may sign people in: `https://app.example.com`.
-        pages: the ready-made pages below `/auth/`, or None for none.
+        pages: the ready-made pages below `/auth/`, `Pages(...)` to have them look otherwise, or None for none.
         on_sign_up: a mutation of the app with an argument `user`, an id; it runs in the transaction that makes a user.
         on_sign_in: one that runs in that which signs somebody in.
         on_change: one that runs in that which changes the name or the address of somebody.
@@ -59,7 +60,7 @@ class Auth(Extension):
         sender: mail.Sender | None = None,
         lifetimes: sessions.Lifetimes | None = None,
         origins: Sequence[str] = (),
-        pages: Pages | None = None,
+        pages: Pages | UNSET | None = UNSET,
         on_sign_up: Event = None,
         on_sign_in: Event = None,
         on_change: Event = None,
@@ -71,12 +72,12 @@ class Auth(Extension):
         self.sender = sender
         self.lifetimes = lifetimes or sessions.Lifetimes()
         self.origins = tuple(origins)
-        self.pages = pages
+        self.pages = Pages() if pages is UNSET else pages
         self.on_sign_up = on_sign_up
         self.on_sign_in = on_sign_in
         self.on_change = on_change
         self.on_delete = on_delete
-        self.parts: tuple[Part, ...] = (Core(), *parts)
+        self.parts: tuple[Part, ...] = (Core(), *parts, *(() if self.pages is None else (self.pages,)))
         names = [part.name for part in self.parts]
         for name in names:
             if names.count(name) > 1:
@@ -143,6 +144,27 @@ class Auth(Extension):
             raise not_signed_in()
         return found
 
+    async def allows_scope(self, ctx: QueryCtx, scope: str) -> bool:
+        """Whether who calls may do what a scope names, as far as a key limits it.
+
+        Those who are signed in are not limited by scopes, those who show a key by what it was made for. Nobody may.
+        """
+        if await current.user(ctx) is None:
+            return False
+        scopes = await current.scopes(ctx)
+        return scopes is None or scope in scopes
+
+    async def require_scope(self, ctx: QueryCtx, scope: str) -> Any:
+        """As `require_user`, for what a key may do only if it was made for it.
+
+        Raises:
+            AuthError: nobody calls, or a key that was not made for this.
+        """
+        found = await self.require_user(ctx)
+        if not await self.allows_scope(ctx, scope):
+            raise AuthError("ScopeMissing", f"This key was not made for {scope}.", 403, scope=scope)
+        return found
+
     async def require_fresh(self, ctx: QueryCtx) -> Any:
         """As `require_user`, for what only somebody may do who has shown a short while ago who they are.
 
@@ -150,6 +172,28 @@ class Auth(Extension):
             AuthError: nobody is signed in, or it is too long ago.
         """
         return (await current.freshly_signed_in(ctx))[0]
+
+    async def provider_token(self, ctx: ActionCtx, user: users.User | str, provider: str) -> str:
+        """An access token of a provider at which a user signs in, for an action that asks the provider something.
+
+        It is good for a minute at least; one that ends is renewed, once even if several ask at the same time.
+
+        Args:
+            ctx: the context of an action.
+            user: the user, or their id.
+            provider: the name of a part that was made with `keep_tokens=True`.
+
+        Raises:
+            AuthError: the user has none there, or has to sign in there again.
+            ValueError: there is no such part, or it keeps none.
+        """
+        from yugen.auth import provider_tokens  # noqa: PLC0415 -- of apps that have providers
+        from yugen.auth.oauth import OAuth  # noqa: PLC0415 -- as above
+
+        part = self.part(provider)
+        if not isinstance(part, OAuth):
+            raise ValueError(f"provider_token: there is no provider {provider!r} in auth.py.")
+        return await provider_tokens.token_for(part, ctx, user if isinstance(user, str) else user.id)
 
 
 def _routes() -> Mapping[Any, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from yugen.auth.errors import AuthError
+from yugen.origins import safe_redirect
+
 if TYPE_CHECKING:
     from yugen.auth.requests import AuthRequest
 
@@ -32,6 +35,36 @@ def is_trusted(request: AuthRequest, origin: str | None) -> bool:
     # Whoever works on an app has the server of its pages on another port.
     host = urlsplit(origin).hostname or ""
     return host in ("localhost", "127.0.0.1", "::1") and origin == origin_of(origin)
+
+
+def destination(request: AuthRequest, field: str) -> str | None:
+    """Where a request says that a browser is to go afterwards, in one of its fields; None if it does not say.
+
+    Raises:
+        AuthError: that is neither with us nor with an origin that is trusted.
+    """
+    target = request.optional(field)
+    if target is None:
+        return None
+    trusted = list(request.auth.origins)
+    origin = _origin_or_none(target)
+    if origin is not None and is_trusted(request, origin):
+        trusted.append(origin)  # also a page of the author's, who works on it on another port
+    found = safe_redirect(target, origin_of(request.base), trusted)
+    if found is None:
+        raise AuthError(
+            "BadRedirect",
+            f"`{field}` leads neither to this site nor to one it trusts; see `origins` of `Auth`.",
+            field=field,
+        )
+    return found
+
+
+def _origin_or_none(target: str) -> str | None:
+    try:
+        return origin_of(target) if urlsplit(target).hostname else None
+    except ValueError:
+        return None
 
 
 def origin_of(url: str) -> str:

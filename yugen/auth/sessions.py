@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # of pydantic, which takes that of typi
 
 from yugen.auth import audit, current
 from yugen.auth.documents import Session
-from yugen.auth.errors import AuthError
+from yugen.auth.errors import AuthError, not_signed_in
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
 from yugen.functions.extensions import extension_of
@@ -150,6 +150,18 @@ async def begin(
     if not pending:
         await auth.tell(ctx, auth.on_sign_in, user=user.id)
     return SignedIn(user=user.id, session=session, pending=pending, expires=expires)
+
+
+async def require(ctx: MutationCtx, session: str) -> Session:
+    """The session with an id, which an endpoint has seen and which may have ended since.
+
+    Raises:
+        AuthError: it has.
+    """
+    found = await _found(ctx, session)
+    if found is None or not found.stands or found.expires <= ctx.now:
+        raise not_signed_in()
+    return found
 
 
 async def end_token(ctx: MutationCtx, token: str | None) -> None:

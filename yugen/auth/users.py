@@ -170,6 +170,16 @@ async def ways(ctx: MutationCtx, auth: Auth, user: User) -> int:
     return sum([await part.ways(ctx, user) for part in auth.parts])
 
 
+async def check_not_last_way(ctx: MutationCtx, auth: Auth, user: User) -> None:
+    """Has somebody keep one way to sign in, before another is taken away.
+
+    Raises:
+        AuthError: it is the last one.
+    """
+    if await ways(ctx, auth, user) <= 1:
+        raise AuthError("LastWay", "This is the only way for you to sign in; add another one first.", 409)
+
+
 async def delete(ctx: MutationCtx, auth: Auth, user: User, **seen: Any) -> None:
     """Deletes a user and all that is stored of how they sign in, after the app was told.
 

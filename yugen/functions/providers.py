@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from yugen.errors import Refused
@@ -75,6 +75,21 @@ class JwtProvider:
             raise ProviderError(f'JwtProvider: the algorithm is "RS256" or "ES256", not {self.algorithm!r}.')
 
 
+class KeyKind(NamedTuple):
+    """Something that callers show instead of a token, and that the app knows by its hash: SHA-256 in hexadecimal.
+
+    Attributes:
+        prefix: what it begins with.
+        standing: the internal query that takes the `hash` and gives None, or whose it is: `{subject, claims, expires}`,
+            the end in milliseconds since the epoch or null.
+        noted: the internal mutation that takes the `hash` and writes down that one is in use, now and then.
+    """
+
+    prefix: str
+    standing: str
+    noted: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnProvider:
     """The app itself, which signs tokens for those who have signed in to it; see `yugen.auth`.
@@ -85,13 +100,13 @@ class OwnProvider:
         audience: what its tokens are meant for.
         key_set: the query that gives its public keys, as JSON text.
         standing: the query that tells whether what a token's claim `sid` names still stands.
-        keys: the queries that tell whom other texts than tokens belong to, by what those begin with.
+        keys: what else than tokens callers may show.
     """
 
     audience: str
     key_set: str
     standing: str
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: tuple[KeyKind, ...] = ()
 
     @property
     def issuer(self) -> str:
