@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.auth.admin import Admin
+    from yugen.auth.anonymous import Anonymous
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
+    from yugen.auth.email_codes import EmailCode
     from yugen.auth.errors import AuthError
+    from yugen.auth.letters import Letter, Letters
+    from yugen.auth.magic_links import MagicLink
     from yugen.auth.mail import Console, Mail, Sender, Smtp
     from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.organizations import Member, Organization, Organizations
     from yugen.auth.pages import Pages
+    from yugen.auth.passwords import EmailPassword
     from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
@@ -25,7 +30,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "yugen.auth.admin": ("Admin",),
     "yugen.auth.organizations": ("Member", "Organization", "Organizations"),
+    "yugen.auth.anonymous": ("Anonymous",),
     "yugen.auth.component": ("Auth",),
+    "yugen.auth.email_codes": ("EmailCode",),
+    "yugen.auth.letters": ("Letter", "Letters"),
+    "yugen.auth.magic_links": ("MagicLink",),
+    "yugen.auth.passwords": ("EmailPassword",),
     "yugen.auth.errors": ("AuthError",),
     "yugen.auth.mail": ("Console", "Mail", "Sender", "Smtp"),
     "yugen.auth.pages": ("Pages",),
@@ -39,6 +49,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Auth",
+    "EmailPassword",
+    "MagicLink",
+    "EmailCode",
+    "Anonymous",
     "User",
     "Session",
     "Lifetimes",
@@ -60,6 +74,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Mail",
     "Console",
     "Smtp",
+    "Letters",
+    "Letter",
     "Pages",
 ]
 
