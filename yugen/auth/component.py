@@ -8,8 +8,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from yugen.auth import acting, audit, crypto, current, dispatch, documents, mail, sessions, tokens, users, verifications
+from yugen.auth.account import OwnAccount
 from yugen.auth.core import Core, sweep
 from yugen.auth.errors import AuthError, not_signed_in
+from yugen.auth.letters import Letters, check_link
 from yugen.auth.pages import Pages
 from yugen.auth.parts import Endpoint, Part
 from yugen.functions.context import ActionCtx, MutationCtx
@@ -40,7 +42,11 @@ class Auth(Extension):
     Args:
         parts: the ways to sign in, and what else there is to be.
         user: the app's own class of users, a subclass of `yugen.auth.User` with a table.
+        name: what the app is called, in mail and on pages; the host of its address, without one.
         sender: sends mail; prints it in development and refuses in production, if none is given.
+        letters: what the mail says, if it is to say it in other words.
+        email_link: the address of the app's own page where one confirms another address, with `{token}` in it; the page
+            posts that to `/auth/confirm-email`.
         lifetimes: how long sessions last.
         origins: other origins whose pages may sign people in: `https://app.example.com`.
         pages: the ready-made pages below `/auth/`, `Pages(...)` to have them look otherwise, or None for none.
@@ -57,7 +63,10 @@ class Auth(Extension):
         self,
         *parts: Part,
         user: type[users.User] = Users,
+        name: str | None = None,
         sender: mail.Sender | None = None,
+        letters: Letters | None = None,
+        email_link: str | None = None,
         lifetimes: sessions.Lifetimes | None = None,
         origins: Sequence[str] = (),
         pages: Pages | UNSET | None = UNSET,
@@ -69,7 +78,11 @@ class Auth(Extension):
         if not user.__table__:
             raise ValueError('Auth: the class of users has a table: `class User(yugen.auth.User, table="users")`.')
         self.user = user
+        check_link("Auth", "email_link", email_link)
+        self.name = name
         self.sender = sender
+        self.letters = letters or Letters()
+        self.email_link = email_link
         self.lifetimes = lifetimes or sessions.Lifetimes()
         self.origins = tuple(origins)
         self.pages = Pages() if pages is UNSET else pages
@@ -77,11 +90,11 @@ class Auth(Extension):
         self.on_sign_in = on_sign_in
         self.on_change = on_change
         self.on_delete = on_delete
-        self.parts: tuple[Part, ...] = (Core(), *parts, *(() if self.pages is None else (self.pages,)))
+        self.parts: tuple[Part, ...] = (Core(), OwnAccount(), *parts, *(() if self.pages is None else (self.pages,)))
         names = [part.name for part in self.parts]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"Auth: {name} is there twice; an app has one.")
+        for each in names:
+            if names.count(each) > 1:
+                raise ValueError(f"Auth: {each} is there twice; an app has one.")
         for part in self.parts:
             part.auth = self
         for part in self.parts:

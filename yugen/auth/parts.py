@@ -78,6 +78,15 @@ class Part:
         """
         return False
 
+    async def signed_in(self, ctx: MutationCtx, user: User, before: str) -> None:
+        """Hears that somebody has signed in who was signed in as somebody else, in the transaction that does it.
+
+        Args:
+            ctx: a context in that transaction.
+            user: who they are now.
+            before: the id of who they were.
+        """
+
     async def ways(self, ctx: QueryCtx, user: User) -> int:
         """By how many ways of this part a user can sign in: as many as they have accounts of its name.
 

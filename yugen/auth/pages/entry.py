@@ -192,8 +192,8 @@ async def verify(view: View) -> Content:
     if token:
         action = "/confirm-email" if view.memory.get("code") == "change" else "/verify-email"
         asked = view.problem is not None and view.problem.field == "password"
-        fields = [Field(name="password", label="Password", type="password", autocomplete="current-password")]
-        form = Form(action=action, submit="Confirm", fields=fields if asked else [], hidden={"token": token})
+        password = Field(name="password", label="Password", type="password", autocomplete="current-password")
+        form = Form(action=action, submit="Confirm", fields=[password] if asked else [], hidden={"token": token})
         return [element("p", "Press the button to confirm that this address is yours."), view.form(form)]
     again = view.form(Form(action="/send-verification", submit="Send it again", fields=[email(view)], kind="plain"))
     return [
