@@ -43,7 +43,7 @@ async def test_nobody_else_may_do_any_of_it(app: TestApp) -> None:
     root = await admin(app)
     ada, user = await person(app, "ada")
     caller = await ada.caller()
-    calls = {
+    calls: dict[str, dict[str, Any]] = {
         "list_users": {"page": PAGE},
         "get_user": {"user": user},
         "events": {"page": PAGE},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.auth.browser import APP, Browser
+from yugen.auth import Auth
 from yugen.errors import YugenError
 from yugen.testing import Caller, TestApp
 
@@ -21,8 +22,6 @@ async def app() -> AsyncIterator[TestApp]:
 
 
 def _outbox(app: TestApp) -> list[Any]:
-    from yugen.auth import Auth
-
     auth = app._loaded.extensions[Auth]
     assert isinstance(auth, Auth)
     return auth.sender.sent  # type: ignore[union-attr, no-any-return]
@@ -58,8 +57,8 @@ async def code_of(refused: Any) -> str:
 
 async def member(caller: Caller, organization: str, name: str) -> str:
     found = await caller.query("auth/organizations:members", organization=organization)
-    id: str = next(each["id"] for each in found if each["name"] == name)
-    return id
+    membership: str = next(each["id"] for each in found if each["name"] == name)
+    return membership
 
 
 async def test_who_makes_one_owns_it(app: TestApp) -> None:

@@ -10,6 +10,7 @@ import os
 import random
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ class Screen:
         hello = {"type": "Connect", "sessionId": str(uuid.uuid4()), "connectionCount": 0, "lastCloseReason": None}
         await self._send(**hello)
         queries = [
-            {"type": "Add", "queryId": id, "udfPath": path, "args": [{}]}
-            for id, path in enumerate(("auth:notes", "auth/users:me"))
+            {"type": "Add", "queryId": number, "udfPath": path, "args": [{}]}
+            for number, path in enumerate(("auth:notes", "auth/users:me"))
         ]
         await self._send(type="ModifyQuerySet", baseVersion=0, newVersion=1, modifications=queries)
 
@@ -111,7 +112,9 @@ async def use(screen: Screen, dice: random.Random, deadline: float | None) -> No
 
 
 @pytest.mark.timeout(WHOLE + 60)
-async def test_nobody_ever_sees_what_is_anothers(tmp_path: Path) -> None:
+async def test_nobody_ever_sees_what_is_anothers(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     async with serving(APP, tmp_path / "data", development=False) as server:
         users: list[tuple[str, str]] = []
         for first in range(0, USERS, 8):
@@ -128,6 +131,6 @@ async def test_nobody_ever_sees_what_is_anothers(tmp_path: Path) -> None:
         finally:
             for socket in sockets:
                 await socket.close()
-        assert sum(screen.results for screen in screens) > USERS * 2
-        print(f"{USERS} users, {sum(len(screen.sat) for screen in screens)} swaps,", end=" ")
-        print(f"{sum(screen.results for screen in screens)} results")
+        results, swaps = sum(screen.results for screen in screens), sum(len(screen.sat) for screen in screens)
+        assert results > USERS * 2
+        record_property("figures", f"{USERS} users, {swaps} swaps, {results} results")

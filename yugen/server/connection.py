@@ -419,11 +419,11 @@ class Connection:
             self._mutate(work)
 
     def _mutate(self, work: RunMutation) -> None:
-        def answered(answer: MutationAnswer | Exception) -> None:
+        def answered(answer: MutationAnswer | BaseException) -> None:
             self._mutation = None
             if self._mutations_done is not None:
                 self._mutations_done.set_result(None)
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 self._fail(answer)
             else:
                 self._session.mutation_finished(work.request_id, answer)
