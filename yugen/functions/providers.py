@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from yugen.errors import Refused
@@ -75,7 +75,8 @@ class JwtProvider:
             raise ProviderError(f'JwtProvider: the algorithm is "RS256" or "ES256", not {self.algorithm!r}.')
 
 
-class KeyKind(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeyKind:
     """Something that callers show instead of a token, and that the app knows by its hash: SHA-256 in hexadecimal.
 
     Attributes:
@@ -129,6 +130,8 @@ def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:
 def provider_from_data(data: tuple[str, dict[str, Any]]) -> Provider:
     """What `provider_to_data` was given."""
     name, fields = data
+    if name == OwnProvider.__name__:
+        fields = {**fields, "keys": tuple(KeyKind(**kind) for kind in fields["keys"])}
     kinds: dict[str, type[Provider]] = {kind.__name__: kind for kind in (OidcProvider, JwtProvider, OwnProvider)}
     return kinds[name](**fields)
 

@@ -52,7 +52,7 @@ class Admitted:
 
     Attributes:
         caller: who it is.
-        expires_at: until when, in seconds since the epoch; None for ever.
+        expires_at: until when, in seconds since the epoch; None where there is no token that could end.
         standing: what tells whether they still are good, if that can change before.
     """
 
@@ -83,12 +83,12 @@ class Verified:
 
     Attributes:
         identity: the user.
-        expires_at: until when it is good, in seconds since the epoch; None for ever.
+        expires_at: until when it is good, in seconds since the epoch; infinity for ever.
         standing: what tells whether it still is, if that can change before.
     """
 
     identity: Identity
-    expires_at: float | None
+    expires_at: float
     standing: Standing | None = None
 
 

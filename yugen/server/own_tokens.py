@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class OwnTokens:
             raise TokenRejected("The key has expired; make another.")
         self._note(digest, Standing(kind.noted, standing.args))
         identity = Identity.of(self.issuer(), found["subject"], found["claims"])
-        expires_at = None if expires is None else expires / 1000
+        expires_at = math.inf if expires is None else expires / 1000
         return Verified(identity, expires_at, standing._replace(value=found))
 
     def _note(self, digest: str, mutation: Standing) -> None:
