@@ -1,4 +1,4 @@
-"""Signing in to `examples/members`, in Chromium: the ready-made pages, React with either client, and everything between.
+"""Signing in to `examples/members`, in Chromium: the ready-made pages, and React with either client.
 
 What a user does first is done without scripts; what pages show live, with `convex/react` and with Yugen's own hooks.
 """
@@ -24,7 +24,8 @@ from tests.cli.calling import done_there
 from tests.oidc_provider import OidcProvider, providing
 from tests.serving import ROOT, Server, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.browser
+in_module = pytest.mark.asyncio(loop_scope="module")
 
 MEMBERS = ROOT / "examples/members"
 BIN = ROOT / "node_modules/.bin"
@@ -131,6 +132,7 @@ WATCH = """() => {
 
 
 @pytest.mark.parametrize("path", ["/", "/own.html"], ids=["official", "own"])
+@in_module
 async def test_from_signing_up_to_being_signed_out_elsewhere(browser: Browser, server: Server, path: str) -> None:
     opened = await empty_window(browser)
     page = opened.page
@@ -175,6 +177,7 @@ async def test_from_signing_up_to_being_signed_out_elsewhere(browser: Browser, s
 
 
 @pytest.mark.parametrize("path", ["/", "/own.html"], ids=["official", "own"])
+@in_module
 async def test_signing_out_in_one_tab_signs_out_in_all(browser: Browser, server: Server, path: str) -> None:
     await sign_up(browser, server)
     opened = await at_home(browser, server, path)
@@ -189,6 +192,7 @@ async def test_signing_out_in_one_tab_signs_out_in_all(browser: Browser, server:
 
 
 @pytest.mark.parametrize("path", ["/", "/own.html"], ids=["official", "own"])
+@in_module
 async def test_a_laptop_that_sleeps_over_the_end_of_its_token(
     browser: Browser, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -213,6 +217,7 @@ async def test_a_laptop_that_sleeps_over_the_end_of_its_token(
         assert await page.evaluate("seen") == ["in"]
 
 
+@in_module
 async def test_a_passkey(browser: Browser, server: Server) -> None:
     await sign_up(browser, server)
     opened = await at_home(browser, server)
@@ -243,15 +248,14 @@ async def test_a_passkey(browser: Browser, server: Server) -> None:
     await expect(page.locator("#who")).to_have_text("ada@example.com")
     # Who does not want to is told so, and can go on.
     await page.get_by_role("button", name="Sign out").click()
-    await devtools.send(
-        "WebAuthn.removeVirtualAuthenticator", {"authenticatorId": authenticator["authenticatorId"]}
-    )
+    await devtools.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": authenticator["authenticatorId"]})
     await page.goto(f"{site(server)}/auth/sign-in")
     await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options | {"isUserVerified": False}})
     await page.get_by_role("button", name="Sign in with a passkey").click()
     await expect(page.get_by_role("alert")).to_have_text(re.compile("No passkey was shown"))
 
 
+@in_module
 async def test_a_second_factor(browser: Browser, server: Server) -> None:
     await sign_up(browser, server)
     opened = await at_home(browser, server)
@@ -286,6 +290,7 @@ async def provider(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OidcProvide
         yield provider
 
 
+@in_module
 async def test_another_provider(browser: Browser, provider: OidcProvider, server: Server, tmp_path: Path) -> None:
     where = ("--url", server.url, "--data", tmp_path / "data")
     for name in ("CLIENT_ID", "CLIENT_SECRET"):
@@ -304,6 +309,7 @@ async def test_another_provider(browser: Browser, provider: OidcProvider, server
     assert opened.complaints == []
 
 
+@in_module
 async def test_all_of_it_without_scripts(browser: Browser, server: Server) -> None:
     context = await browser.new_context(java_script_enabled=False, locale="en-GB")
     context.set_default_timeout(10_000)
@@ -351,6 +357,7 @@ async def test_all_of_it_without_scripts(browser: Browser, server: Server) -> No
     await expect(page.get_by_role("status")).to_have_text("Your account is deleted.")
 
 
+@in_module
 async def test_no_page_frames_or_is_read_by_another_site(browser: Browser, server: Server) -> None:
     opened = await empty_window(browser)
     page = opened.page

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yugen.auth.admin import Admin
-    from yugen.auth.api_keys import ApiKeys
     from yugen.auth.anonymous import Anonymous
+    from yugen.auth.api_keys import ApiKeys
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
     from yugen.auth.email_codes import EmailCode

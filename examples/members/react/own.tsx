@@ -1,6 +1,6 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { anyApi as api, YugenClient } from "yugen";
+import { YugenClient } from "yugen";
 import { AuthClient } from "yugen/auth";
 import { useAuth, YugenAuthProvider } from "yugen/auth/react";
 import {
@@ -11,14 +11,14 @@ import {
   useQuery,
   YugenProviderWithAuth,
 } from "yugen/react";
-import { Notes, SignIn } from "./notes";
+import { Notes, SignIn, type Note } from "./notes";
 
 const auth = new AuthClient();
 const client = new YugenClient();
 
 function MyNotes() {
-  const notes = useQuery(api.notes.mine);
-  const write = useMutation(api.notes.write);
+  const notes = useQuery<Note[]>("notes:mine");
+  const write = useMutation("notes:write");
   return <Notes notes={notes} write={(text) => write({ text })} />;
 }
 
