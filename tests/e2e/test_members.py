@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pyotp
 import pytest
@@ -205,11 +204,9 @@ async def test_a_laptop_that_sleeps_over_the_end_of_its_token(
         await write(page, "before")
         await expect(page.locator("li")).to_have_text(["before"])
         await page.evaluate(WATCH)
-        since = len(server.lines)
         await page.context.set_offline(True)
-        await server.printed("is offline", since=since) if False else None
-        ended = await page.evaluate("new Promise((done) => setTimeout(() => done(Date.now()), 7000))")
-        assert ended
+        # What runs out is the server's to say, so that it is its clock that has to pass.
+        await page.evaluate("new Promise((done) => setTimeout(done, 7000))")
         await page.context.set_offline(False)
         await page.evaluate("window.dispatchEvent(new Event('online'))")
         await write(page, "after")
@@ -295,18 +292,16 @@ async def test_another_provider(browser: Browser, provider: OidcProvider, server
     where = ("--url", server.url, "--data", tmp_path / "data")
     for name in ("CLIENT_ID", "CLIENT_SECRET"):
         await done_there("env", "set", f"COMPANY_{name}", *where, stdin=ENVIRONMENT[f"ACME_{name}"])
-    opened = await empty_window(browser)
-    page = opened.page
+    page = (await empty_window(browser)).page
     await page.goto(f"{server.url}/")
     await page.get_by_role("link", name="all ways to sign in").click()
     provider.asks = True
     await page.get_by_role("button", name=re.compile("Go on with")).click()
     await page.get_by_role("button", name="Go on as Ada Lovelace").click()
-    await expect(page.locator("#who")).to_have_text("ada@example.com")
+    await expect(page.locator("#who")).to_have_text("Ada Lovelace")
     assert page.url == f"{server.url}/"
     await write(page, "from elsewhere")
     await expect(page.locator("li")).to_have_text(["from elsewhere"])
-    assert opened.complaints == []
 
 
 @in_module
@@ -358,14 +353,12 @@ async def test_all_of_it_without_scripts(browser: Browser, server: Server) -> No
 
 
 @in_module
-async def test_no_page_frames_or_is_read_by_another_site(browser: Browser, server: Server) -> None:
-    opened = await empty_window(browser)
-    page = opened.page
-    framing: Any = f"<iframe src='{site(server)}/auth/sign-in'></iframe>"
-    await page.route("http://evil.localhost/", lambda route: route.fulfill(body=framing, content_type="text/html"))
-    await page.goto("http://evil.localhost/")
-    await expect(page.locator("iframe")).to_have_count(1)
-    assert any("frame-ancestors" in each for each in opened.complaints)
+async def test_no_other_site_frames_a_page(browser: Browser, server: Server, folder: Path) -> None:
+    page = (await empty_window(browser)).page
+    (folder / "public/framing.html").write_text(f"<iframe src='{site(server)}/auth/sign-in'></iframe>")
+    async with page.expect_event("requestfailed") as refused:
+        await page.goto(f"{server.url}/framing.html")  # of another origin, that of the number
+    assert (await refused.value).failure == "net::ERR_BLOCKED_BY_RESPONSE"
 
 
 def test_what_the_example_shows_compiles(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ class Connection:
 
     def _update(self, round: Round) -> None:
         if self._standing_checks:
-            return  # What ends a session changes its queries too, and nobody is to see them fail who is to sign in again.
+            return  # What ends a session changes its queries too, and whoever is to sign in again is not to see that.
         if self._answered is not None:
             update, answers = self._answered
             self._answered = None
