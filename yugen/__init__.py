@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
     from yugen.functions.providers import JwtProvider, OidcProvider
+    from yugen.functions.rate_limits import RateLimit, RateLimited
     from yugen.functions.retry import Retry
     from yugen.functions.storage import StoredFile
     from yugen.functions.workflows import WorkflowCtx
@@ -61,6 +62,7 @@ _HOMES = {
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
+    "yugen.functions.rate_limits": ("RateLimit", "RateLimited"),
     "yugen.functions.retry": ("Retry",),
     "yugen.functions.workflows": ("WorkflowCtx",),
     "yugen.functions.storage": ("StoredFile",),
@@ -88,6 +90,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "ActionCtx",
     "WorkflowCtx",
     "Retry",
+    "RateLimit",
+    "RateLimited",
     "Crons",
     "Identity",
     "OidcProvider",

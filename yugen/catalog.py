@@ -133,6 +133,7 @@ _BY_KEY = IndexSpec("by_key", 3, ("key",))
 STORAGE = _system("_storage", 9, IndexSpec("by_uuid", 2, ("uuid",)), _BY_KEY)
 RENEWALS = _system("_renewals", 12)
 DEPLOYMENT = _system("_deployment", 16)
+RATE_LIMITS = _system("_rate_limits", 17, IndexSpec("by_full_at", 2, ("fullAt",)))
 SYSTEM_TABLES = (
     TABLES,
     INDEXES,
@@ -148,6 +149,7 @@ SYSTEM_TABLES = (
     STORAGE,
     RENEWALS,
     DEPLOYMENT,
+    RATE_LIMITS,
 )
 
 _SEEN = ("_id", CREATION_TIME, "args", "completedTime", "name", "state")

@@ -30,6 +30,7 @@ from yugen.server.direct import Direct
 from yugen.server.docs import docs_routes
 from yugen.server.file_api import FileApi
 from yugen.server.http import Endpoints
+from yugen.server.rate_limits import LimitedByAddress
 from yugen.server.site import BELOW, Site, identify_by
 from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import Yugen
@@ -75,7 +76,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         max_age=86400,
     )
     http = _WithSite(yugen, make_site(yugen), Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
-    return _Root(Direct(api.calls, http), _Sync(yugen))
+    return LimitedByAddress(yugen.address_limits, _Root(Direct(api.calls, http), _Sync(yugen)))
 
 
 def make_site(yugen: Yugen) -> Site:

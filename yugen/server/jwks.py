@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yugen import values
+from yugen.fetch import Fetched, FetchFailed
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer, inline_keys
 from yugen.server.caller import ProviderUnavailable
-from yugen.fetch import Fetched, FetchFailed
 from yugen.signatures import Malformed, PublicKey, read_keys
 
 FRESH_SECONDS = 600.0

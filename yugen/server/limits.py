@@ -14,15 +14,21 @@ from yugen.sync.session import SessionLimits
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What all clients of a server together may ask for. What is beyond it is sent away for a while.
+    """What all clients of a server together, and all at one address, may ask for. What is beyond it comes back later.
 
     Attributes:
         connections: sync connections; one more is closed with 1013 `TooManyConcurrentRequests:connections`.
         requests: requests of the HTTP API under way; one more is answered 503 `TooManyConcurrentRequests`.
+        address_requests: requests over HTTP in a minute from one address of the internet, or one /64 network of IPv6;
+            one more is answered 429 `RateLimited`.
+        address_connections: new sync connections, likewise; one more is closed with 1013
+            `TooManyConcurrentRequests:address`.
     """
 
     connections: int = 10_000
     requests: int = 1024
+    address_requests: int = 12_000
+    address_connections: int = 3_000
 
 
 class BadLimit(Refused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
 
@@ -32,9 +34,15 @@ It keeps the Rust client connected and finds clients that are gone (protocol.md 
 
 
 def config(app: ASGIApp) -> uvicorn.Config:
-    """The way uvicorn is to run an app, as far as it is not about where to listen."""
+    """The way uvicorn is to run an app, as far as it is not about where to listen.
+
+    Raises:
+        BadProxies: FORWARDED_ALLOW_IPS names no proxies.
+    """
+    proxies = Proxies(os.environ.get(VARIABLE, THIS_MACHINE))
     return uvicorn.Config(
-        app,
+        BehindProxies(proxies, app),
+        proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
         interface="asgi3",
         log_config=None,
         access_log=False,

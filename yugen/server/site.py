@@ -7,6 +7,7 @@ response comes back part by part as the client takes it.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from yugen import values
 from yugen.errors import TokenRejected
 from yugen.functions.routing import Routes
 from yugen.identity import Identity
@@ -121,6 +123,8 @@ class Site:
 
     def _failed(self, failure: Failure) -> Response:
         """Says that an action has failed, and in development why (protocol.md 4.1)."""
+        if failure.data is not None and (limited := _too_many(failure.data)) is not None:
+            return limited
         prefix, _, text = failure.message.partition("\n")
         shown = {"code": prefix}
         if self._development and text:
@@ -325,6 +329,18 @@ def _no_route(routes: Routes, path: str, method: str) -> Response:
         return PlainTextResponse("No HTTP action answers this path.\n", 404, headers)
     headers["Allow"] = ", ".join(allowed)
     return PlainTextResponse(f"Use {' or '.join(allowed)}, not {method}.\n", 405, headers)
+
+
+def _too_many(data: bytes) -> Response | None:
+    """The response where the data of an error is that of a `RateLimited`, which an app has let through."""
+    match values.loads(data):
+        case {"code": "RateLimited", "name": str(name), "retryAfter": float(wait)} if 0 <= wait < math.inf:
+            seconds = math.ceil(wait / 1000)
+            shown = {"code": "RateLimited", "message": f"{name} is limited; try again in {seconds} s."}
+            response = JsonResponse(b'%b,"data":%b}' % (orjson.dumps(shown)[:-1], data), 429)
+            response.headers["Retry-After"] = str(seconds)
+            return response
+    return None
 
 
 def _refusal(status: int, code: str, text: str) -> Response:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from yugen.errors import TokenRejected
+from yugen.fetch import Fetcher
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, Verified
-from yugen.fetch import Fetcher
 from yugen.server.jwks import Fetch, ProviderKeys
 from yugen.signatures import Algorithm, Malformed, UnverifiedToken, read_token
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ from yugen.system.deployment import Deployment
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from yugen.server.rate_limits import AddressLimits
 
 GOODBYE_SECONDS_MAX = 2.0
 """How long clients may take to hear that the server leaves."""
@@ -270,6 +273,13 @@ class Yugen(InProcessCaller):
         for connection in connections:
             connection.abort()
 
+    @cached_property
+    def address_limits(self) -> AddressLimits:
+        """What each address may ask for."""
+        from yugen.server.rate_limits import AddressLimits  # noqa: PLC0415 -- as for `asgi`
+
+        return AddressLimits(self.limits.server)
+
     def asgi(self) -> ASGIApp:
         """The server as an ASGI app. It starts with its lifespan, or with the first request where that is not run."""
         from yugen.server.asgi import make_asgi  # noqa: PLC0415 -- a process loads its app while this is imported
@@ -279,8 +289,9 @@ class Yugen(InProcessCaller):
     def site_asgi(self) -> ASGIApp:
         """The app's HTTP actions as an ASGI app, for an origin of their own. `asgi()` has them below `/http/` too."""
         from yugen.server.asgi import make_site  # noqa: PLC0415
+        from yugen.server.rate_limits import LimitedByAddress  # noqa: PLC0415
 
-        return make_site(self)
+        return LimitedByAddress(self.address_limits, make_site(self))
 
     async def drain(self) -> None:
         """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""

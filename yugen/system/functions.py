@@ -23,6 +23,7 @@ from yugen.system import (
     migrations,
     modules,
     outbox,
+    rate_limits,
     scheduler,
     schema,
     workflows,
@@ -79,6 +80,9 @@ FUNCTIONS: Final[dict[str, Function[Any, Any]]] = {
     "_system/workflows:cancel": workflows.cancel,
     "_system/workflows:send_event": workflows.send_event,
     "_system/outbox:send": outbox.send,
+    "_system/rate_limits:take": rate_limits.take,
+    "_system/rate_limits:check": rate_limits.check,
+    "_system/rate_limits:reset": rate_limits.reset,
 }
 
 

@@ -17,7 +17,7 @@ from yugen import values
 from yugen.bounds import between
 from yugen.functions.info import Kind
 from yugen.functions.scheduling import InvalidSchedule, check_arguments
-from yugen.system import outbox, workflows
+from yugen.system import outbox, rate_limits, workflows
 from yugen.system.context import SystemMutationCtx, SystemQueryCtx, system_mutation, system_query
 from yugen.system.retrying import ResultTooLarge, note_end, try_again
 
@@ -234,8 +234,8 @@ async def recover(ctx: SystemMutationCtx) -> int:
 
 @system_mutation
 async def sweep(ctx: SystemMutationCtx) -> int:
-    """Deletes some of what ended long ago; returns how many rows."""
-    count = 0
+    """Deletes some of what ended long ago, and of what rate limits have forgotten; returns how many rows."""
+    count = await rate_limits.sweep(ctx, SWEPT_MAX)
     kept_ms = {TABLE: KEPT_MS, CRON_RUNS: CRON_RUNS_KEPT_MS, outbox.TABLE: KEPT_MS, workflows.TABLE: KEPT_MS}
     for table, kept in kept_ms.items():
         old = (
