@@ -250,6 +250,18 @@ async def test_attack_a_page_of_another_site_cannot_begin_it(here: World) -> Non
     assert here.provider.requests == []
 
 
+async def test_one_address_cannot_fill_the_database_by_starting(here: World) -> None:
+    for _ in range(60):
+        await leave(here.browser())
+    response = await here.browser().post("/sign-in/oauth/acme")
+    assert (response.status_code, response.json()["code"]) == (429, "RateLimited")
+    assert response.headers["retry-after"] == "1"
+    await here.app.advance(seconds=1)
+    await leave(here.browser())
+    await here.app.advance(hours=2)
+    assert await here.app.run(lambda ctx: ctx.db.query(Verification).collect()) == []
+
+
 async def test_the_cookie_is_for_this_host_alone_and_out_of_reach_of_scripts(here: World) -> None:
     response = await here.browser().post("/sign-in/oauth/acme")
     cookie = next(each for each in response.headers.get_list("set-cookie") if each.startswith("yugen-oauth="))

@@ -353,6 +353,7 @@ class OAuth(Part):
             provider=self.name,
             state=crypto.digest(state),
             journey=crypto.seal(request.secret, "oauth journey", journey),
+            address=request.address,
         )
         request.set_cookie(BROWSER_COOKIE, browser, ctx.now + milliseconds(AWAY))
         if request.is_form or request.http.method != "POST":

@@ -17,6 +17,8 @@ from yugen.auth.sessions import Device, SignedIn
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query
 from yugen.functions.extensions import extension_of
+from yugen.functions.rate_limits import RateLimit
+from yugen.networks import address_key
 from yugen.schema import UNSET
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 AWAY: Final = timedelta(minutes=10)
 """How long somebody may take at the provider."""
+
+JOURNEYS: Final = RateLimit("auth: journeys to providers", rate=60, per=timedelta(minutes=1))
+"""How often people at one address may start: anybody may, and a row is written each time."""
 
 TURN: Final = timedelta(seconds=30)
 """How long somebody may take to renew a token, while others wait."""
@@ -64,7 +69,7 @@ class Held(TypedDict):
 
 
 @internal_mutation
-async def leave(ctx: MutationCtx, provider: str, state: str, journey: str) -> None:
+async def leave(ctx: MutationCtx, provider: str, state: str, journey: str, address: str | None) -> None:
     """Notes that somebody is away at a provider.
 
     Args:
@@ -72,7 +77,12 @@ async def leave(ctx: MutationCtx, provider: str, state: str, journey: str) -> No
         provider: its name.
         state: the digest of what they bring back.
         journey: what is to be known again then, sealed.
+        address: from where they come.
     """
+    allowance = await JOURNEYS.try_take(ctx, address_key(address or ""))
+    if not allowance:
+        message = "Somebody at this address starts too often; try again in a minute."
+        raise AuthError("RateLimited", message, 429, retryAfter=allowance.retry_after)
     await verifications.issue(ctx, f"oauth {provider}", state, state, AWAY, journey)
 
 
