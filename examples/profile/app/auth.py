@@ -18,18 +18,20 @@ class Forge(OAuth):
         )
 
 
+forge = Forge(
+    "forge",
+    title="Forge",
+    authorize_url="https://forge.example/oauth/authorize",
+    token_url="https://forge.example/oauth/token",
+    userinfo_url="https://forge.example/api/user",
+    scopes=["read_user"],
+    trust_email=True,
+)
+
 auth = Auth(
     google(),
     github(keep_tokens=True),
     oidc("acme", issuer="https://id.acme.example", title="Acme", trust_email=True),
-    Forge(
-        "forge",
-        title="Forge",
-        authorize_url="https://forge.example/oauth/authorize",
-        token_url="https://forge.example/oauth/token",
-        userinfo_url="https://forge.example/api/user",
-        scopes=["read_user"],
-        trust_email=True,
-    ),
+    forge,
     origins=["https://app.example.com"],
 )
