@@ -602,12 +602,18 @@ async def test_attack_nobody_is_led_elsewhere(here: World, target: Any, field: s
     assert here.provider.requests == []
 
 
-@pytest.mark.parametrize(
-    "target", ["/", "/a?b=c#d", "https://app.example.com/x", f"{BASE}/x", "http://localhost:5173/"]
-)
+@pytest.mark.parametrize("target", ["/", "/a?b=c#d", "https://app.example.com/x", f"{BASE}/x"])
 async def test_people_go_back_to_us_or_whom_we_trust(here: World, target: str) -> None:
     response = await travel(here.browser(), redirect=target)
     assert response.headers["location"] == target
+
+
+async def test_the_page_of_who_works_on_the_app_may_have_people_come_back(here: World) -> None:
+    browser = here.browser()
+    assert (await browser.post("/sign-in/oauth/acme", redirect="http://localhost:5173/")).status_code == 400
+    browser.headers["Origin"] = "http://localhost:5173"
+    response = await travel(browser, redirect="http://localhost:5173/")
+    assert response.headers["location"] == "http://localhost:5173/"
 
 
 async def test_attack_the_host_that_a_request_names_changes_nothing(here: World) -> None:
