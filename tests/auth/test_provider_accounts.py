@@ -247,6 +247,29 @@ async def test_attack_who_has_signed_out_meanwhile_adds_nothing(here: World) -> 
     assert await here.accounts() == []
 
 
+async def test_attack_an_administrator_who_looks_at_things_as_a_user_leaves_no_way_in_behind(here: World) -> None:
+    browser, _ = await signed_in(here, "bob")
+    back = await consent(await leave(browser, way="link"))
+
+    async def impersonated(ctx: Any) -> None:
+        session = (await ctx.db.query(Session).collect())[0]
+        await ctx.db.patch(session.id, impersonator=session.user)
+
+    await here.app.run(impersonated)
+    for response in (await browser.ask(back), await browser.post("/unlink/oauth/acme")):
+        assert (response.status_code, response.json()["code"]) == (401, "NotSignedIn")
+    assert await here.accounts() == []
+
+
+async def test_who_was_anonymous_is_somebody_once_they_have_an_account_elsewhere(here: World) -> None:
+    browser, bob = await signed_in(here, "bob")
+    await here.app.run(lambda ctx: ctx.db.patch(bob, anonymous=True))
+    await travel(browser, way="link")
+    user = await user_of(browser)
+    assert user is not None
+    assert (user["id"], user["anonymous"]) == (bob, False)
+
+
 async def test_attack_an_account_of_somebody_else_is_not_added(here: World) -> None:
     await travel(here.browser())
     browser, _ = await signed_in(here, "bob")

@@ -133,6 +133,9 @@ async def link(
     if await _accounts(ctx, own.id, provider):
         raise AuthError("AlreadyLinked", f"You have another account at {part.title} here; remove that first.", 409)
     await _add(ctx, own, provider, person, tokens)
+    if own.anonymous:
+        await ctx.db.patch(own.id, anonymous=False)
+        await auth.tell(ctx, auth.on_change, user=own.id)
     await audit.note(ctx, "account-linked", user=own.id, address=address, agent=agent, provider=provider)
 
 
@@ -273,6 +276,8 @@ async def _signed_in(ctx: QueryCtx, auth: Auth, user: str, session: str) -> User
         AuthError: it does not.
     """
     found, own = await ctx.db.get(session), await ctx.db.get(user)
-    if not isinstance(found, Session) or not found.stands or found.user != user or not isinstance(own, auth.user):
+    if not isinstance(found, Session) or not found.stands or found.expires <= ctx.now or found.user != user:
         raise not_signed_in()
+    if not isinstance(own, auth.user) or found.impersonator is not UNSET:
+        raise not_signed_in()  # an administrator who looks at things as a user leaves no way in behind
     return own
