@@ -20,13 +20,13 @@ from yugen.auth import audit, ceremonies, crypto, current, sessions, users
 from yugen.auth.ceremonies import NotGood, RelyingParty
 from yugen.auth.documents import Verification
 from yugen.auth.errors import AuthError
-from yugen.auth.origins import origin_of
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.sessions import Device, SignedIn, milliseconds
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
 from yugen.functions.extensions import extension_of
 from yugen.functions.providers import is_loopback
+from yugen.origins import origin_of
 from yugen.schema import UNSET, Document, Index
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Passkeys(Part):
         if rp_id is not None and not _DOMAIN.fullmatch(rp_id):
             raise ValueError(f"Passkeys: rp_id is a domain alone, as `example.com`, not {rp_id!r}.")
         for origin in (origins,) if isinstance(origins, str) else origins:
-            if isinstance(origins, str) or not (origin.startswith("android:") or origin == origin_of(origin)):
+            if isinstance(origins, str) or not (origin.startswith("android:") or origin == str(origin_of(origin))):
                 raise ValueError(f'Passkeys: origins are such as ["https://app.example.com"], not {origin!r}.')
         self.rp_id = rp_id
         self.title = name
@@ -138,11 +138,11 @@ class Passkeys(Part):
         """
         base = urlsplit(request.base)
         host = base.hostname or ""
-        origins = [origin_of(request.base), *request.auth.origins, *self.origins]
+        origins = [str(origin_of(request.base)), *request.auth.origins, *self.origins]
         if is_loopback(host):
             # Passkeys are bound to a name, which the numbers of this machine are not.
             host = "localhost"
-            origins.append(origin_of(f"{base.scheme}://{host}:{base.port or ''}"))
+            origins.append(str(origin_of(f"{base.scheme}://{host}" + (f":{base.port}" if base.port else ""))))
         domain = self.rp_id or host
         if _is_number(domain):
             raise AuthError("NoPasskeysHere", "Passkeys need a domain; this deployment has only a number.", 501)

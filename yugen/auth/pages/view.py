@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from yugen.auth.origins import is_trusted, origin_of
+from yugen.auth.origins import safe_target
 from yugen.auth.pages.forms import Form, Problem, render
 from yugen.auth.pages.html import Content, Html, element
-from yugen.origins import safe_redirect
 
 if TYPE_CHECKING:
     from yugen.auth.pages import Pages
@@ -115,12 +114,7 @@ def base_of(request: AuthRequest) -> str:
 
 def checked_redirect(request: AuthRequest, target: object) -> str | None:
     """Where a request wants somebody to be sent, if it may."""
-    if not isinstance(target, str):
-        return None
-    trusted = list(request.auth.origins)
-    if "://" in target and is_trusted(request, origin := origin_of(target)):
-        trusted.append(origin)
-    return safe_redirect(target, origin_of(request.base), trusted)
+    return safe_target(request, target) if isinstance(target, str) else None
 
 
 def remember(request: AuthRequest, page: str, **what: str | None) -> None:
