@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.serving import SECONDS_MAX
+
 
 @dataclass
 class MailServer:
@@ -39,6 +41,12 @@ class MailServer:
     refusals: int = 0
     port: int = 0
     received: list[tuple[str, str, EmailMessage, bool]] = field(default_factory=list)
+    _more: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def came(self, count: int) -> None:
+        """Waits until so many messages have come."""
+        async with asyncio.timeout(SECONDS_MAX), self._more:
+            await self._more.wait_for(lambda: len(self.received) >= count)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def say(line: str) -> None:
@@ -82,7 +90,9 @@ class MailServer:
                     while (part := await reader.readline()) != b".\r\n":
                         lines.append(part.removeprefix(b"."))
                     message = message_from_bytes(b"".join(lines), policy=policy.default)
-                    self.received.append((sender, to, message, is_secure))
+                    async with self._more:
+                        self.received.append((sender, to, message, is_secure))
+                        self._more.notify_all()
                     await say("250 taken")
                 elif verb == "QUIT":
                     await say("221 bye")
