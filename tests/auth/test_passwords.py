@@ -217,6 +217,30 @@ async def test_signing_up_with_anothers_address_does_not_take_away_their_link(ap
     assert (await stranger.post("/sign-in/password", email="ada@example.com", password=OTHER)).status_code == 401
 
 
+async def test_the_mail_that_is_sent_again_is_for_whoever_asks_where_they_have_signed_up(app: TestApp) -> None:
+    victim, stranger = Browser(app), Browser(app)
+    await victim.post("/sign-up/password", email="ada@example.com", password=PASSWORD)
+    await stranger.post("/sign-up/password", email="ada@example.com", password=OTHER)
+    await victim.post("/send-verification", email="ada@example.com")
+    assert (await victim.post("/verify-email", token=token_in(await last_mail(app)))).is_success
+    signed_in = await Browser(app).post("/sign-in/password", email="ada@example.com", password=PASSWORD)
+    assert signed_in.is_success
+
+
+async def test_a_change_of_address_that_was_asked_for_before_the_owner_came_is_good_no_more(
+    app: TestApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, victim = Browser(app), Browser(app)
+    await _unverified(app, monkeypatch, stranger)
+    await stranger.post("/change-email", email="evil@example.com")
+    token = token_in(await last_mail(app, "evil@example.com"))
+    await victim.post("/sign-in/elsewhere", email="ada@example.com")
+    assert (await victim.post("/confirm-email", token=token)).json()["code"] == "StaleLink"
+    user = await who(victim)
+    assert user is not None
+    assert user["email"] == "ada@example.com"
+
+
 async def _unverified(app: TestApp, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> dict[str, Any]:
     """Somebody who has signed up, with an address that is not theirs, where that signs in at once."""
     with monkeypatch.context() as patched:

@@ -91,3 +91,10 @@ async def test_a_test_signs_somebody_in(t: TestApp) -> None:
     assert await t.as_user(issuer=ISSUER, subject=user, sid=own).query("plants:mine") == ["a daisy, from us"]
     with pytest.raises((YugenError, AuthError), match="Sign in first"):
         await t.mutation("plants:plant", name="nobody's")
+
+
+async def test_two_lines_are_all_it_takes() -> None:
+    async with TestApp(ROOT / "examples/garden/smallest") as t:
+        page = await t.fetch("/auth/sign-in", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        assert 'name="password"' in page.text
