@@ -81,6 +81,12 @@ def test_no_other_is(origin: str | None) -> None:
     assert not is_trusted(origin, "https://other.example")
 
 
+def test_an_address_of_ours_names_our_origin() -> None:
+    assert is_trusted(OWN, f"{OWN}/http/x?y")
+    assert not is_trusted("https://evil.example", "https://evil.example@api.example.com/")
+    assert safe_redirect(f"{OWN}/x", f"{OWN}/http") == f"{OWN}/x"
+
+
 def test_nothing_is_trusted_where_our_own_origin_is_unknown() -> None:
     assert not is_trusted("null", "null")
     assert not is_trusted("", "")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
@@ -145,3 +146,48 @@ def test_help_lists_every_target() -> None:
     assert phony
     listed = re.findall(r"^  make (\S+)", run("make").stdout, re.MULTILINE)
     assert sorted(listed) == sorted(phony[1].split())
+
+
+HANGS = """
+    import asyncio
+
+    import pytest
+
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except BaseException:
+                pass
+
+
+    @pytest.fixture
+    async def given_up_by_nobody():
+        yield
+        await stubborn()
+
+
+    async def test_torn_down(given_up_by_nobody: None) -> None:
+        raise AssertionError
+
+
+    async def test_itself() -> None:
+        await asyncio.create_task(stubborn())
+
+
+    def test_after_them() -> None:
+        pass
+"""
+
+
+def test_a_test_that_hangs_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    ours = (ROOT / "conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(re.sub(r"(?m)^(HANGING_SECONDS.*) = .*$", r"\1 = 1.0", ours))
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(HANGS))
+    pytest_ = (sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path)
+    ran = run(*pytest_, "-n", "1", "--timeout", "1", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)
+    crashed = re.findall(r"crashed while running '\S+::(\w+)'", ran.stdout)
+    assert sorted(set(crashed)) == ["test_itself", "test_torn_down"]
+    assert ran.stdout.splitlines()[-1].startswith("4 failed, 1 passed in ")
+    assert "in pytest_runtest_teardown" in ran.stderr

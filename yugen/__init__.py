@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from yugen.functions.http import HttpRouter, http_action
     from yugen.functions.migrations import DELETE, migration
     from yugen.functions.pagination import PaginationOptions, PaginationResult
+    from yugen.functions.permissions import Roles, Unauthenticated
     from yugen.functions.providers import JwtProvider, OidcProvider
     from yugen.functions.rate_limits import RateLimit, RateLimited
     from yugen.functions.retry import Retry
+    from yugen.functions.rules import Forbidden, Rules
     from yugen.functions.storage import StoredFile
     from yugen.functions.workflows import WorkflowCtx
     from yugen.identity import Identity
@@ -61,9 +63,11 @@ _HOMES = {
     "yugen.functions.http": ("HttpRouter", "http_action"),
     "yugen.functions.migrations": ("DELETE", "migration"),
     "yugen.functions.pagination": ("PaginationOptions", "PaginationResult"),
+    "yugen.functions.permissions": ("Roles", "Unauthenticated"),
     "yugen.functions.providers": ("JwtProvider", "OidcProvider"),
     "yugen.functions.rate_limits": ("RateLimit", "RateLimited"),
     "yugen.functions.retry": ("Retry",),
+    "yugen.functions.rules": ("Forbidden", "Rules"),
     "yugen.functions.workflows": ("WorkflowCtx",),
     "yugen.functions.storage": ("StoredFile",),
     "yugen.identity": ("Identity",),
@@ -93,6 +97,8 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "RateLimit",
     "RateLimited",
     "Crons",
+    "Roles",
+    "Rules",
     "Identity",
     "OidcProvider",
     "JwtProvider",
@@ -118,8 +124,10 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "BrokenReference",
     "DocumentInvalid",
     "DocumentNotFound",
+    "Forbidden",
     "NotUnique",
     "TokenRejected",
+    "Unauthenticated",
     "UniqueError",
     "Yugen",
     "FunctionFailed",

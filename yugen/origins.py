@@ -65,6 +65,11 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(scheme, host, number)
 
 
+def origin_of(url: str) -> Origin | None:
+    """The origin of an address, as one of our own; None if it has none."""
+    return parse_origin("/".join(url.split("/", 3)[:3]))
+
+
 def _canonical(host: str) -> str | None:
     """A host as browsers write it; None if they would read it otherwise than it looks."""
     try:
@@ -140,14 +145,14 @@ def is_trusted(origin: str | None, own: str, trusted: Sequence[str] = ()) -> boo
 
     Args:
         origin: the header `Origin` of a request, or what else names one.
-        own: the origin that the request came to.
+        own: the origin that the request came to, or an address there.
         trusted: others, as `Origins` takes them.
 
     Raises:
         BadOrigin: one of `trusted` is none.
     """
     parsed = None if origin is None else parse_origin(origin)
-    return parsed is not None and (parsed == parse_origin(own) or _origins(tuple(trusted)).trusts(parsed))
+    return parsed is not None and (parsed == origin_of(own) or _origins(tuple(trusted)).trusts(parsed))
 
 
 def cross_site(headers: Mapping[str, str], own: str, trusted: Sequence[str] = ()) -> bool:
@@ -158,7 +163,7 @@ def cross_site(headers: Mapping[str, str], own: str, trusted: Sequence[str] = ()
 
     Args:
         headers: of the request, looked up in small letters.
-        own: the origin that the request came to.
+        own: the origin that the request came to, or an address there.
         trusted: others, as `Origins` takes them.
 
     Raises:
@@ -178,7 +183,7 @@ def safe_redirect(target: str, own: str, trusted: Sequence[str] = ()) -> str | N
 
     Args:
         target: `/path?query#part` on our own origin, or a whole address over HTTP.
-        own: our origin.
+        own: our origin, or an address there.
         trusted: others, as `Origins` takes them.
 
     Returns:

@@ -456,7 +456,7 @@ async def test_what_has_waited_long_on_a_node_that_does_not_keep_up_is_refused_a
             await gate.wait()
 
         spy.after = wait
-        told: list[MutationAnswer | Exception] = []
+        told: list[MutationAnswer | BaseException] = []
 
         def begin() -> None:
             runtime.begin(runtime.call("counters:add", encoded(name="a", amount=1), None, told.append))

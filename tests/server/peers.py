@@ -355,7 +355,8 @@ class Bench:
     async def finish(self) -> None:
         for connection in self.connections:
             connection.abort()
-        await asyncio.gather(*self.serving, return_exceptions=True)
+        async with asyncio.timeout(SECONDS_MAX):
+            await asyncio.gather(*self.serving, return_exceptions=True)
         assert self.runtime.queries.statistics()["subscribed"] == 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yugen.auth.admin import Admin
     from yugen.auth.anonymous import Anonymous
+    from yugen.auth.api_keys import ApiKeys
     from yugen.auth.component import Auth
     from yugen.auth.documents import Session
     from yugen.auth.email_codes import EmailCode
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
     from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.organizations import Member, Organization, Organizations
     from yugen.auth.pages import Pages
+    from yugen.auth.passkeys import Passkeys
     from yugen.auth.passwords import EmailPassword
     from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
+    from yugen.auth.totp import Totp
     from yugen.auth.users import User
 
 _HOMES = {
     "yugen.auth.admin": ("Admin",),
+    "yugen.auth.api_keys": ("ApiKeys",),
+    "yugen.auth.passkeys": ("Passkeys",),
+    "yugen.auth.totp": ("Totp",),
     "yugen.auth.organizations": ("Member", "Organization", "Organizations"),
     "yugen.auth.anonymous": ("Anonymous",),
     "yugen.auth.component": ("Auth",),
@@ -57,10 +63,6 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Session",
     "Lifetimes",
     "AuthError",
-    "Organizations",
-    "Organization",
-    "Member",
-    "Admin",
     "OAuth",
     "Profile",
     "Visit",
@@ -70,13 +72,20 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "google",
     "microsoft",
     "oidc",
+    "Passkeys",
+    "Totp",
+    "ApiKeys",
+    "Organizations",
+    "Organization",
+    "Member",
+    "Admin",
+    "Pages",
     "Sender",
     "Mail",
     "Console",
     "Smtp",
     "Letters",
     "Letter",
-    "Pages",
 ]
 
 

@@ -308,16 +308,17 @@ async def revoke(ctx: MutationCtx, key: str) -> None:
 
 @internal_query
 async def standing(ctx: QueryCtx, hash: str) -> dict[str, Any] | None:
-    """Whose key has a digest: `{subject, claims, expires}`; None if there is none, or they may not sign in."""
+    """Whose key has a digest, as `KeyKind` says; None if there is none, or they may never sign in."""
     from yugen.auth.component import Auth  # noqa: PLC0415 -- which takes in this module
 
     found = await ctx.db.query(ApiKey).with_index(ApiKey.by_digest, digest=hash).unique()
     user = None if found is None else await ctx.db.get(found.user)
-    if found is None or not isinstance(user, extension_of(ctx, Auth).user) or user.is_banned(ctx.now):
+    if found is None or not isinstance(user, extension_of(ctx, Auth).user) or user.banned is None:
         return None
     return {
         "subject": user.id,
         "claims": {"key": found.id, "scopes": found.scopes},
+        "since": None if user.banned is UNSET else user.banned,
         "expires": None if found.expires is UNSET else found.expires,
     }
 

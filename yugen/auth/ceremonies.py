@@ -6,6 +6,7 @@ The library `webauthn` does the cryptography. Nothing here is stored or remember
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +21,8 @@ MILLISECONDS_MAX: Final = 300_000
 
 ID_LENGTH_MAX: Final = 1364
 """Of an id of a credential, 1,023 bytes in base 64 (as above, 4)."""
+
+_ID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{ID_LENGTH_MAX}}}")
 
 TRANSPORTS: Final = frozenset({"usb", "nfc", "ble", "smart-card", "hybrid", "internal"})
 
@@ -206,7 +209,7 @@ def who(answer: Mapping[str, Any]) -> tuple[str, str]:
     """
     response = answer.get("response")
     credential, handle = answer.get("id"), response.get("userHandle") if isinstance(response, dict) else None
-    if not isinstance(credential, str) or not isinstance(handle, str) or len(credential) > ID_LENGTH_MAX:
+    if not (isinstance(credential, str) and _ID.fullmatch(credential)) or not isinstance(handle, str):
         raise NotGood("there is no id and no user in it")
     return credential, handle.rstrip("=")
 

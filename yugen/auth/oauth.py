@@ -27,6 +27,7 @@ from yugen.auth.provider_tokens import sealed_tokens
 from yugen.auth.requests import AuthRequest
 from yugen.auth.sessions import milliseconds
 from yugen.functions.context import ActionCtx
+from yugen.functions.providers import full_issuer, is_safe_url
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -188,6 +189,9 @@ class OAuth(Part):
                 f"OAuth {name}: give either `issuer`, or `authorize_url`, `token_url` and `userinfo_url` of a provider "
                 "that does not speak OpenID Connect."
             )
+        for url in (None if issuer is None else full_issuer(issuer), authorize_url, token_url, userinfo_url):
+            if url is not None and not is_safe_url(url, url):
+                raise ValueError(f"OAuth {name}: {url!r} is no address to send secrets to; write one with https://.")
         prefix = name.upper().replace("-", "_")
         self.name = name
         self.title = title or name
@@ -273,7 +277,7 @@ class OAuth(Part):
         return Profile(
             subject=text_of(claims, "sub") or "",
             email=text_of(claims, "email"),
-            email_verified=claims.get("email_verified") in (True, "true"),
+            email_verified=says_yes(claims.get("email_verified")),
             name=text_of(claims, "name") or text_of(claims, "preferred_username"),
             image=text_of(claims, "picture"),
         )
@@ -634,3 +638,8 @@ def text_of(claims: Mapping[str, Any], name: str) -> str | None:
     """A claim that is text; None for anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def says_yes(claim: object) -> bool:
+    """Whether a claim is true; some providers write it as text."""
+    return claim is True or claim == "true"

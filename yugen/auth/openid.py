@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from yugen import values
 from yugen.fetch import Fetcher, FetchFailed
-from yugen.functions.providers import full_issuer, is_loopback
+from yugen.functions.providers import full_issuer, is_safe_url
 from yugen.signatures import Malformed, UnverifiedToken, read_keys, read_token
 
 LEEWAY_SECONDS: Final = 60
@@ -127,9 +127,9 @@ async def discover(documents: Documents, issuer: str) -> Endpoints:
             pass
         case _:
             raise FetchFailed(f"{url!r} is no discovery document of a provider that people can sign in at")
-    if _TENANT not in named and full_issuer(named) != full_issuer(issuer):
+    if not _is_about(named, full_issuer(issuer)):
         raise FetchFailed(f"{url!r} is about another issuer, {named[:200]!r}")
-    if not may_send_to(authorize, issuer):
+    if not is_safe_url(authorize, full_issuer(issuer)):
         raise FetchFailed(f"{url!r} would send people to {authorize[:200]!r}, which is not over https")
     userinfo = document.get("userinfo_endpoint")
     return Endpoints(
@@ -144,18 +144,11 @@ async def discover(documents: Documents, issuer: str) -> Endpoints:
     )
 
 
-def may_send_to(url: str, configured: str) -> bool:
-    """Whether people may be sent to an address: one over TLS, or of this machine where the author names that."""
-    try:
-        parts, own = urlsplit(url), urlsplit(full_issuer(configured))
-        host = parts.hostname or ""
-        if not host or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
-            return False
-        return parts.scheme == "https" or (
-            parts.scheme == "http" and is_loopback(host) and is_loopback(own.hostname or "")
-        )
-    except ValueError:
-        return False
+def _is_about(named: str, issuer: str) -> bool:
+    """Whether a document that calls its issuer so is about this one."""
+    if _TENANT in named:  # as Microsoft Entra does it where several tenants are meant
+        return urlsplit(named).hostname == urlsplit(issuer).hostname
+    return full_issuer(named) == issuer
 
 
 def is_issuer(published: str, issuer: str) -> bool:

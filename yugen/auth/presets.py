@@ -13,7 +13,7 @@ from urllib.parse import quote
 from typing_extensions import TypedDict, Unpack
 
 from yugen.auth.errors import AuthError
-from yugen.auth.oauth import OAuth, Profile, Visit, logger, text_of
+from yugen.auth.oauth import OAuth, Profile, Visit, logger, says_yes, text_of
 from yugen.functions.context import ActionCtx
 
 
@@ -117,7 +117,7 @@ class Microsoft(OAuth):
             email=text_of(claims, "email"),
             # An administrator of any tenant writes into `email` what they like ("nOAuth"); this one says that the
             # domain is verified to be the tenant's, where the app is registered to get it.
-            email_verified=claims.get("xms_edov") in (True, 1, "1", "true"),
+            email_verified=says_yes(claims.get("xms_edov")) or claims.get("xms_edov") in (1, "1"),
             name=text_of(claims, "name"),
         )
 
@@ -192,7 +192,7 @@ class Apple(OAuth):
         return Profile(
             subject=text_of(claims, "sub") or "",
             email=text_of(claims, "email"),
-            email_verified=claims.get("email_verified") in (True, "true"),  # Apple sends either
+            email_verified=says_yes(claims.get("email_verified")),
             name=" ".join(filter(None, parts)) or None,
         )
 

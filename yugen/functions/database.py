@@ -13,6 +13,7 @@ from yugen.errors import DocumentInvalid
 from yugen.functions.faults import BrokenReference, DocumentNotFound, TableNotFound
 from yugen.functions.pagination import Pages
 from yugen.functions.references import Referrer
+from yugen.functions.rules import Act
 from yugen.functions.table_query import PAGE, AnyDocument, Source, TableQuery
 from yugen.functions.tables import Tables, decoded, table_name
 from yugen.functions.transaction import Transaction
@@ -51,7 +52,8 @@ class DatabaseReader:
     def query(self, table: str, /) -> TableQuery[dict[str, Any]]: ...
     def query(self, table: Any, /) -> TableQuery[Any]:
         """The documents of a table, oldest first, to be narrowed by `with_index`, `order` and `filter`."""
-        return TableQuery(Source(self._transaction, self._tables, self._pages), self._name_of(table))
+        name = self._name_of(table)
+        return TableQuery(self._source(name), name)
 
     @overload
     async def normalize_id(self, table: type[AnyDocument], text: str, /) -> Id[AnyDocument] | None: ...
@@ -67,9 +69,18 @@ class DatabaseReader:
         return text if known is not None and known.number == number else None
 
     @property
+    def unrestricted(self) -> DatabaseReader:
+        """The same without the rules of the app, where there are any: for what has checked by itself who calls."""
+        return self
+
+    @property
     def system(self) -> SystemReader:
         """The system tables that an app may read."""
         return SystemReader(self._transaction, self._pages)
+
+    def _source(self, table: str) -> Source:
+        """Where documents of a table come from."""
+        return Source(self._transaction, self._tables, self._pages)
 
     def _name_of(self, table: type[Document] | str) -> str:
         name = table_name(table)
@@ -111,6 +122,10 @@ class DatabaseWriter(DatabaseReader):
         super().__init__(transaction, tables, pages)
         self.turn = asyncio.Lock()
 
+    @property
+    def unrestricted(self) -> DatabaseWriter:
+        return self
+
     @overload
     async def insert(self, document: AnyDocument, /) -> Id[AnyDocument]: ...
     @overload
@@ -139,6 +154,7 @@ class DatabaseWriter(DatabaseReader):
             check_name("table", name)
         async with self.turn:
             await self._check_references(name, checked, {})
+            await self._permit("insert", name, None, checked)
             table = await self._transaction.table(name, create=True)
             assert table is not None
             return await self._transaction.insert(table, checked)
@@ -160,6 +176,7 @@ class DatabaseWriter(DatabaseReader):
                     raise self._tables.no_field(table.name, name)
             checked = self._tables.check(table.name, {**stored, **changes}, self._transaction.catalog)
             await self._check_references(table.name, checked, stored)
+            await self._permit("update", table.name, stored, checked)
             await self._transaction.write(table, internal, checked)
 
     async def replace(self, id: str, document: Document | Mapping[str, Any], /) -> None:
@@ -183,6 +200,7 @@ class DatabaseWriter(DatabaseReader):
             kept = {name: value for name, value in stored.items() if name in SYSTEM_FIELDS}
             checked = self._tables.check(table.name, {**kept, **fields, **kept}, self._transaction.catalog)
             await self._check_references(table.name, checked, stored)
+            await self._permit("update", table.name, stored, checked)
             await self._transaction.write(table, internal, checked)
 
     async def delete(self, id: str, /) -> None:
@@ -193,7 +211,8 @@ class DatabaseWriter(DatabaseReader):
             BrokenReference: another document refers to it and must not lose it; nothing was removed.
         """
         async with self.turn:
-            table, internal, _ = await self._existing(id, "delete")
+            table, internal, stored = await self._existing(id, "delete")
+            await self._permit("delete", table.name, stored, None)
             with self._transaction.savepoint():
                 await self._delete(table, internal, id)
 
@@ -203,11 +222,22 @@ class DatabaseWriter(DatabaseReader):
             other = fields.get(reference.field)
             if other is None or other == before.get(reference.field):
                 continue
-            found = await self._locate(other)
-            if found is None or await self._transaction.get(keys.document_key(found[0].number, found[1])) is None:
+            if not await self._is_there(other):
                 raise BrokenReference(
                     f"{table}.{reference.field} refers to {other}, which is not there; insert it first."
                 )
+
+    async def _permit(
+        self, act: Act, table: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:
+        """Refuses what the rules of the app forbid; here there are none."""
+
+    async def _is_there(self, id: str) -> bool:
+        """Whether there is a document with an id."""
+        found = await self._locate(id)
+        return (
+            found is not None and await self._transaction.get(keys.document_key(found[0].number, found[1])) is not None
+        )
 
     async def _delete(self, table: TableSpec, internal: bytes, first: str) -> None:
         """Removes a document and all that goes with it."""
@@ -258,13 +288,16 @@ class DatabaseWriter(DatabaseReader):
         found = await self._locate(id)
         document = found and await self._transaction.document(keys.document_key(found[0].number, found[1]))
         if not found or document is None:
-            raise DocumentNotFound(
-                f"{what}: there is no document with the id {id!r}; see with get whether it is there."
-            )
+            raise not_there(what, id)
         return *found, document
 
     def _by_stored_name(self, table: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {self._tables.stored_name(table, field): value for field, value in fields.items()}
+
+
+def not_there(what: str, id: str) -> DocumentNotFound:
+    """The error of a write to a document that is not there, or not for the caller."""
+    return DocumentNotFound(f"{what}: there is no document with the id {id!r}; see with get whether it is there.")
 
 
 class SystemReader:

@@ -63,6 +63,9 @@ class Function(Generic[P, R]):
     long = False
     """Whether it may take as long as an action; only Yugen's own functions may."""
 
+    above_rules = False
+    """Whether the rules of the app do not hold for it, since it tells them who calls."""
+
     def __init__(self, handler: Callable[..., Awaitable[R]], *, public: bool, name: str | None) -> None:
         if not inspect.iscoroutinefunction(handler):
             raise DeclarationError(

@@ -26,8 +26,10 @@ from yugen.functions.http import HttpAction, HttpRouter
 from yugen.functions.info import AppInfo, FunctionInfo, FunctionKind, IndexInfo
 from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
+from yugen.functions.permissions import Roles, undecided
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
 from yugen.functions.routing import Route
+from yugen.functions.rules import Rules
 from yugen.functions.scheduling import check_arguments
 from yugen.functions.shapes import shape
 from yugen.schema import Document
@@ -90,11 +92,15 @@ class Registered:
         signature: what it takes and gives.
         kind: what it can be called as.
         system: whether it is one of Yugen's own, for administrators.
+        extension: whether it came with an extension.
     """
 
-    __slots__ = ("function", "kind", "path", "signature", "system")
+    __slots__ = ("extension", "function", "kind", "path", "signature", "system")
 
-    def __init__(self, path: str, function: Function[Any, Any], signature: Signature) -> None:
+    def __init__(
+        self, path: str, function: Function[Any, Any], signature: Signature, *, extension: bool = False
+    ) -> None:
+        self.extension = extension
         self.path = path
         self.function = function
         self.signature = signature
@@ -131,6 +137,7 @@ class App:
     crons: Mapping[str, Scheduled] = field(default_factory=dict)
     http: Mapping[Route, HttpAction] = field(default_factory=dict)
     extensions: Mapping[type, Extension] = field(default_factory=dict)
+    rules: Rules | None = None
 
     @classmethod
     def empty(cls, folder: Path) -> App:
@@ -210,6 +217,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     routers: list[tuple[Path, HttpRouter]] = []
     crons: dict[str, Cron] = {}
     extensions: dict[type, tuple[Path, Extension]] = {}
+    found_rules: list[tuple[Path, Rules]] = []
+    found_roles: list[Roles] = []
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
         if not all(part.isidentifier() for part in packages):
@@ -219,6 +228,8 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             providers = _providers(file, module)
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
+        found_rules += [(file, each) for each in vars(module).values() if isinstance(each, Rules)]
+        found_roles += [each for each in vars(module).values() if isinstance(each, Roles)]
         for each in vars(module).values():
             if isinstance(each, Extension) and extensions.setdefault(type(each), (file, each))[1] is not each:
                 where = extensions[type(each)][0]
@@ -247,13 +258,15 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{file}: the table {member.__table__!r} of {member.__name__} is also the table of "
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
+    if any(roles.denies for roles in found_roles):
+        _check_decided(functions)
     http = dict(_router(folder, routers).actions)
     for file, each in extensions.values():
         _extend(file, each, functions, documents, http)
         providers += each.providers
     paths = {id(registered.function): path for path, registered in functions.items()}
     app = App(folder, functions, documents, providers, strict, migrations, paths, http=http)
-    app = replace(app, extensions={kind: each for kind, (_, each) in extensions.items()})
+    app = replace(app, extensions={kind: each for kind, (_, each) in extensions.items()}, rules=_one(found_rules))
     scheduled = {name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()}
     for file, each in extensions.values():
         scheduled |= {name: _scheduled(app, file, cron) for name, cron in each.crons.items()}
@@ -367,6 +380,25 @@ def _router(folder: Path, routers: Sequence[tuple[Path, HttpRouter]]) -> HttpRou
     return served if routers and isinstance(served, HttpRouter) else HttpRouter()
 
 
+def _one(found: Sequence[tuple[Path, Rules]]) -> Rules | None:
+    """The rules of the app, which has one of them, whichever of its modules name it."""
+    for file, each in found:
+        if each is not found[0][1]:
+            raise AppError(f"{file}: there are rules in {found[0][0]} already; have all of them in one `Rules`.")
+    return found[0][1] if found else None
+
+
+def _check_decided(functions: Mapping[str, Registered]) -> None:
+    """Refuses public functions that do not say whom they are for."""
+    for path, registered in functions.items():
+        if undecided(registered.function):
+            raise AppError.at(
+                *_place(registered.function),
+                f"{path} does not say who may call it; write @roles.requires(...) or @roles.anybody below its "
+                "decorator, or make it internal.",
+            )
+
+
 def _extend(
     file: Path,
     extension: Extension,
@@ -381,7 +413,7 @@ def _extend(
             continue  # of a part of it that the app has made itself
         if path in functions:
             raise AppError.at(*_place(functions[path].function), f"{path} comes with {file}; give this another name.")
-        functions[path] = Registered(path, function, Signature(path, function))
+        functions[path] = Registered(path, function, Signature(path, function), extension=True)
     for document in extension.documents:
         other = documents.setdefault(document.__table__, document)
         if other is not document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
@@ -33,11 +33,19 @@ _PAGE_BATCH = 100
 
 
 class Source(NamedTuple):
-    """Where the documents of a query come from, and what they look like."""
+    """Where the documents of a query come from, and what they look like.
+
+    Attributes:
+        transaction: reads them.
+        tables: their classes.
+        pages: where pages end.
+        visible: those of some rows that the caller may see, if there are others.
+    """
 
     transaction: Transaction
     tables: Tables
     pages: Pages
+    visible: Callable[[list[Row]], Awaitable[list[Row]]] | None = None
 
 
 class TableQuery(Generic[D]):
@@ -114,7 +122,7 @@ class TableQuery(Generic[D]):
         while rows is not None and len(taken) < count:
             wanted = count - len(taken)  # and no more, for what comes after the last one is not to matter
             page = await rows.take(wanted)
-            taken += self._kept(page)
+            taken += self._kept(await self._visible(page))
             if len(page) < wanted:
                 break
         return taken
@@ -160,7 +168,7 @@ class TableQuery(Generic[D]):
             exhausted = len(taken) < batch
             for row in taken:
                 page.read(row.key, len(row.value))
-            documents += self._kept(taken)
+            documents += self._kept(await self._visible(taken))
         return page.result(documents, exhausted=exhausted)
 
     def _fingerprint(self, spec: IndexSpec, interval: Interval) -> bytes:
@@ -177,7 +185,8 @@ class TableQuery(Generic[D]):
         reads all of them.
         """
         table = await self._source.transaction.table(self._table)
-        if table is not None and not self._filters and (spec := self._spec(table)).total is not None:
+        hidden = self._filters or self._source.visible is not None
+        if table is not None and not hidden and (spec := self._spec(table)).total is not None:
             return await self._source.transaction.count(*self._interval(table, spec))
         count = 0
         async for page in self._with(_part=Part(self._table, (), None), _counts=True)._pages(PAGE):
@@ -241,6 +250,11 @@ class TableQuery(Generic[D]):
     async def _totalled(self, what: str) -> tuple[TableSpec | None, IndexSpec | None]:
         if self._filters:
             raise IndexNotFound(f"{what}: a filter looks at documents, which totals do not read; use an index alone.")
+        if self._source.visible is not None:
+            raise IndexNotFound(
+                f"{what}: totals know no rules, and some documents of {self._table} are not for everybody; add up what "
+                "is read, or read `ctx.db.unrestricted` where you have checked who asks."
+            )
         table = await self._source.transaction.table(self._table)
         if table is None:
             return None, None
@@ -265,7 +279,7 @@ class TableQuery(Generic[D]):
         rows = await self._rows()
         while rows is not None:
             page = await rows.take(size)
-            yield page
+            yield await self._visible(page)
             if len(page) < size:
                 return
 
@@ -278,8 +292,15 @@ class TableQuery(Generic[D]):
         start, end = self._interval(table, self._spec(table))
         return transaction.rows(start, end, reverse=self._order == "desc", guard=self._guard())
 
+    async def _visible(self, rows: list[Row]) -> list[Row]:
+        """Those that the caller may see."""
+        visible = self._source.visible
+        return rows if visible is None else await visible(rows)
+
     def _guard(self) -> Guard | None:
         """What of the range matters; None if everything does."""
+        if self._source.visible is not None:
+            return None  # a rule may look at anything
         if not self._filters and self._part is None:
             return None
         shape = self._source.tables.shape(self._table)

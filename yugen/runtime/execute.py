@@ -28,6 +28,7 @@ from yugen.functions.info import Kind, RunKind
 from yugen.functions.names import SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.pagination import Pages
 from yugen.functions.registry import App, Registered, WrongKind
+from yugen.functions.rules import Rules
 from yugen.functions.scheduling import check_arguments
 from yugen.functions.storage import FilePlace
 from yugen.functions.tables import Tables
@@ -353,7 +354,21 @@ class _Calls:
         self._surroundings.files = executor.files
         self._surroundings.extensions = executor.app.extensions
 
-    async def invoke(self, registered: Registered, args: Mapping[str, Any], depth: int) -> Any:
+    async def invoke(
+        self, registered: Registered, args: Mapping[str, Any], depth: int, *, ruled: bool | None = None
+    ) -> Any:
+        """What a function gives.
+
+        Args:
+            registered: the function.
+            args: its arguments as values of the wire.
+            depth: how many functions have called one another by then.
+            ruled: whether it is under the rules of the app, as it is if the first of those is for clients.
+        """
+        rules = self._executor.app.rules
+        if rules is not None and ruled is not False:
+            own = registered.system or registered.extension or registered.function.above_rules
+            ruled = not own and (registered.function.public if ruled is None else ruled)
         if depth > CALL_DEPTH_MAX:
             raise RecursionError(f"functions call one another more than {CALL_DEPTH_MAX} deep at {registered.path}")
         catalog = self._executor.catalog
@@ -365,12 +380,12 @@ class _Calls:
             decoded = values.loads(target.signature.encode_arguments(given, catalog))
             assert isinstance(decoded, dict)
             if kind == "query":
-                return await self.invoke(target, decoded, depth + 1)
+                return await self.invoke(target, decoded, depth + 1, ruled=ruled)
             # What it writes and undoes must not get mixed with what its caller writes meanwhile.
             async with ctx.db.turn:
-                return await self.invoke(target, decoded, depth + 1)
+                return await self.invoke(target, decoded, depth + 1, ruled=ruled)
 
-        ctx = self._context(registered, call)
+        ctx: Any = self._ruled(registered, call, rules) if rules and ruled else self._context(registered, call)
         if registered.kind == "query" or depth == 1:  # of the first one that fails, nothing is committed anyway
             result = await registered.function.handler(ctx, **kwargs)
         else:
@@ -387,6 +402,16 @@ class _Calls:
         if registered.kind == "query":
             return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
         return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
+
+    def _ruled(self, registered: Registered, call: Call, rules: Rules) -> QueryCtx:
+        """The context of a function whose database is under rules."""
+        from yugen.functions.restricted import RestrictedReader, RestrictedWriter, Ruling  # noqa: PLC0415 -- few apps have rules
+
+        transaction, tables, pages = self._transaction, self._executor._tables, self.pages
+        ruling = Ruling(rules, QueryCtx(DatabaseReader(transaction, tables, pages), self._surroundings, call))
+        if registered.kind == "query":
+            return QueryCtx(RestrictedReader(transaction, tables, pages, ruling), self._surroundings, call)
+        return MutationCtx(RestrictedWriter(transaction, tables, pages, ruling), self._surroundings, call)
 
     @contextmanager
     def unaccounted(self) -> Iterator[None]:

@@ -54,7 +54,7 @@ class Request(NamedTuple):
 
 _CLOSING: Final = "The server is closing."
 
-Answered: TypeAlias = Callable[[MutationAnswer | Exception], None]
+Answered: TypeAlias = Callable[[MutationAnswer | BaseException], None]
 """Told of a mutation's answer, or of why there is none, before others hear of its effects."""
 
 
@@ -295,9 +295,9 @@ class Mutations:
         def ran(running: asyncio.Future[Outcome]) -> None:
             try:
                 outcome = running.result()
-            except (Exception, asyncio.CancelledError) as error:
+            except BaseException as error:  # also one that no function may catch, such as pytest's: somebody waits
                 self._committer.release(run.ts)
-                self._finish(call, error if isinstance(error, Exception) else Overloaded(_CLOSING))
+                self._finish(call, Overloaded(_CLOSING) if isinstance(error, asyncio.CancelledError) else error)
                 return
             seconds = time.perf_counter() - began
             why = Why(call.lost_to, again=True) if call.losses else call.why
@@ -360,7 +360,7 @@ class Mutations:
         else:
             self._start(self._again(call))
 
-    def _finish(self, call: Call, answer: MutationAnswer | Exception) -> None:
+    def _finish(self, call: Call, answer: MutationAnswer | BaseException) -> None:
         self._count -= 1
         if call.attempt is not None and not call.attempt.done():
             call.attempt.set_result(True)

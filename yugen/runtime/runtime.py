@@ -490,12 +490,12 @@ class Runtime:
         """
         done: asyncio.Future[MutationAnswer] = asyncio.get_running_loop().create_future()
 
-        def tell(answer: MutationAnswer | Exception) -> None:
-            if not isinstance(answer, Exception):
+        def tell(answer: MutationAnswer | BaseException) -> None:
+            if not isinstance(answer, BaseException):
                 answered(answer)
             if done.done():
                 return
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 done.set_exception(answer)
             else:
                 done.set_result(answer)

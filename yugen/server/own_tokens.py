@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -110,12 +111,15 @@ class OwnTokens:
         found = await self._value(standing)
         if found is None:
             raise TokenRejected("The key is not one of this deployment, or not any more; make another.")
+        if found["since"] is not None and found["since"] > time.time() * 1000:
+            raise TokenRejected("Whoever has made this key may not sign in for a while; ask who runs this site.")
         expires = found["expires"]
         if expires is not None and expires <= time.time() * 1000:
             raise TokenRejected("The key has expired; make another.")
         self._note(digest, Standing(kind.noted, standing.args))
         identity = Identity.of(self.issuer(), found["subject"], found["claims"])
-        return Verified(identity, float("inf") if expires is None else expires / 1000, standing)
+        expires_at = math.inf if expires is None else expires / 1000
+        return Verified(identity, expires_at, standing._replace(value=found))
 
     def _note(self, digest: str, mutation: Standing) -> None:
         """Has it written down that a key is in use, without waiting for that, if it was not a short while ago."""

@@ -328,6 +328,172 @@ export class AuthClient {
     return (await this.get<{ methods: Record<string, Record<string, unknown>> }>("/methods")).methods;
   }
 
+  /** Makes an account. If the app wants addresses confirmed, mail is on its way and nobody is signed in yet. */
+  signUp(fields: { email: string; password: string; name?: string; redirect?: string }): Promise<Partial<SignedIn>> {
+    return this.#act("/sign-up/password", fields);
+  }
+
+  /** Signs in with a password. With `secondFactor` in the answer, that is to be shown before it counts. */
+  signIn(fields: { email: string; password: string }): Promise<SignedIn> {
+    return this.#act("/sign-in/password", fields);
+  }
+
+  /** Signs in without telling who one is. What is done so stays with whoever signs up afterwards. */
+  signInAnonymously(): Promise<SignedIn> {
+    return this.#act("/sign-in/anonymous");
+  }
+
+  /** Has a link sent by which one can sign in; the page that it leads to calls `signInWithLink`. */
+  async sendLink(fields: { email: string; name?: string; redirect?: string }): Promise<void> {
+    await this.post("/sign-in/magic-link", fields);
+  }
+
+  signInWithLink(fields: { token: string }): Promise<SignedIn> {
+    return this.#act("/verify/magic-link", fields);
+  }
+
+  /** Has a code sent by which one can sign in; `handle`, if there is one, goes with the code. */
+  sendCode(fields: { email: string; name?: string }): Promise<{ handle?: string }> {
+    return this.post("/sign-in/code", fields);
+  }
+
+  signInWithCode(fields: { email: string; code: string; handle?: string }): Promise<SignedIn> {
+    return this.#act("/verify/code", fields);
+  }
+
+  /**
+   * Goes to a provider to sign in there, and comes back to `redirect`, or with `?error=` to `errorRedirect`.
+   *
+   * @param provider - as `auth.py` calls it: `"google"`.
+   */
+  async signInWith(provider: string, options: { redirect?: string; errorRedirect?: string } = {}): Promise<void> {
+    await this.#leave(`/sign-in/oauth/${encodeURIComponent(provider)}`, options);
+  }
+
+  /** Goes to a provider to have it be one more way for who is signed in. Wants a fresh session. */
+  async link(provider: string, options: { redirect?: string; errorRedirect?: string } = {}): Promise<void> {
+    await this.#leave(`/link/oauth/${encodeURIComponent(provider)}`, options);
+  }
+
+  async #leave(path: string, options: Fields): Promise<void> {
+    const here = globalThis.location.href;
+    const { url } = await this.post<{ url: string }>(path, { redirect: here, errorRedirect: here, ...options });
+    globalThis.location.assign(url);
+  }
+
+  /**
+   * Signs in with a passkey, whoever the user shows one of.
+   *
+   * @param options - `conditional` offers passkeys where the browser fills in a field with
+   *   `autocomplete="username webauthn"`, until `signal` ends that.
+   */
+  async signInWithPasskey(options: { conditional?: boolean; signal?: AbortSignal } = {}): Promise<SignedIn> {
+    return this.#withPasskey("/sign-in/passkey", {}, (asked) => getPasskey(asked, options));
+  }
+
+  /** Makes an account that has a passkey and no password. */
+  async signUpWithPasskey({ name }: { name: string }): Promise<SignedIn> {
+    return this.#withPasskey("/sign-up/passkey", { name }, createPasskey);
+  }
+
+  /** Adds a passkey to who is signed in. Wants a fresh session. */
+  async addPasskey({ name }: { name?: string } = {}): Promise<{ id: string }> {
+    const { options, ...more } = await this.post<{ options: PasskeyOptions }>("/passkeys/options");
+    return this.post("/passkeys", { ...more, credential: await createPasskey(options), name });
+  }
+
+  async #withPasskey(
+    path: string,
+    fields: Fields,
+    show: (options: PasskeyOptions) => Promise<unknown>,
+  ): Promise<SignedIn> {
+    const { options, ...more } = await this.post<{ options: PasskeyOptions }>(`${path}/options`, fields);
+    return this.#act(path, { ...more, credential: await show(options) });
+  }
+
+  /** Shows the code of a phone, after which signing in counts. */
+  showTotp(fields: { code: string; trustDevice?: boolean }): Promise<SignedIn> {
+    return this.#act("/second-factor/totp", fields);
+  }
+
+  showBackupCode(fields: { code: string; trustDevice?: boolean }): Promise<SignedIn> {
+    return this.#act("/second-factor/backup-code", fields);
+  }
+
+  /** Begins to set up a phone: `qr` is a picture to scan. It counts after `confirmTotp`. Wants a fresh session. */
+  enableTotp(): Promise<{ secret: string; uri: string; qr: string }> {
+    return this.post("/totp/enable");
+  }
+
+  confirmTotp(fields: { code: string }): Promise<{ backupCodes: string[] }> {
+    return this.post("/totp/confirm", fields);
+  }
+
+  renewBackupCodes(fields: { code: string }): Promise<{ backupCodes: string[] }> {
+    return this.post("/totp/backup-codes", fields);
+  }
+
+  async disableTotp(fields: { code: string }): Promise<void> {
+    await this.post("/totp/disable", fields);
+  }
+
+  /** Shows once more who is signed in, which makes the session fresh. */
+  reauthenticate(fields: { password: string }): Promise<SignedIn> {
+    return this.#act("/reauthenticate", fields);
+  }
+
+  // The account -----------------------------------------------------------------------------------------------------
+
+  async sendVerification(fields: { email: string; redirect?: string }): Promise<void> {
+    await this.post("/send-verification", fields);
+  }
+
+  verifyEmail(fields: { token: string }): Promise<Partial<SignedIn>> {
+    return this.#act("/verify-email", fields);
+  }
+
+  async forgotPassword(fields: { email: string }): Promise<void> {
+    await this.post("/forgot-password", fields);
+  }
+
+  resetPassword(fields: { token: string; password: string }): Promise<Partial<SignedIn>> {
+    return this.#act("/reset-password", fields);
+  }
+
+  async changePassword(fields: { currentPassword: string; password: string }): Promise<void> {
+    await this.#act("/change-password", fields);
+  }
+
+  async setPassword(fields: { password: string }): Promise<void> {
+    await this.#act("/set-password", fields);
+  }
+
+  async updateProfile(fields: { name?: string; image?: string }): Promise<void> {
+    await this.#act("/profile", fields);
+  }
+
+  /** Has mail sent to another address, which is the user's once the link in it is followed. */
+  async changeEmail(fields: { email: string }): Promise<void> {
+    await this.post("/change-email", fields);
+  }
+
+  async confirmEmail(fields: { token: string }): Promise<void> {
+    await this.#act("/confirm-email", fields);
+  }
+
+  async deleteAccount(fields: { password?: string } = {}): Promise<void> {
+    await this.#act("/delete-account", fields);
+  }
+
+  /** Makes a key for programs of who is signed in; `key` is shown this once. Wants a fresh session. */
+  createApiKey(fields: {
+    name: string;
+    scopes?: string[];
+    expiresIn?: number;
+  }): Promise<{ id: string; key: string; start: string; expires: number | null }> {
+    return this.post("/api-keys", fields);
+  }
+
   /** Ends the session, here and in all tabs of this browser. */
   async signOut(): Promise<void> {
     await this.post("/sign-out");

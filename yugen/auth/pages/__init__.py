@@ -173,7 +173,7 @@ class Pages(Part):
             return _see_other(with_query(self.urls[page], {name: str(text) for name, text in request.fields.items()}))
         linked = {name: str(request.fields[name]) for name in LINKED if request.fields.get(name)}
         if linked:
-            remember(request, page, **linked)
+            remember(request, page, **{"redirect": recalled(request, page).get("redirect"), **linked})
             kept = {name: str(text) for name, text in request.fields.items() if name not in LINKED}
             return _see_other(self.address(request, page, **kept))
         if page in _OF_ACCOUNT and await request.user() is None:

@@ -204,26 +204,26 @@ async def _second_factor(view: View) -> Sequence[Content]:
 async def _ways(view: View) -> Sequence[Content]:
     titles = dict(entry.providers(view))
     rows: list[Html] = []
-    known = await view.ask("auth/account:ways")
-    for each in known or ():
+    known = [each for each in await view.ask("auth/account:ways") or () if each["provider"] in titles]
+    for each in known:
         provider = str(each["provider"])
-        if provider not in titles:
-            continue
         rows.append(
             _row(
                 element("strong", titles[provider]),
                 str(each.get("subject") or ""),
                 view.form(
                     Form(
-                        action=f"/unlink/oauth/{provider}",
+                        action="/ways/remove",
                         submit="Remove",
                         label=f"Remove {titles[provider]}",
+                        hidden={"way": str(each["id"])},
+                        which="way",
                         kind="danger small",
                     )
                 ),
             )
         )
-    linked = {str(each["provider"]) for each in known or ()}
+    linked = {str(each["provider"]) for each in known}
     more = [
         view.form(Form(action=f"/link/oauth/{name}", submit=f"Add {title}", kind="plain"))
         for name, title in titles.items()

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 PASSWORD_LENGTH_MIN: Final = 8
 
 AFTER: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
-    "/sign-up/password": ("verify", "Nearly done: open the link in the mail that is on its way to you.", ("email",)),
-    "/send-verification": ("verify", "If that address has an account, mail is on its way to it.", ("email",)),
+    "/sign-up/password": (
+        "verify",
+        "Nearly done: open the link in the mail that is on its way to you.",
+        ("email", "redirect"),
+    ),
+    "/send-verification": (
+        "verify",
+        "If that address has an account, mail is on its way to it.",
+        ("email", "redirect"),
+    ),
     "/verify-email": ("sign-in", "Your address is confirmed. You can sign in now.", ()),
     "/forgot-password": ("forgot", "If that address has an account, mail is on its way to it.", ()),
     "/reset-password": ("sign-in", "You have a new password. Sign in with it.", ()),

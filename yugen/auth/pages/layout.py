@@ -105,7 +105,7 @@ def _is_dark(colour: str) -> bool:
 _STYLE: Final = """\
 :root {
   color-scheme: light dark;
-  --accent: ACCENT; --on-accent: ON_IT; --link: ACCENT;
+  --accent: ACCENT; --on-accent: ON_IT; --link: color-mix(in oklab, var(--accent), #000 30%);
   --page: #f5f5f4; --card: #fff; --text: #1c1917; --soft: #57534e; --line: #a8a29e; --edge: #e7e5e4;
   --bad: #b91c1c; --bad-back: #fef2f2; --good: #166534; --good-back: #f0fdf4;
 }
@@ -154,6 +154,7 @@ button.small { display: inline-block; width: auto; min-height: 2.25rem; padding:
 a { color: var(--link); }
 .hint { margin: .3rem 0 0; font-size: .9rem; color: var(--soft); }
 .error { margin: .3rem 0 0; color: var(--bad); font-weight: 500; flex-basis: 100%; }
+.error::before { content: "\\26a0\\20" / ""; }
 .alert, .notice { padding: .7rem .9rem; border-radius: .5rem; border-inline-start: 4px solid; }
 .alert { color: var(--bad); background: var(--bad-back); }
 .notice { color: var(--good); background: var(--good-back); }
@@ -163,6 +164,8 @@ a { color: var(--link); }
 .rows { list-style: none; margin: 0 0 1rem; padding: 0; }
 .rows li { display: flex; gap: 1rem; align-items: center; justify-content: space-between; padding: .6rem 0;
   border-bottom: 1px solid var(--edge); }
+.rows li:last-child { border: 0; }
+.rows li > span { white-space: nowrap; color: var(--soft); }
 .rows form { margin: 0; flex: none; }
 .rows p { margin: 0; }
 code, pre { font: .95rem ui-monospace, monospace; }

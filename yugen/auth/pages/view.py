@@ -54,7 +54,7 @@ class View:
     @property
     def redirect(self) -> str | None:
         """Where somebody goes on to once they are signed in, if that is a place where one may be sent."""
-        return checked_redirect(self.request, self.request.fields.get("redirect"))
+        return checked_redirect(self.request, self.request.fields.get("redirect") or self.memory.get("redirect"))
 
     def url(self, page: str, **query: str | None) -> str:
         """The address of a page, which goes on to where this one does."""
