@@ -29,5 +29,5 @@ def test_what_a_key_was_made_for_limits_those_who_show_one() -> None:
     assert Identity.of("https://id", "ada", {"scopes": ["a"]}).scopes is None
     assert Identity.of("https://id", "ada", {"key": "k", "scopes": "a"}).scopes is None
     assert Identity.of("https://id", "ada", {"name": '"key":', "scopes": ["a"]}).scopes is None
-    assert Identity.of("https://id", "ada", {"key": "k", "scopes": ["a", "b", 1]}).scopes == {"a", "b"}
+    assert Identity.of("https://id", "ada", {"key": "k", "scopes": ["a", "b", 1]}).scopes == frozenset({"a", "b"})
     assert Identity.of("https://id", "ada", {"key": "k", "scopes": []}).scopes == frozenset()

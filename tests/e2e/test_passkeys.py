@@ -112,14 +112,13 @@ async def test_a_passkey_is_added_and_signs_in_on_another_device(server: Server)
         (passkey,) = await ada.passkeys()
         await phone.give(passkey)
         assert await phone.user() is None
-        for _ in range(2):
-            asked = await phone.post("/sign-in/passkey/options")
-            used = await phone.ask("get", asked["options"])
-            signed_in = await phone.post("/sign-in/passkey", credential=used)
-            assert signed_in["status"] == 200, signed_in
-            user = await phone.user()
-            assert user is not None
-            assert user["name"] == "ada"
+        asked = await phone.post("/sign-in/passkey/options")
+        used = await phone.ask("get", asked["options"])
+        signed_in = await phone.post("/sign-in/passkey", credential=used)
+        assert signed_in["status"] == 200, signed_in
+        user = await phone.user()
+        assert user is not None
+        assert user["name"] == "ada"
         assert (await phone.post("/sign-in/passkey", credential=used))["code"] == "ChallengeOver"
 
         # The laptop's counter stands where it was, as that of a copy would.

@@ -151,8 +151,15 @@ class Passkeys(Part):
             if _is_number(urlsplit(own).hostname or ""):
                 raise AuthError("NoPasskeysHere", "Open this page at http://localhost: passkeys need a name.", 400)
             origins.append(own)  # whoever works on an app has the server of its pages on another port
-        fitting = (each for each in origins if _is_below(each, domain))
-        return RelyingParty(domain, self.title or domain, tuple(dict.fromkeys(fitting)))
+        fitting = tuple(dict.fromkeys(each for each in origins if _is_below(each, domain)))
+        if own is not None and own not in fitting:
+            raise AuthError(
+                "NoPasskeysHere",
+                f"Passkeys are for pages of {domain} here, and this one is of {own}: tell the deployment its address "
+                "(`--url`), or name a domain and the origin in `Passkeys(rp_id=..., origins=[...])`.",
+                400,
+            )
+        return RelyingParty(domain, self.title or domain, fitting)
 
     @staticmethod
     def _may_be_anywhere(request: AuthRequest) -> bool:
