@@ -344,7 +344,7 @@ class At:
         self.base = base
         self.auth = SimpleNamespace(origins=origins)
         self.http = SimpleNamespace(headers={} if page is None else {"origin": page})
-        self.ctx = SimpleNamespace(env={"YUGEN_ENVIRONMENT": "prod"})
+        self.ctx = SimpleNamespace(env={"YUGEN_ENVIRONMENT": "prod", "CONVEX_SITE_URL": f"{base}/http"})
 
 
 @pytest.mark.parametrize(
@@ -362,6 +362,12 @@ class At:
             At("https://tasks.example:8443", "https://tasks.example:8443"),
             "tasks.example",
             ("https://tasks.example:8443", "android:apk-key-hash:abc"),
+        ),
+        (
+            Passkeys(rp_id="example.com"),
+            At("https://api.example.com", "https://ada.example.com", "https://*.example.com"),
+            "example.com",
+            ("https://api.example.com", "https://ada.example.com"),
         ),
         (Passkeys(), At("http://[::1]:3210", None), "localhost", ("http://localhost:3210",)),
     ],

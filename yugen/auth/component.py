@@ -17,6 +17,7 @@ from yugen.functions.declare import Mutation
 from yugen.functions.extensions import Extension, documents_in, functions_in
 from yugen.functions.http import HttpRouter
 from yugen.functions.providers import OwnProvider
+from yugen.origins import Origins
 
 if TYPE_CHECKING:
     from yugen.auth.pages import Pages
@@ -50,6 +51,7 @@ class Auth(Extension):
 
     Raises:
         ValueError: the parts do not go together.
+        BadOrigin: one of `origins` is none.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Auth(Extension):
         self.sender = sender
         self.lifetimes = lifetimes or sessions.Lifetimes()
         self.origins = tuple(origins)
+        Origins(self.origins)  # which says what is none
         self.pages = pages
         self.on_sign_up = on_sign_up
         self.on_sign_in = on_sign_in
