@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 SECONDS_MAX = 20.0
 """How long a test waits for anything a process should print or do. What is right comes within milliseconds."""
 
-_READY = re.compile(r"Yugen is ready at (http://127\.0\.0\.1:(\d+)) ")
+_READY = re.compile(r"Yugen is ready at (https?://127\.0\.0\.1:(\d+)) ")
 _SITE = re.compile(r"HTTP actions are at (http://127\.0\.0\.1:\d+)$")
 _ERROR = re.compile(r'^(\d\d:\d\d:\d\d)? +(ERROR|CRITICAL) |"level": "(error|critical)"|^Traceback ')
 _FUNCTION_FAILED = re.compile(r" failed \[Request ID: ")

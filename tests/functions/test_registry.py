@@ -244,6 +244,13 @@ QUERY = "from yugen import query\n\n@query\nasync def f(ctx) -> int:\n    return
             "/app/a.py:3: 'a b' cannot name a table: use a letter, then letters, digits and underscores, 64 at most.",
         ),
         (
+            {
+                "a": "from yugen import RateLimit\nsends = RateLimit('a', rate=1, per=1)",
+                "b": "from yugen import RateLimit\nfrom .a import sends\nx = RateLimit('a', rate=2, per=1)",
+            },
+            "/app/b.py: <rate limit a: token bucket, 2 per 0:00:01> has the name of another; rename it or import that.",
+        ),
+        (
             {"a": "from yugen import Document\nclass A(Document, table='t'): ...\nclass B(Document, table='t'): ..."},
             "/app/a.py: the table 't' of B is also the table of app.a.A; rename one of them.",
         ),

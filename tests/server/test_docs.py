@@ -209,6 +209,9 @@ async def test_the_page_lets_nothing_else_run_in_it(server: Server) -> None:
         page = await http.get(f"{server.url}/docs")
         parts = [await http.get(f"{server.url}/docs/page.{kind}") for kind in ("js", "css")]
     policy = page.headers["content-security-policy"]
+    assert "frame-ancestors 'self'" in policy
+    assert page.headers["x-frame-options"] == "SAMEORIGIN"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert [each.headers["content-type"].partition(";")[0] for each in (page, *parts)] == [
         "text/html",

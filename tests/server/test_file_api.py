@@ -129,6 +129,19 @@ async def test_ranges_and_conditions(notes: Bench, client: httpx.AsyncClient) ->
         ("image/png", False),
         ("application/pdf", False),
         ("text/plain; note=html", False),
+        ("text/plain; charset=utf-8", False),
+        ('video/mp4; codecs="avc1.42E01E, mp4a.40.2"', False),
+        ("audio/webm;codecs=opus", False),
+        # Browsers take the last of several types, and some take what they do not know for what it looks like.
+        ("text/plain; a=b, text/html", True),
+        ("text/plain;,text/html", True),
+        ("image/png,text/html", True),
+        ('text/plain; a="b, text/html', True),
+        ("text/x-unknown", True),
+        ("multipart/x-mixed-replace; boundary=b", True),
+        ("message/rfc822", True),
+        ("*/*", True),
+        (" ", True),
     ],
 )
 async def test_what_may_have_scripts_is_confined(

@@ -269,7 +269,13 @@ async def test_silent_sockets_keep_nobody_waiting(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [b"", b"GET / HT", b"POST /api/query HTTP/1.1\r\nHost: x\r\nX: ", b"GET /version HTTP/1.1\r\n\r\nGET /"]
+    "start",
+    [
+        b"",
+        b"GET / HT",
+        b"POST /api/query HTTP/1.1\r\nHost: x\r\nX: ",
+        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+    ],
 )
 async def test_half_a_request_is_given_up(site: Site, start: bytes) -> None:
     time = LoopTime()
@@ -336,6 +342,113 @@ async def test_what_is_not_http_is_refused(site: Site, request_: bytes) -> None:
     writer.close()
     async with canary(site):
         pass
+
+
+UPGRADE = (
+    b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+ODD = [
+    # What a proxy before us may read as one request and we as two, or the other way round (faults.md 42).
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 5\r\n\r\nabcd",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 0x4\r\n\r\nabcd",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+    b"POST /api/query HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a\r\nX: y\r\n folded: z\r\n\r\n",
+    b"GET /version HTTP/1.1\nHost: a\n\n",
+    b"GET /version HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a\r\nb\r\n\r\n",
+    b"GET /ver sion HTTP/1.1\r\nHost: a\r\n\r\n",
+    # Which host is meant
+    b"GET /version HTTP/1.1\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a\r\nHost: evil.example\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: \r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a/evil\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a@evil.example\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a, evil.example\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a?x#\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a:80:90\r\n\r\n",
+    b"GET http://evil.example/version HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a@evil.example/version HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://a:81/version HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http:///version HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET ftp://a/version HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://evil.example/version HTTP/1.0\r\n\r\n",
+    b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+    b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /api/sync HTTP/1.1" + UPGRADE,
+    b"GET http://evil.example/api/sync HTTP/1.1\r\nHost: a" + UPGRADE,
+]
+
+
+@pytest.mark.parametrize("request_", ODD)
+async def test_what_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(
+    site: Site, request_: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(site.host, site.port)
+    writer.write(request_ + b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n")
+    async with asyncio.timeout(SECONDS_MAX):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1  # and the connection is over
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (b"GET http://a/version HTTP/1.1\r\nHost: a", 200),
+        (b"GET HTTP://A:80/version?x HTTP/1.1\r\nHost: a:80", 200),
+        (b"GET //version HTTP/1.1\r\nHost: a", 200),
+        (b"GET /version HTTP/1.0\r\nX: y", 200),
+        (b"GET /version HTTP/1.1\r\nHost: [::1]:80", 200),
+        (b"GET /version HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade", 200),
+        (b"GET /%2fversion HTTP/1.1\r\nHost: a", 400),
+        (b"GET /api%2fsync HTTP/1.1\r\nHost: a", 400),
+        (b"GET /api/..%5cversion HTTP/1.1\r\nHost: a", 400),
+        (b"GET /version%00 HTTP/1.1\r\nHost: a", 400),
+        (b"TRACE /version HTTP/1.1\r\nHost: a", 405),
+        (b"TRACE / HTTP/1.1\r\nHost: a\r\nCookie: session=secret", 405),
+        (b"TRACE /api/query HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret", 405),
+        (b"DELETE /api/query HTTP/1.1\r\nHost: a", 405),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a", 404),
+    ],
+)
+async def test_what_is_odd_has_one_answer(site: Site, start: bytes, status: int) -> None:
+    reader, writer = await asyncio.open_connection(site.host, site.port)
+    writer.write(start + b"\r\nConnection: close\r\n\r\n" if b"h2c" not in start else start + b"\r\n\r\n")
+    async with asyncio.timeout(SECONDS_MAX):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"secret" not in answer
+    writer.close()
+
+
+@pytest.mark.parametrize("path", ["/api/query", "/api/storage/upload?token=x", "/http/x", "/nothing"])
+async def test_no_body_without_an_end_is_read_for_ever(site: Site, path: str) -> None:
+    reader, writer = await asyncio.open_connection(site.host, site.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(SECONDS_MAX):
+        answering = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+        with suppress(ConnectionError):
+            for _ in range(64):  # MiB, of which no request has as many
+                writer.write(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
+                await writer.drain()
+                if answering.done():
+                    break
+        assert int((await answering).split()[1]) in (400, 401, 404, 405, 413)
+    writer.transport.abort()
 
 
 async def test_a_body_that_is_too_large_is_answered(site: Site) -> None:

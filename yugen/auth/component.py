@@ -20,6 +20,7 @@ from yugen.functions.declare import Mutation
 from yugen.functions.extensions import Extension, documents_in, functions_in
 from yugen.functions.http import HttpRouter
 from yugen.functions.providers import OwnProvider
+from yugen.origins import Origins
 from yugen.schema import UNSET
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Auth(Extension):
 
     Raises:
         ValueError: the parts do not go together.
+        BadOrigin: one of `origins` is none.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Auth(Extension):
         self.email_link = email_link
         self.lifetimes = lifetimes or sessions.Lifetimes()
         self.origins = tuple(origins)
+        Origins(self.origins)  # which says what is none
         self.pages = Pages() if pages is UNSET else pages
         self.on_sign_up = on_sign_up
         self.on_sign_in = on_sign_in

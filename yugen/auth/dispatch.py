@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from yugen.auth.errors import AuthError
-from yugen.auth.origins import is_trusted
+from yugen.auth.origins import is_from_trusted_page
 from yugen.auth.requests import AuthRequest, fields_of
 from yugen.errors import YugenError
 from yugen.functions.context import ActionCtx
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/auth/"
 
-HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Of every answer. No page is told from which address somebody came, since that may hold a token."""
+HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+"""Of every answer. No other site is told from which address somebody came. Our own forms are, or they would come with
+`Origin: null`."""
 
 _FROM_ELSEWHERE: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -40,7 +41,7 @@ async def answer(ctx: ActionCtx, http: Request) -> Response:
     auth = extension_of(ctx, Auth)
     request = AuthRequest(auth, ctx, http, {}, is_form=False)
     origin = http.headers.get("origin")
-    trusted = is_trusted(request, origin)
+    trusted = is_from_trusted_page(request)
     response: Response
     if http.method == "OPTIONS":
         response = Response(status_code=204 if trusted else 403)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from yugen.cli import early
 from yugen.cli.commands import Commands, add_commands, whole
+from yugen.cli.edge import add_edge_options
 from yugen.cli.status import told
 
 ENVIRONMENTS: Final = ("dev", "test", "prod")
@@ -143,6 +144,7 @@ def _add_server_options(to: argparse.ArgumentParser, host: str, environment: str
         metavar="NAME=VALUE",
         help="Another value for a limit; several times for several. Default: those in $YUGEN_LIMITS.",
     )
+    add_edge_options(to, whole)
 
 
 def _add_codegen_options(to: argparse.ArgumentParser) -> None:

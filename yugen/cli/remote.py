@@ -190,7 +190,7 @@ def run_command(url: str | None, command: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(command)
     except Unreachable as error:
-        if isinstance(error.why, httpx.ConnectError):
+        if isinstance(error.why, httpx.ConnectError) and "CERTIFICATE" not in str(error.why):
             fail(f"There is no server at {error.url}; start one with `yugen dev`, {_elsewhere(url)}.", UNREACHABLE)
         why = f"{type(error.why).__name__} {error.why}".strip()
         fail(f"{error.url} does not answer ({why}); name another server with --url.", UNREACHABLE)

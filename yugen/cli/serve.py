@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yugen.cli.edge import Outside
 from yugen.errors import Refused
 from yugen.server import logs
 from yugen.server.limits import parse
@@ -36,10 +37,11 @@ def serve_forever(
     limits: list[str] | None,
     environment: str,
     development: bool,
+    **outside: Any,
 ) -> None:
     """Serves until it is interrupted or terminated, which ends it with status 0.
 
-    It exits with status 1, and says why, when it cannot begin.
+    It exits with status 1, and says why, when it cannot begin. What else it takes are the options of `Outside`.
     """
     logs.configure(readable=development)
     try:
@@ -47,8 +49,9 @@ def serve_forever(
             raise OSError(
                 f"There is no folder {app}; name the folder of your app package, or make a new app with `yugen init`."
             )
+        edge = Outside.of(**outside)
         listeners = listen(host, port, site_port)
-        url, site_url = listeners.urls(url, site_url)
+        url, site_url = listeners.urls(url, site_url, edge.scheme)
         yugen = Yugen(
             app,
             database=data,
@@ -59,11 +62,14 @@ def serve_forever(
             limits=parse(limits or []),
             docs=docs(),
             environment=environment,
+            origins=edge.origins,
+            allowed_hosts=edge.hosts(development, host=host, url=url, site_url=site_url),
+            hsts_seconds=edge.hsts,
         )
         # While the app is loaded in its process, the rest of the server is loaded in this one.
         yugen.load_early()
-        ready = partial(say_ready, yugen, listeners, development)
-        run(serve(yugen, listeners, ready, partial(forget_address, yugen), development=development))
+        ready = partial(say_ready, yugen, listeners, edge.scheme, development=development)
+        run(serve(yugen, listeners, ready, partial(forget_address, yugen), edge, development=development))
     except (Refused, StorageError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -85,11 +91,11 @@ class Listeners(NamedTuple):
     api: socket.socket
     site: socket.socket | None
 
-    def urls(self, url: str | None, site_url: str | None) -> tuple[str, str | None]:
+    def urls(self, url: str | None, site_url: str | None, scheme: str = "http") -> tuple[str, str | None]:
         """The addresses for clients, of the API and of the HTTP actions; by default those that are listened on."""
         if site_url is None and url is None and self.site is not None:
-            site_url = address(self.site)
-        return url or address(self.api), site_url
+            site_url = address(self.site, scheme)
+        return url or address(self.api, scheme), site_url
 
     @property
     def site_port(self) -> int | None:
@@ -161,6 +167,7 @@ async def serve(
     listeners: Listeners,
     say_ready: Callable[[], None],
     say_gone: Callable[[], None],
+    edge: Outside,
     *,
     development: bool = False,
 ) -> None:
@@ -171,6 +178,7 @@ async def serve(
         listeners: where.
         say_ready: called when it serves.
         say_gone: called when it no longer does, while no other server can have the data yet.
+        edge: how the way there is secured.
         development: whether to take up what is saved.
     """
     from yugen.cli.dev import started
@@ -187,7 +195,7 @@ async def serve(
         if yugen.is_serving:
             say_ready()
 
-    server = Server(yugen, ready, site_port=listeners.site_port)
+    server = Server(yugen, ready, site_port=listeners.site_port, certificate=edge.certificate, proxies=edge.proxies)
     main = asyncio.current_task()
     assert main is not None
 
@@ -210,26 +218,27 @@ async def serve(
         pass
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, scheme: str = "http") -> str:
     """Where the API is for those on this machine."""
     host, port, *_ = listener.getsockname()
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
+    return f"{scheme}://{shown}:{port}"
 
 
-def say_ready(yugen: Yugen, listeners: Listeners, development: bool = False) -> None:
+def say_ready(yugen: Yugen, listeners: Listeners, scheme: str, *, development: bool = False) -> None:
     """Tells whoever has started the server where it is, and in development what to look at.
 
     Other commands find it by a file beside the data.
     """
     from yugen.cli.dev import what_to_open
 
-    at = address(listeners.api)
+    # A certificate is for the name that clients use, not for where it is listened on.
+    at = yugen.url if scheme == "https" else address(listeners.api)
     (yugen.data / "address").write_text(f"{at}\n")
 
     lines = [f"Yugen is ready at {at} (admin key in {yugen.data / 'admin_key'})"]
     if listeners.site is not None and (yugen.app / "http.py").is_file():
-        lines.append(f"HTTP actions are at {address(listeners.site)}")
+        lines.append(f"HTTP actions are at {address(listeners.site, scheme)}")
     if development:
         lines += what_to_open(yugen, at)
     print("\n".join(lines), flush=True)

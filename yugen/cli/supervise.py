@@ -18,10 +18,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
+from yugen.cli.edge import Outside
 from yugen.cli.serve import Listeners, docs, forget_address, listen, listen_on, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
@@ -61,20 +63,22 @@ def serve_in_nodes(
     files: str,
     limits: list[str] | None,
     environment: str,
+    **outside: Any,
 ) -> NoReturn:
     """Serves with several processes until it is interrupted or terminated, which ends it with status 0.
 
-    It exits with status 1, and says why, when it cannot begin.
+    It exits with status 1, and says why, when it cannot begin. What else it takes are the options of `Outside`.
     """
     logs.configure(readable=False, at_once=True)
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")
+        edge = Outside.of(**outside)
         places = listen(host, port, site_port, _reserve)
 
         def make(node: Node | None = None) -> Yugen:
             numbers = parse(limits or [])
-            at, site = places.urls(url, site_url)
+            at, site = places.urls(url, site_url, edge.scheme)
             return Yugen(
                 app,
                 database=data,
@@ -85,6 +89,9 @@ def serve_in_nodes(
                 node=node,
                 docs=docs(),
                 environment=environment,
+                origins=edge.origins,
+                allowed_hosts=edge.allowed_hosts,
+                hsts_seconds=edge.hsts,
             )
 
         yugen = make()
@@ -92,7 +99,8 @@ def serve_in_nodes(
         lock_file(yugen.database)  # of which every node inherits a part: it holds until the last one is gone
         with TemporaryDirectory(prefix="yugen-") as folder:
             try:
-                status = _Supervisor(nodes, make, places, Path(folder), lambda: say_ready(yugen, places)).run()
+                ready = partial(say_ready, yugen, places, edge.scheme)
+                status = _Supervisor(nodes, make, places, edge, Path(folder), ready).run()
             finally:
                 forget_address(yugen)
         if yugen.database.exists():
@@ -151,6 +159,7 @@ class _Supervisor:
         nodes: how many.
         make: makes what a node serves.
         places: have the ports.
+        edge: how the way there is secured.
         folder: one that only we may enter.
         ready: called once, when all serve.
     """
@@ -160,11 +169,13 @@ class _Supervisor:
         nodes: int,
         make: Callable[[Node], Yugen],
         places: Listeners,
+        edge: Outside,
         folder: Path,
         ready: Callable[[], None],
     ) -> None:
         self._make = make
         self._places = places
+        self._edge = edge
         self._folder = folder
         self._ready = ready
         self._board = Board(nodes)
@@ -227,7 +238,7 @@ class _Supervisor:
             listeners = Listeners(_bind_like(api), site and _bind_like(site))
             yugen = self._make(node)
             yugen.load_early()
-            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready), lambda: None))
+            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready), lambda: None, self._edge))
             status = 0
         except (Refused, StorageError, OSError) as error:
             print(error, file=sys.stderr)

@@ -28,6 +28,7 @@ from yugen.functions.migrations import Migration
 from yugen.functions.names import NO_PERMISSION, SYSTEM_PREFIX, FunctionNotFound, canonical_path
 from yugen.functions.permissions import Roles, undecided
 from yugen.functions.providers import JwtProvider, OidcProvider, Provider
+from yugen.functions.rate_limits import RateLimit
 from yugen.functions.routing import Route
 from yugen.functions.rules import Rules
 from yugen.functions.scheduling import check_arguments
@@ -200,7 +201,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             classes stay the objects that others have imported.
 
     Raises:
-        AppError: there is no such folder, a module does not import, two functions or tables share a name,
+        AppError: there is no such folder, a module does not import, two functions, tables or rate limits share a name,
             `auth.py` lists anything but providers, or a router stands anywhere but in `http.py`.
     """
     folder = folder.resolve()
@@ -215,6 +216,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     strict = False
     migrations: dict[str, Migration] = {}
     routers: list[tuple[Path, HttpRouter]] = []
+    limits: dict[str, RateLimit] = {}
     crons: dict[str, Cron] = {}
     extensions: dict[type, tuple[Path, Extension]] = {}
     found_rules: list[tuple[Path, Rules]] = []
@@ -234,6 +236,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
             if isinstance(each, Extension) and extensions.setdefault(type(each), (file, each))[1] is not each:
                 where = extensions[type(each)][0]
                 raise AppError(f"{file}: there is a {type(each).__name__} in {where} already; an app has one.")
+        _check_limits(file, module, limits)
         routers += [(file, each) for each in vars(module).values() if isinstance(each, HttpRouter)]
         found = [each for each in vars(module).values() if isinstance(each, Migration)]
         own = {each.name: each for each in found if each.__module__ == module.__name__}
@@ -424,6 +427,13 @@ def _extend(
     for route, action in extension.http.items():
         if http.setdefault(route, action) is not action:
             raise AppError(f"{file}: {route} comes with {type(extension).__name__}; give yours another path.")
+
+
+def _check_limits(file: Path, module: ModuleType, limits: dict[str, RateLimit]) -> None:
+    """Makes sure that no two limits count as one, of those that stand in modules."""
+    for each in vars(module).values():
+        if isinstance(each, RateLimit) and limits.setdefault(each.name, each) is not each:
+            raise AppError(f"{file}: {each!r} has the name of another; rename it or import that.")
 
 
 def _crons(file: Path, module: ModuleType) -> dict[str, Cron]:

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,9 +30,10 @@ from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.docs import docs_routes
 from yugen.server.file_api import FileApi
-from yugen.server.http import Endpoints
+from yugen.server.gate import PAGE_HEADERS, at_the_door, for_pages
+from yugen.server.http import Endpoints, error_response
 from yugen.server.rate_limits import LimitedByAddress
-from yugen.server.site import BELOW, Site, identify_by
+from yugen.server.site import BELOW, HIDDEN, Site, identify_by
 from yugen.server.socket import AsgiSocket
 from yugen.server.yugen import Yugen
 from yugen.sync.client import ClientInfo
@@ -66,7 +68,8 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         *(docs_routes(endpoints, public) if yugen.docs else ()),
         Mount("/", _Files(directory=public, html=True, check_dir=False)),
     ]
-    # Clients may come from any origin: no cookie is ever read, what they may do depends on the token they send.
+    # Which pages may ask at all is for the edge to say. To those that may all answers are open, also with credentials:
+    # no cookie is ever read, what clients may do depends on the token they send.
     cors = Middleware(
         CORSMiddleware,
         allow_origin_regex=".*",
@@ -75,13 +78,20 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         allow_credentials=True,
         max_age=86400,
     )
-    http = _WithSite(yugen, make_site(yugen), Starlette(routes=routes, middleware=[cors], lifespan=lifespan))
-    return LimitedByAddress(yugen.address_limits, _Root(Direct(api.calls, http), _Sync(yugen)))
+    routed = Starlette(
+        routes=routes, middleware=[cors], exception_handlers={HTTPException: _error_page}, lifespan=lifespan
+    )
+    http = _WithSite(yugen, _site(yugen), for_pages(yugen.edge, Direct(api.calls, routed)))
+    root = _Root(http, for_pages(yugen.edge, _Sync(yugen)))
+    return LimitedByAddress(yugen.address_limits, at_the_door(yugen.edge, root))
 
 
-def make_site(yugen: Yugen) -> Site:
-    """The ASGI app of the HTTP actions of a backend."""
+def make_site(yugen: Yugen) -> ASGIApp:
+    """The ASGI app of the HTTP actions of a backend, for an origin of their own."""
+    return at_the_door(yugen.edge, _site(yugen))
 
+
+def _site(yugen: Yugen) -> Site:
     async def runtime() -> Runtime:
         return (await yugen.backend()).runtime
 
@@ -103,39 +113,52 @@ class _WithSite:
         self._site = site
         self._others = others
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         root = scope.get("root_path", "")
         path = scope["path"].removeprefix(root) if scope["type"] == "http" else ""
         if f"{path}/".startswith(f"{BELOW}/"):
-            await self._site({**scope, "root_path": root + BELOW}, receive, send)
-        elif path.startswith(ANYWHERE) and await self._is_answered(path):
-            await self._site(scope, receive, send)
-        else:
-            await self._others(scope, receive, send)
+            return self._site({**scope, "root_path": root + BELOW}, receive, send)
+        if path.startswith(ANYWHERE):
+            return self._answered_anywhere(path, scope, receive, send)
+        return self._others(scope, receive, send)
 
-    async def _is_answered(self, path: str) -> bool:
+    async def _answered_anywhere(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            return bool((await self._yugen.backend()).runtime.anywhere.allowed(path))
+            is_route = bool((await self._yugen.backend()).runtime.anywhere.allowed(path))
         except NotServing:
-            return True  # and says why not
+            is_route = True  # and says why not
+        await (self._site if is_route else self._others)(scope, receive, send)
 
 
 class _Root:
-    """Tells sockets from requests, and makes `//api` into `/api`: clients append to what may end in a slash."""
+    """Tells sockets from requests, and makes `//api` into `/api`: clients append to what may end in a slash.
 
-    def __init__(self, http: ASGIApp, sync: _Sync) -> None:
+    A path that has an encoded slash is refused: a proxy before us would not know it for what it is (`/api%2fquery`).
+    """
+
+    def __init__(self, http: ASGIApp, sync: ASGIApp) -> None:
         self._http = http
         self._sync = sync
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "//" in scope.get("path", ""):
             scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
-        if scope["type"] == "websocket":
-            serving = self._sync.serve(scope, receive, send)
+        if b"%" in (scope.get("raw_path") or b"") and HIDDEN.search(scope["raw_path"]):
+            await self._refuse(scope, receive, send)
+        elif scope["type"] == "websocket":
+            serving = self._sync(scope, receive, send)
             del scope  # the headers of an idle connection would be some KiB
             await serving
         else:
             await self._http(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})
+        else:
+            text = "A path has no encoded slashes, backslashes or zeros; send it as it is written in the documentation."
+            await error_response(400, "BadPath", text)(scope, receive, send)
 
 
 class _Sync:
@@ -144,7 +167,7 @@ class _Sync:
     def __init__(self, yugen: Yugen) -> None:
         self._yugen = yugen
 
-    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serves a socket, or refuses it if it asks for another path."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         endpoint = re.fullmatch("/api(?:/([^/]+))?/sync", path)
@@ -188,18 +211,30 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
-            return await super().get_response(path, scope)
+            response = await super().get_response(path, scope)
         except ValueError:  # a path that no file can have
             raise HTTPException(404) from None
         except HTTPException as error:
             if path != "." or error.status_code != 404:
                 raise
-            return PlainTextResponse(f"Yugen {__version__} is running. Put a page into public/ beside the app.\n")
+            greeting = f"Yugen {__version__} is running. Put a page into public/ beside the app.\n"
+            return PlainTextResponse(greeting, headers=PAGE_HEADERS)
+        if isinstance(response, RedirectResponse):
+            # By a path: which host it is, anybody may have said. A proxy may know it better, too.
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{quote(scope['path'])}/{query and '?'}{query}", headers=PAGE_HEADERS)
+        return response
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
+        response.headers.update({"Cache-Control": "no-cache", **PAGE_HEADERS})
         return response
+
+
+async def _error_page(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = {**(error.headers or {}), **PAGE_HEADERS}
+    return PlainTextResponse(error.detail, error.status_code, headers)
 
 
 async def _client_file(request: Request) -> Response:

@@ -22,7 +22,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
 def docs_routes(endpoints: Endpoints, public: Path) -> list[Route]:
@@ -64,7 +64,7 @@ async def _openapi(request: Request, backend: Backend) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    return _file("docs.html", "text/html", {"Content-Security-Policy": _POLICY})
+    return _file("docs.html", "text/html", {"Content-Security-Policy": _POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
 
 async def _to_page(request: Request) -> Response:

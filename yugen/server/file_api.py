@@ -35,8 +35,14 @@ MAX_AGE_SECONDS: Final = 2_592_000
 
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST: Final = re.compile(r"(?:^|,)[ \t]*sha-256=([A-Za-z0-9+/]{43}=)[ \t]*(?:,|$)", re.IGNORECASE)
-_ACTIVE: Final = re.compile(r"[^;]*(?:html|xml|xsl|xsd|svg)", re.IGNORECASE)
-"""Types that a browser may run scripts of."""
+_INERT: Final = re.compile(
+    r"(?:(?:image/(?!svg)|audio/|video/|font/)[a-z0-9.-]+|text/(?:plain|csv|markdown|css|javascript|vtt)"
+    r"|application/(?:pdf|json|octet-stream|zip|gzip|wasm|javascript))"
+    r"(?: ?; ?[a-z]+=(?:[a-z0-9._-]+|\"[a-z0-9 .,_-]+\"))*",
+    re.IGNORECASE,
+)
+"""Types that a browser shows or keeps without running anything of them, and that it reads no other way: of several with
+commas between, it would take the last one."""
 
 _EXPOSED: Final = "Accept-Ranges, Content-Length, Content-Range, Digest, ETag"
 _CONFINED: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
@@ -235,7 +241,7 @@ def _headers(record: Record, etag: str, selected: Selection, size: int, max_age:
         return headers
     if content_type is not None:
         headers["Content-Type"] = content_type
-        if _ACTIVE.match(content_type):
+        if not _INERT.fullmatch(content_type):
             headers |= {"Content-Disposition": "attachment", "Content-Security-Policy": _CONFINED}
     headers["Content-Length"] = str(selected.end - selected.start)
     if status == 206:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
+from yugen.server.tls import Certificate
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
 
@@ -33,15 +35,27 @@ It keeps the Rust client connected and finds clients that are gone (protocol.md 
 """
 
 
-def config(app: ASGIApp) -> uvicorn.Config:
+HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+"""A header `Host`: what has more in it is not one, and would end up in the addresses that are made of it."""
+
+_AUTHORITY = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
+
+
+def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | None = None) -> uvicorn.Config:
     """The way uvicorn is to run an app, as far as it is not about where to listen.
 
+    Args:
+        app: the app.
+        certificate: for TLS, if it is to speak that.
+        proxies: whose `X-Forwarded-For` and `X-Forwarded-Proto` to believe, see `Proxies`. By default as
+            `FORWARDED_ALLOW_IPS` says, or this machine's.
+
     Raises:
-        BadProxies: FORWARDED_ALLOW_IPS names no proxies.
+        BadProxies: that names no proxies.
     """
-    proxies = Proxies(os.environ.get(VARIABLE, THIS_MACHINE))
+    trusted = Proxies(os.environ.get(VARIABLE, THIS_MACHINE) if proxies is None else proxies)
     return uvicorn.Config(
-        BehindProxies(proxies, app),
+        BehindProxies(trusted, app),
         proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
         interface="asgi3",
         log_config=None,
@@ -55,6 +69,7 @@ def config(app: ASGIApp) -> uvicorn.Config:
         ws_max_size=WS_SIZE_MAX,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
+        ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
     )
 
 
@@ -65,11 +80,23 @@ class Server(uvicorn.Server):
         yugen: the backend, started.
         ready: called once clients are accepted.
         site_port: the port of this machine on which only HTTP actions are served, if there is one.
+        certificate: as for `config`.
+        proxies: as for `config`.
     """
 
-    def __init__(self, yugen: Yugen, ready: Callable[[], None] = lambda: None, *, site_port: int | None = None) -> None:
+    def __init__(
+        self,
+        yugen: Yugen,
+        ready: Callable[[], None] = lambda: None,
+        *,
+        site_port: int | None = None,
+        certificate: Certificate | None = None,
+        proxies: str | None = None,
+    ) -> None:
         app = yugen.asgi()
-        super().__init__(config(app if site_port is None else _ByPort(site_port, yugen.site_asgi(), app)))
+        if site_port is not None:
+            app = _ByPort(site_port, yugen.site_asgi(), app)
+        super().__init__(config(app, certificate, proxies))
         self._yugen = yugen
         self._ready = ready
         self._draining: asyncio.Future[None] | None = None
@@ -119,8 +146,18 @@ class _ByPort:
         return app(scope, receive, send)
 
 
+class _Ambiguous(ValueError):
+    """A request that others may take for another one.
+
+    Raised within the parser, it ends as what is not HTTP does: with 400 and the end of the connection.
+    """
+
+
 class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, which by itself waits for ever for the rest of a request, and for a client to read a response."""
+    """uvicorn's, which by itself waits for ever for the rest of a request, and for a client to read a response.
+
+    It says which host is asked for once (RFC 9112, 3.2), which uvicorn leaves to apps.
+    """
 
     _patience: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -147,7 +184,21 @@ class _HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
+        self._check_host()
         super().on_headers_complete()
+
+    def _check_host(self) -> None:
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1:
+            if hosts or self.parser.get_http_version() != "1.0":
+                raise _Ambiguous("one Host")
+        elif not HOST.fullmatch(hosts[0]):
+            raise _Ambiguous("a Host that is one")
+        if not self.url.startswith(b"/") and self.url != b"*":
+            # With the host in it, as to a proxy. It must be the one of the header, which is what everything else reads.
+            named = _AUTHORITY.match(self.url)
+            if named is None or [named[1].lower()] != [each.lower() for each in hosts]:
+                raise _Ambiguous("another host")
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()

@@ -122,10 +122,10 @@ def client_address(scope: Scope) -> str:
 def _network(name: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(name)
-    except ValueError as error:
+    except ValueError:
         raise BadProxies(
-            f"{VARIABLE}: {name!r} is no address and no network of proxies ({error}); write it like 10.0.0.0/8, or * "
-            "for whoever connects."
+            f"{VARIABLE}: {name!r} is no address and no network of proxies; write them like 10.0.0.5 and 10.0.0.0/8, "
+            "or * for whoever connects."
         ) from None
 
 

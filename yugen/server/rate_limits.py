@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -102,6 +102,8 @@ class AddressLimits:
 class LimitedByAddress:
     """An ASGI app whose clients are told to come later when one address asks for too much.
 
+    Servers tell by its being `async` that it is one (ASGI 3), and not the makings of one (ASGI 2).
+
     Args:
         limits: what is too much.
         app: the app.
@@ -111,13 +113,16 @@ class LimitedByAddress:
         self._limits = limits
         self._app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        # Not async: its frame would hold the scope of a connection for as long as that is open.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and (wait_ms := self._limits.wait_ms(scope)):
             if scope["type"] == "websocket":
-                return _close(receive, send)
-            return _refuse(scope, receive, send, wait_ms)
-        return self._app(scope, receive, send)
+                await _close(receive, send)
+            else:
+                await _refuse(scope, receive, send, wait_ms)
+            return
+        serving = self._app(scope, receive, send)
+        del scope  # the headers of an idle connection would be some KiB
+        await serving
 
 
 def _per_minute(count: int) -> Buckets:

@@ -39,7 +39,8 @@ DISCARD_SECONDS_MAX: Final = 2.0
 BELOW: Final = "/http"
 """Where the site is on the origin of the API."""
 
-_HIDDEN: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
+HIDDEN: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
+"""What others may read otherwise in a path before it is decoded."""
 
 Identify = Callable[[Request], Awaitable[tuple[Identity | None, str | None]]]
 """Who makes a request; or what is wrong with the token that it came with."""
@@ -301,7 +302,7 @@ def path_of(scope: Scope) -> str:
         HttpError: it has parts that others could read otherwise.
     """
     path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-    hidden = _HIDDEN.search(scope.get("raw_path") or b"")
+    hidden = HIDDEN.search(scope.get("raw_path") or b"")
     if hidden or "\\" in path or "\0" in path or {".", ".."} & set(path.split("/")):
         raise HttpError(400, "BadPath", "A path has no encoded slashes, no backslashes, and no parts `.` and `..`.")
     return re.sub("/{2,}", "/", path)

@@ -24,6 +24,7 @@ from yugen.runtime.setup import LOCAL_URL, Setup, site_below
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import AdminKey, Callers, Standing, Verifier
 from yugen.server.connection import Connection, Socket
+from yugen.server.edge import Edge
 from yugen.server.everywhere import Everywhere, ExportsElsewhere, ImportsElsewhere, first_handlers
 from yugen.server.exchange import Exchange
 from yugen.server.exports import Exports
@@ -74,8 +75,13 @@ class Yugen(InProcessCaller):
         docs: serve `/openapi.json` and the page `/docs`, which show the functions that clients may call.
         environment: which of `dev`, `test` and `prod` the data is opened for. It belongs to the first that was said,
             and is not opened for another; by default it is taken as it is.
+        origins: whose pages may use the API: `https://app.example.com`, `https://*.example.com`. By default all.
+        allowed_hosts: the names under which it may be asked: `api.example.com`, `*.example.com`, addresses, networks.
+            By default all.
+        hsts_seconds: how long browsers that have come over HTTPS are told to come over nothing else. 0 for not at all.
 
     Attributes:
+        edge: what is asked of every request, by the last three.
         docs: whether it serves what describes the functions.
         limits: all limits.
         runs: the last runs of functions.
@@ -89,6 +95,8 @@ class Yugen(InProcessCaller):
         BadEnvironment: there is no such environment.
         BadKey: `YUGEN_ENCRYPTION_KEY`, or the file of the key, holds something else.
         BadFileStore: files cannot be kept there.
+        BadOrigin: an origin is none.
+        BadHost: an allowed host is none.
     """
 
     def __init__(
@@ -104,6 +112,9 @@ class Yugen(InProcessCaller):
         files: str | Path = "",
         docs: bool = True,
         environment: str | None = None,
+        origins: Sequence[str] = (),
+        allowed_hosts: Sequence[str] = (),
+        hsts_seconds: int = 0,
     ) -> None:
         super().__init__(self, None)
         self.docs = docs
@@ -112,6 +123,7 @@ class Yugen(InProcessCaller):
         self._development = development
         self._url = url
         self._site_url = site_url or site_below(url)
+        self.edge = Edge.of(origins, allowed_hosts, hsts_seconds, url, self._site_url)
         self._sealed = Sealed.of(
             self.data,
             url=url,
@@ -471,6 +483,11 @@ class Yugen(InProcessCaller):
 
     def _cannot(self, error: BaseException) -> None:
         self.obstacle = str(error) if self._development else "This deployment cannot start; its log says why."
+
+    @property
+    def url(self) -> str:
+        """The address of the API, as clients should write it."""
+        return self._url
 
     @property
     def development(self) -> bool:

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from yugen import ActionCtx, HttpRouter, PaginationOptions, TokenRejected
 
-from . import hooks, tasks
+from . import hooks, limits, tasks
 
 http = HttpRouter()
 
@@ -54,3 +54,4 @@ async def me(ctx: ActionCtx, request: Request) -> Response:
 
 
 http.route("/hook", methods=["POST"])(hooks.hook)
+http.route("/redeem", methods=["POST"])(limits.redeem_route)
