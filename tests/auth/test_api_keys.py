@@ -106,6 +106,31 @@ async def test_a_key_does_what_it_was_made_for(app: TestApp) -> None:
         await app.mutation("tasks:add", title="nobody")
 
 
+async def test_permissions_are_limited_by_what_a_key_was_made_for(app: TestApp) -> None:
+    browser = await signed_in(app)
+    ada = await browser.caller()
+    assert await ada.query("tasks:count") == 0
+    reader = await caller(app, (await make(browser, "tasks:read"))["key"])
+    manager = await caller(app, (await make(browser, "organization:update"))["key"])
+    assert await reader.query("tasks:count") == 0
+    with pytest.raises(YugenError, match="takes the permission tasks:read"):
+        await manager.query("tasks:count")
+    club = await ada.mutation("auth/organizations:create", name="Club", slug="club")
+    with pytest.raises(YugenError, match="not made for organization:update"):
+        await reader.mutation("auth/organizations:update", organization=club, name="Taken")
+    await manager.mutation("auth/organizations:update", organization=club, name="Chess club")
+    for program in (reader, manager):
+        for path, args in (
+            ("auth/organizations:leave", {"organization": club}),
+            ("auth/organizations:delete", {"organization": club}),
+            ("auth/organizations:activate", {"organization": None}),
+        ):
+            with pytest.raises(YugenError, match="Sign in first"):
+                await program.mutation(path, **args)
+    (shown,) = await ada.query("auth/organizations:list")
+    assert shown["name"] == "Chess club"
+
+
 async def test_a_key_does_not_manage_the_account(app: TestApp) -> None:
     browser = await signed_in(app)
     made = await make(browser, "tasks:write", "tasks:read")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.auth.browser import Browser
 from tests.authenticator import BE, BS, UP, UV, Authenticator, encoded
-from yugen.auth import Passkeys
+from yugen.auth import AuthError, Passkeys
 from yugen.auth.documents import AuditEvent, Verification
 from yugen.auth.passkeys import Passkey
 from yugen.errors import YugenError
@@ -310,6 +311,9 @@ async def test_numbers_have_no_passkeys(app: TestApp) -> None:
     browser = Browser(app, origin="http://127.0.0.1:3210")
     response = await browser.post("/sign-in/passkey/options")
     assert response.json()["message"] == "Open this page at http://localhost: passkeys need a name."
+    browser.headers["Origin"] = "https://app.example.com"
+    message = (await browser.post("/sign-in/passkey/options")).json()["message"]
+    assert message.startswith("Passkeys are for pages of localhost here, and this one is of https://app.example.com")
 
 
 @pytest.mark.parametrize(
@@ -331,3 +335,60 @@ def test_what_cannot_be_is_refused_at_once(setting: Any) -> None:
 
 def test_settings_that_can_be() -> None:
     Passkeys(rp_id="example.com", origins=["https://app.example.com", "android:apk-key-hash:abc"])
+
+
+class At:
+    """A request to a deployment at an address, from a page."""
+
+    def __init__(self, base: str, page: str | None, *origins: str) -> None:
+        self.base = base
+        self.auth = SimpleNamespace(origins=origins)
+        self.http = SimpleNamespace(headers={} if page is None else {"origin": page})
+        self.ctx = SimpleNamespace(env={"YUGEN_ENVIRONMENT": "prod", "CONVEX_SITE_URL": f"{base}/http"})
+
+
+@pytest.mark.parametrize(
+    ("part", "request_", "domain", "origins"),
+    [
+        (Passkeys(), At("https://tasks.example", None), "tasks.example", ("https://tasks.example",)),
+        (
+            Passkeys(rp_id="example.com"),
+            At("https://api.example.com", "https://app.example.com", "https://app.example.com", "https://evil.example"),
+            "example.com",
+            ("https://api.example.com", "https://app.example.com"),
+        ),
+        (
+            Passkeys(origins=["android:apk-key-hash:abc"]),
+            At("https://tasks.example:8443", "https://tasks.example:8443"),
+            "tasks.example",
+            ("https://tasks.example:8443", "android:apk-key-hash:abc"),
+        ),
+        (
+            Passkeys(rp_id="example.com"),
+            At("https://api.example.com", "https://ada.example.com", "https://*.example.com"),
+            "example.com",
+            ("https://api.example.com", "https://ada.example.com"),
+        ),
+        (Passkeys(), At("http://[::1]:3210", None), "localhost", ("http://localhost:3210",)),
+    ],
+)
+def test_for_whom_passkeys_are_follows_from_the_settings(
+    part: Passkeys, request_: Any, domain: str, origins: tuple[str, ...]
+) -> None:
+    party = part.party(request_)
+    assert (party.id, party.origins) == (domain, origins)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        At("https://tasks.example", "https://tasks.example.evil.example"),
+        At("https://tasks.example", "https://eviltasks.example"),
+        At("https://tasks.example", "http://tasks.example"),
+        At("https://tasks.example", "http://localhost:3000"),
+        At("https://192.0.2.1", None),
+    ],
+)
+def test_pages_of_elsewhere_have_none(request_: Any) -> None:
+    with pytest.raises(AuthError, match=r"[Pp]asskeys"):
+        Passkeys().party(request_)

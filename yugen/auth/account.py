@@ -31,6 +31,10 @@ class OwnAccount(Part):
     name = "account"
     is_way = False
 
+    async def forget(self, ctx: MutationCtx, user: users.User) -> None:
+        # Somebody who held the account before might have asked for another address, and wait.
+        await verifications.withdraw(ctx, _PURPOSE, user.id)
+
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
             Endpoint("POST", "/profile", change_profile),

@@ -44,9 +44,7 @@ async def user(ctx: QueryCtx) -> Any:
 async def scopes(ctx: QueryCtx) -> frozenset[str] | None:
     """What who calls may do at most, if they do it by a key; None for those who are signed in, and for nobody."""
     identity = await ctx.auth.get_user_identity()
-    if identity is None or "key" not in identity.claims or identity.issuer != ctx.env["CONVEX_SITE_URL"]:
-        return None
-    return frozenset(identity.claims.get("scopes") or ())
+    return None if identity is None else identity.scopes
 
 
 async def _key_stands(ctx: QueryCtx, identity: Identity) -> bool:

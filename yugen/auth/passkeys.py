@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from typing_extensions import TypedDict  # of pydantic, which takes that of typing from Python 3.12 on
 
@@ -20,13 +19,21 @@ from yugen.auth import audit, ceremonies, crypto, current, sessions, users
 from yugen.auth.ceremonies import NotGood, RelyingParty
 from yugen.auth.documents import Verification
 from yugen.auth.errors import AuthError
+<<<<<<< HEAD
+=======
+from yugen.auth.origins import trusted_origins
+>>>>>>> password
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.sessions import Device, SignedIn, milliseconds
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
 from yugen.functions.extensions import extension_of
 from yugen.functions.providers import is_loopback
+<<<<<<< HEAD
 from yugen.origins import origin_of
+=======
+from yugen.origins import Origins, origin_of, parse_origin
+>>>>>>> password
 from yugen.schema import UNSET, Document, Index
 
 if TYPE_CHECKING:
@@ -100,7 +107,11 @@ class Passkeys(Part):
         if rp_id is not None and not _DOMAIN.fullmatch(rp_id):
             raise ValueError(f"Passkeys: rp_id is a domain alone, as `example.com`, not {rp_id!r}.")
         for origin in (origins,) if isinstance(origins, str) else origins:
+<<<<<<< HEAD
             if isinstance(origins, str) or not (origin.startswith("android:") or origin == str(origin_of(origin))):
+=======
+            if isinstance(origins, str) or not (_is_app(origin) or origin == str(parse_origin(origin))):
+>>>>>>> password
                 raise ValueError(f'Passkeys: origins are such as ["https://app.example.com"], not {origin!r}.')
         self.rp_id = rp_id
         self.title = name
@@ -136,6 +147,7 @@ class Passkeys(Part):
         Raises:
             AuthError: browsers have no passkeys at such an address.
         """
+<<<<<<< HEAD
         base = urlsplit(request.base)
         host = base.hostname or ""
         origins = [str(origin_of(request.base)), *request.auth.origins, *self.origins]
@@ -143,33 +155,48 @@ class Passkeys(Part):
             # Passkeys are bound to a name, which the numbers of this machine are not.
             host = "localhost"
             origins.append(str(origin_of(f"{base.scheme}://{host}" + (f":{base.port}" if base.port else ""))))
+=======
+        base, page = origin_of(request.base), parse_origin(request.http.headers.get("origin", ""))
+        trusted, host = [*trusted_origins(request), *self.origins], "" if base is None else base.host
+        if base is not None and is_loopback(host.strip("[]")):
+            # Passkeys are bound to a name, which the numbers of this machine are not.
+            host = "localhost"
+            trusted.append(str(base._replace(host=host)))
+>>>>>>> password
         domain = self.rp_id or host
         if _is_number(domain):
             raise AuthError("NoPasskeysHere", "Passkeys need a domain; this deployment has only a number.", 501)
-        own = request.http.headers.get("origin")
-        if own is not None and is_loopback(urlsplit(own).hostname or "") and self._may_be_anywhere(request):
-            if _is_number(urlsplit(own).hostname or ""):
-                raise AuthError("NoPasskeysHere", "Open this page at http://localhost: passkeys need a name.", 400)
-            origins.append(own)  # whoever works on an app has the server of its pages on another port
-        fitting = (each for each in origins if _is_below(each, domain))
-        return RelyingParty(domain, self.title or domain, tuple(dict.fromkeys(fitting)))
-
-    @staticmethod
-    def _may_be_anywhere(request: AuthRequest) -> bool:
-        return request.ctx.env["YUGEN_ENVIRONMENT"] != "prod"
+        if page is not None and domain == "localhost" and _is_number(page.host):
+            raise AuthError("NoPasskeysHere", "Open this page at http://localhost: passkeys need a name.", 400)
+        if page is not None and Origins(each for each in trusted if not _is_app(each)).trusts(page):
+            trusted.append(str(page))  # which may be one of many, as those of `https://*.example.com` are
+        fitting = tuple(dict.fromkeys(each for each in trusted if _is_app(each) or _is_below(each, domain)))
+        if page is not None and str(page) not in fitting:
+            raise AuthError(
+                "NoPasskeysHere",
+                f"Passkeys are for pages of {domain} here, and this one is of {page}: tell the deployment its address "
+                "(`--url`), or name a domain and the origin in `Passkeys(rp_id=..., origins=[...])`.",
+                400,
+            )
+        return RelyingParty(domain, self.title or domain, fitting)
 
 
 def _is_number(host: str) -> bool:
     try:
-        ip_address(host)
+        ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
 
 
+def _is_app(origin: str) -> bool:
+    """Whether this is an app on a phone, which has no address."""
+    return origin.startswith("android:")
+
+
 def _is_below(origin: str, domain: str) -> bool:
-    host = urlsplit(origin).hostname or ""
-    return origin.startswith("android:") or host == domain or host.endswith(f".{domain}")
+    parsed = parse_origin(origin)
+    return parsed is not None and (parsed.host == domain or parsed.host.endswith(f".{domain}"))
 
 
 # Challenges ---------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ RESET_LASTS: Final = timedelta(hours=1)
 PROVIDER: Final = "password"
 """What the account of a password is called."""
 
+_LOOKED_AT: Final = 100
 _SIGN_UP: Final = "sign-up"
 _RESET: Final = "reset-password"
 _SIGNING_UP_COOKIE: Final = "yugen-signing-up"
@@ -59,6 +60,9 @@ class EmailPassword(Part):
         self.verify = verify
         self.verify_link = verify_link
         self.reset_link = reset_link
+
+    async def forget(self, ctx: MutationCtx, user: User) -> None:
+        await verifications.withdraw(ctx, _RESET, user.id)
 
     def check(self) -> None:
         if self.auth.pages is None and (self.verify_link is None or self.reset_link is None):
@@ -150,7 +154,9 @@ async def send_verification(request: AuthRequest) -> dict[str, Any]:
     """`{email}`: has the mail sent again that shows that an address is theirs; answers the same in any case."""
     email = users.checked_email(request.text("email"))
     await attempts.mail(request, email)
-    await request.ctx.run_mutation(resend, email=email, token=crypto.new_token())
+    browser = request.cookie(_SIGNING_UP_COOKIE)
+    own = None if browser is None else crypto.digest(browser)
+    await request.ctx.run_mutation(resend, email=email, token=crypto.new_token(), browser=own)
     return {"sent": True}
 
 
@@ -373,16 +379,21 @@ async def sign_up_at_once(
 
 
 @internal_mutation
-async def resend(ctx: MutationCtx, email: str, token: str) -> None:
-    """Sends another link to whoever has signed up last with an address and has not shown yet that it is theirs."""
+async def resend(ctx: MutationCtx, email: str, token: str, browser: str | None) -> None:
+    """Sends another link to whoever has signed up with an address and has not shown yet that it is theirs.
+
+    If several have, it is for the one who asks in the same browser, or else for the last.
+    """
     auth = _auth(ctx)
     known = await users.by_email(ctx, auth, email)
     waiting: SigningUp | None = None
     if known is None or not known.email_verified:
         sent = ctx.db.query(Verification).with_index(Verification.by_subject, purpose=_SIGN_UP, subject=email)
-        last = await sent.order("desc").first()
-        if last is not None and last.expires > ctx.now:
-            waiting = verifications.data_of(last)
+        all_waiting: list[SigningUp] = [
+            verifications.data_of(each) for each in await sent.order("desc").take(_LOOKED_AT) if each.expires > ctx.now
+        ]
+        own = [each for each in all_waiting if each["browser"] == browser]
+        waiting = next(iter([*own, *all_waiting]), None)
     if waiting is None and known is not None and not known.email_verified:
         waiting = SigningUp(stored=None, name=None, browser="", user=known.id)
     if waiting is None:

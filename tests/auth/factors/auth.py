@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.auth.by_name import ByName
-from yugen.auth import ApiKeys, Auth, Passkeys, Totp
+from yugen.auth import ApiKeys, Auth, Organizations, Passkeys, Totp
 
 auth = Auth(
     ByName(),
     Passkeys(sign_up=True, name="Tasks"),
     Totp(issuer="Tasks"),
-    ApiKeys(scopes=["tasks:read", "tasks:write", "admin"], may="tasks:may"),
+    Organizations(),
+    ApiKeys(scopes=["tasks:read", "tasks:write", "organization:update", "admin"], may="tasks:may"),
     origins=["https://app.example.com"],
 )

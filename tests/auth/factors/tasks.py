@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from yugen import MutationCtx, QueryCtx, internal_query, mutation, query
+from yugen import MutationCtx, QueryCtx, Roles, internal_query, mutation, query
 
 from .auth import auth
 from .schema import Task
+
+roles = Roles({"member": ["tasks:*"]})
+
+
+@roles.of
+@internal_query
+async def roles_of(ctx: QueryCtx) -> list[str]:
+    return [] if await auth.get_user(ctx) is None else ["member"]
 
 
 @query(name="list")
@@ -20,6 +28,13 @@ async def list_tasks(ctx: QueryCtx) -> list[str] | None:
 async def add(ctx: MutationCtx, title: str) -> None:
     user = await auth.require_scope(ctx, "tasks:write")
     await ctx.db.insert(Task(owner=user.id, title=title))
+
+
+@query
+@roles.requires("tasks:read")
+async def count(ctx: QueryCtx) -> int:
+    user = await auth.require_user(ctx)
+    return await ctx.db.query(Task).with_index(Task.by_owner, owner=user.id).count()
 
 
 @mutation
