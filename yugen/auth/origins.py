@@ -26,7 +26,6 @@ def trusted_origins(request: AuthRequest) -> tuple[str, ...]:
     return (*trusted, *request.auth.origins)
 
 
-<<<<<<< HEAD
 def safe_target(request: AuthRequest, target: str) -> str | None:
     """An address that a request names, if a browser can be sent there; None if not."""
     trusted = trusted_origins(request)
@@ -36,8 +35,6 @@ def safe_target(request: AuthRequest, target: str) -> str | None:
     return safe_redirect(target, request.base, trusted)
 
 
-=======
->>>>>>> password
 def destination(request: AuthRequest, field: str) -> str | None:
     """Where a request says that a browser is to go afterwards, in one of its fields; None if it does not say.
 
@@ -47,11 +44,7 @@ def destination(request: AuthRequest, field: str) -> str | None:
     target = request.optional(field)
     if target is None:
         return None
-<<<<<<< HEAD
     found = safe_target(request, target)
-=======
-    found = safe_redirect(target, request.base, trusted_origins(request))
->>>>>>> password
     if found is None:
         raise AuthError(
             "BadRedirect",

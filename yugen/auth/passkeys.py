@@ -19,21 +19,14 @@ from yugen.auth import audit, ceremonies, crypto, current, sessions, users
 from yugen.auth.ceremonies import NotGood, RelyingParty
 from yugen.auth.documents import Verification
 from yugen.auth.errors import AuthError
-<<<<<<< HEAD
-=======
 from yugen.auth.origins import trusted_origins
->>>>>>> password
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.sessions import Device, SignedIn, milliseconds
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
 from yugen.functions.extensions import extension_of
 from yugen.functions.providers import is_loopback
-<<<<<<< HEAD
-from yugen.origins import origin_of
-=======
 from yugen.origins import Origins, origin_of, parse_origin
->>>>>>> password
 from yugen.schema import UNSET, Document, Index
 
 if TYPE_CHECKING:
@@ -107,11 +100,7 @@ class Passkeys(Part):
         if rp_id is not None and not _DOMAIN.fullmatch(rp_id):
             raise ValueError(f"Passkeys: rp_id is a domain alone, as `example.com`, not {rp_id!r}.")
         for origin in (origins,) if isinstance(origins, str) else origins:
-<<<<<<< HEAD
-            if isinstance(origins, str) or not (origin.startswith("android:") or origin == str(origin_of(origin))):
-=======
             if isinstance(origins, str) or not (_is_app(origin) or origin == str(parse_origin(origin))):
->>>>>>> password
                 raise ValueError(f'Passkeys: origins are such as ["https://app.example.com"], not {origin!r}.')
         self.rp_id = rp_id
         self.title = name
@@ -147,22 +136,12 @@ class Passkeys(Part):
         Raises:
             AuthError: browsers have no passkeys at such an address.
         """
-<<<<<<< HEAD
-        base = urlsplit(request.base)
-        host = base.hostname or ""
-        origins = [str(origin_of(request.base)), *request.auth.origins, *self.origins]
-        if is_loopback(host):
-            # Passkeys are bound to a name, which the numbers of this machine are not.
-            host = "localhost"
-            origins.append(str(origin_of(f"{base.scheme}://{host}" + (f":{base.port}" if base.port else ""))))
-=======
         base, page = origin_of(request.base), parse_origin(request.http.headers.get("origin", ""))
         trusted, host = [*trusted_origins(request), *self.origins], "" if base is None else base.host
         if base is not None and is_loopback(host.strip("[]")):
             # Passkeys are bound to a name, which the numbers of this machine are not.
             host = "localhost"
             trusted.append(str(base._replace(host=host)))
->>>>>>> password
         domain = self.rp_id or host
         if _is_number(domain):
             raise AuthError("NoPasskeysHere", "Passkeys need a domain; this deployment has only a number.", 501)
