@@ -42,6 +42,7 @@ SCRIPT_PAGES = [
     ROOT / "docs/files.md",
     ROOT / "docs/oauth.md",
     ROOT / "docs/second-factors.md",
+    ROOT / "docs/sign-in-react.md",
     ROOT / "client/browser/README.md",
 ]
 SCRIPT_SNIPPET = re.compile(r"^```(?:html|js|jsx|ts|tsx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -48,8 +48,8 @@ async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example, with its page for either client, bundled as a user's tools would."""
     folder = tmp_path_factory.mktemp("members")
-    shutil.copytree(MEMBERS / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "public").mkdir()
+    for part in ("app", "public"):
+        shutil.copytree(MEMBERS / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     html = (MEMBERS / "react/index.html").read_text()
     for source, name in (("official", "index"), ("own", "own")):
         (folder / f"public/{name}.html").write_text(html.replace("/react.js", f"/{source}.js"))
@@ -310,6 +310,7 @@ async def test_all_of_it_without_scripts(browser: Browser, server: Server) -> No
     context.set_default_timeout(10_000)
     page = await context.new_page()
     await page.goto(f"{site(server)}/auth/sign-in")
+    await expect(page.get_by_text("Your notes are yours, and nobody else sees them.")).to_be_visible()
     await page.get_by_role("link", name="Create an account").click()
     await page.get_by_label("Email").fill("ada@example.com")
     await page.get_by_label("Password").fill("12345678")
@@ -350,6 +351,23 @@ async def test_all_of_it_without_scripts(browser: Browser, server: Server) -> No
     await page.get_by_text("Delete my account").first.click()
     await page.get_by_role("button", name="Delete my account").click()
     await expect(page.get_by_role("status")).to_have_text("Your account is deleted.")
+
+
+@in_module
+async def test_a_page_without_react(browser: Browser, server: Server) -> None:
+    await sign_up(browser, server)
+    page = (await at_home(browser, server)).page
+    await write(page, "tea")
+    await page.goto(f"{site(server)}/plain.html")
+    await expect(page.locator("#who")).to_have_text("ada@example.com")
+    await expect(page.locator("li")).to_have_text(["tea"])
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.locator("#who")).to_have_text("nobody")
+    await expect(page.locator("li")).to_have_count(0)
+    await page.get_by_role("link", name="Sign in").click()
+    await sign_in(page)
+    await page.wait_for_url(f"{site(server)}/plain.html")
+    await expect(page.locator("li")).to_have_text(["tea"])
 
 
 @in_module

@@ -159,7 +159,7 @@ class Pages(Part):
         """A whole page around what is on it."""
         return layout.document(
             title=title,
-            site=self.site or getattr(self.auth, "name", None),
+            site=self.site or self.auth.name,
             logo=self.logo,
             base=base_of(view.request),
             content=content,
