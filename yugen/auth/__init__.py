@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from yugen.auth.documents import Session
     from yugen.auth.errors import AuthError
     from yugen.auth.mail import Console, Mail, Sender, Smtp
+    from yugen.auth.oauth import OAuth, Profile, Visit
     from yugen.auth.organizations import Member, Organization, Organizations
+    from yugen.auth.presets import apple, discord, github, google, microsoft, oidc
     from yugen.auth.sessions import Lifetimes
     from yugen.auth.users import User
 
@@ -25,6 +27,8 @@ _HOMES = {
     "yugen.auth.component": ("Auth",),
     "yugen.auth.errors": ("AuthError",),
     "yugen.auth.mail": ("Console", "Mail", "Sender", "Smtp"),
+    "yugen.auth.oauth": ("OAuth", "Profile", "Visit"),
+    "yugen.auth.presets": ("apple", "discord", "github", "google", "microsoft", "oidc"),
     "yugen.auth.documents": ("Session",),
     "yugen.auth.sessions": ("Lifetimes",),
     "yugen.auth.users": ("User",),
@@ -37,6 +41,15 @@ __all__ = [  # noqa: RUF022 -- grouped as a reader meets them
     "Session",
     "Lifetimes",
     "AuthError",
+    "OAuth",
+    "Profile",
+    "Visit",
+    "apple",
+    "discord",
+    "github",
+    "google",
+    "microsoft",
+    "oidc",
     "Organizations",
     "Organization",
     "Member",

@@ -11,7 +11,7 @@ from yugen.auth import audit, crypto, current, dispatch, documents, mail, sessio
 from yugen.auth.core import Core, sweep
 from yugen.auth.errors import not_signed_in
 from yugen.auth.parts import Endpoint, Part
-from yugen.functions.context import MutationCtx
+from yugen.functions.context import ActionCtx, MutationCtx
 from yugen.functions.crons import Crons
 from yugen.functions.declare import Mutation
 from yugen.functions.extensions import Extension, documents_in, functions_in
@@ -153,6 +153,28 @@ class Auth(Extension):
             AuthError: nobody is signed in, or it is too long ago.
         """
         return (await current.freshly_signed_in(ctx))[0]
+
+    async def provider_token(self, ctx: ActionCtx, user: users.User | str, provider: str) -> str:
+        """An access token of a provider at which a user signs in, for an action that asks the provider something.
+
+        It is good for a minute at least; one that ends is renewed, once even if several ask at the same time.
+
+        Args:
+            ctx: the context of an action.
+            user: the user, or their id.
+            provider: the name of a part that was made with `keep_tokens=True`.
+
+        Raises:
+            AuthError: the user has none there, or has to sign in there again.
+            ValueError: there is no such part, or it keeps none.
+        """
+        from yugen.auth import provider_tokens  # noqa: PLC0415 -- of apps that have providers
+        from yugen.auth.oauth import OAuth  # noqa: PLC0415 -- as above
+
+        part = self.part(provider)
+        if not isinstance(part, OAuth):
+            raise ValueError(f"provider_token: there is no provider {provider!r} in auth.py.")
+        return await provider_tokens.token_for(part, ctx, user if isinstance(user, str) else user.id)
 
 
 def _routes() -> Mapping[Any, Any]:

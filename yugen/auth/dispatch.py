@@ -73,7 +73,7 @@ async def _answered(request: AuthRequest, *, trusted: bool) -> Response:
     endpoint = auth.endpoint(http.method, path)
     if endpoint is None:
         raise AuthError("NoSuchEndpoint", "There is nothing at this address.", 404)
-    if http.method == "POST" and not trusted:
+    if http.method == "POST" and not trusted and not endpoint.cross_site:
         # Another site's page would act as whoever sits before it (faults.md 31).
         raise AuthError("UntrustedOrigin", "This page may not do that here; its origin is not trusted.", 403)
     request.fields, request.is_form = await fields_of(http)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from yugen.auth.documents import Account
 from yugen.functions.context import MutationCtx
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ class Endpoint(NamedTuple):
         method: `GET`, or `POST` for what changes anything.
         path: below `/auth`: `/sign-in/password`.
         handler: answers. What it gives is sent as JSON; a response of its own goes as it is.
-        title: what a page calls it, for errors.
+        cross_site: whether pages of anybody may send it; such a handler goes by no cookie.
     """
 
     method: Literal["GET", "POST"]
     path: str
     handler: Callable[[AuthRequest], Awaitable[Mapping[str, Any] | Response | None]]
+    cross_site: bool = False
 
 
 class Part:
@@ -38,7 +40,7 @@ class Part:
     has `auth/passwords:...`.
     """
 
-    name: ClassVar[str]
+    name: str
     """What clients call it."""
 
     keys: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -74,6 +76,14 @@ class Part:
             device: the digest of what tells a device that is trusted, if it sends one.
         """
         return False
+
+    async def ways(self, ctx: MutationCtx, user: User) -> int:
+        """By how many ways of this part a user can sign in: as many as they have accounts of its name.
+
+        Nobody loses the last one that they have; see `users.ways`.
+        """
+        accounts = ctx.db.query(Account).with_index(Account.by_user, user=user.id, provider=self.name)
+        return len(await accounts.collect())
 
     async def forget(self, ctx: MutationCtx, user: User) -> None:
         """Deletes what it stores of a user, in the transaction that deletes them."""

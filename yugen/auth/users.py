@@ -135,6 +135,41 @@ async def create(
     return made
 
 
+async def claim_email(ctx: MutationCtx, auth: Auth, user: User, **seen: Any) -> User:
+    """Gives an account that was made with an address to whom the address belongs, as it is known just now.
+
+    Whoever has made it and could not show that, may have done so in order to be there already when the owner comes
+    (account pre-hijacking; CVE-2026-44166 of PocketBase). So all they have left to come back by is taken away: ways to
+    sign in, sessions, second factors, keys, and what they have called themselves.
+
+    Args:
+        ctx: the context of the transaction.
+        auth: the app's.
+        user: the account, whose address was not verified.
+        seen: `address` and `agent` of the owner.
+
+    Returns:
+        The account as it is then; the caller adds the way by which the owner has come.
+    """
+    assert user.email is not UNSET
+    assert not user.email_verified
+    await sessions.end_all(ctx, user.id)
+    for account in await ctx.db.query(Account).with_index(Account.by_user, user=user.id).collect():
+        await ctx.db.delete(account.id)
+    for part in auth.parts:
+        await part.forget(ctx, user)
+    await ctx.db.patch(user.id, email_verified=True, name=UNSET, image=UNSET)
+    await audit.note(ctx, "email-claimed", user=user.id, **seen)
+    claimed = await ctx.db.get(user.id)
+    assert isinstance(claimed, User)
+    return claimed
+
+
+async def ways(ctx: MutationCtx, auth: Auth, user: User) -> int:
+    """By how many ways a user can sign in. Whoever takes one away sees first that it is not the last."""
+    return sum([await part.ways(ctx, user) for part in auth.parts])
+
+
 async def delete(ctx: MutationCtx, auth: Auth, user: User, **seen: Any) -> None:
     """Deletes a user and all that is stored of how they sign in, after the app was told.
 
