@@ -250,6 +250,18 @@ async def test_attack_a_page_of_another_site_cannot_begin_it(here: World) -> Non
     assert here.provider.requests == []
 
 
+async def test_one_address_cannot_fill_the_database_by_starting(here: World) -> None:
+    for _ in range(60):
+        await leave(here.browser())
+    response = await here.browser().post("/sign-in/oauth/acme")
+    assert (response.status_code, response.json()["code"]) == (429, "RateLimited")
+    assert response.headers["retry-after"] == "1"
+    await here.app.advance(seconds=1)
+    await leave(here.browser())
+    await here.app.advance(hours=2)
+    assert await here.app.run(lambda ctx: ctx.db.query(Verification).collect()) == []
+
+
 async def test_the_cookie_is_for_this_host_alone_and_out_of_reach_of_scripts(here: World) -> None:
     response = await here.browser().post("/sign-in/oauth/acme")
     cookie = next(each for each in response.headers.get_list("set-cookie") if each.startswith("yugen-oauth="))
@@ -590,12 +602,18 @@ async def test_attack_nobody_is_led_elsewhere(here: World, target: Any, field: s
     assert here.provider.requests == []
 
 
-@pytest.mark.parametrize(
-    "target", ["/", "/a?b=c#d", "https://app.example.com/x", f"{BASE}/x", "http://localhost:5173/"]
-)
+@pytest.mark.parametrize("target", ["/", "/a?b=c#d", "https://app.example.com/x", f"{BASE}/x"])
 async def test_people_go_back_to_us_or_whom_we_trust(here: World, target: str) -> None:
     response = await travel(here.browser(), redirect=target)
     assert response.headers["location"] == target
+
+
+async def test_the_page_of_who_works_on_the_app_may_have_people_come_back(here: World) -> None:
+    browser = here.browser()
+    assert (await browser.post("/sign-in/oauth/acme", redirect="http://localhost:5173/")).status_code == 400
+    browser.headers["Origin"] = "http://localhost:5173"
+    response = await travel(browser, redirect="http://localhost:5173/")
+    assert response.headers["location"] == "http://localhost:5173/"
 
 
 async def test_attack_the_host_that_a_request_names_changes_nothing(here: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -100,7 +101,7 @@ async def test_attack_an_account_that_waits_for_its_victim_is_taken_from_who_has
     everything = await here.app.run(lambda ctx: ctx.db.query(Account).collect())
     assert [(each.provider, each.user) for each in everything] == [("acme", made)]
     assert len(await here.app.run(lambda ctx: ctx.db.query(Session).collect())) == 1
-    assert "email-claimed" in await events(here)
+    assert (await events(here))[-3:] == ["forgotten", "email-claimed", "sign-in"]  # second factors and keys go too
 
 
 async def test_attack_who_has_not_verified_an_address_does_not_get_at_one_that_waits(here: World) -> None:
@@ -129,6 +130,21 @@ async def test_the_same_name_at_another_provider_is_somebody_else(here: World) -
     await travel(first, "acme")
     await travel(second, "other")
     assert await user_of(first) != await user_of(second)
+
+
+async def test_who_comes_by_two_pages_at_once_for_the_first_time_is_one_user(here: World) -> None:
+    browsers = [here.browser() for _ in range(4)]
+    backs = [await consent(await leave(browser)) for browser in browsers]
+    await asyncio.gather(*(browser.ask(back) for browser, back in zip(browsers, backs, strict=True)))
+    assert len(await here.users()) == len(await here.accounts()) == 1
+    assert len({str(await user_of(browser)) for browser in browsers}) == 1
+
+
+async def test_a_state_that_comes_twice_at_once_is_good_once(here: World) -> None:
+    browser = here.browser()
+    back = await consent(await leave(browser))
+    responses = await asyncio.gather(*(browser.ask(back) for _ in range(4)))
+    assert sorted(each.status_code for each in responses) == [303, 400, 400, 400]
 
 
 async def test_where_nobody_can_sign_up_only_those_get_in_who_are_known(here: World) -> None:
@@ -245,6 +261,29 @@ async def test_attack_who_has_signed_out_meanwhile_adds_nothing(here: World) -> 
     response = await browser.ask(back)
     assert (response.status_code, response.json()["code"]) == (401, "NotSignedIn")
     assert await here.accounts() == []
+
+
+async def test_attack_an_administrator_who_looks_at_things_as_a_user_leaves_no_way_in_behind(here: World) -> None:
+    browser, _ = await signed_in(here, "bob")
+    back = await consent(await leave(browser, way="link"))
+
+    async def impersonated(ctx: Any) -> None:
+        session = (await ctx.db.query(Session).collect())[0]
+        await ctx.db.patch(session.id, impersonator=session.user)
+
+    await here.app.run(impersonated)
+    for response in (await browser.ask(back), await browser.post("/unlink/oauth/acme")):
+        assert (response.status_code, response.json()["code"]) == (401, "NotSignedIn")
+    assert await here.accounts() == []
+
+
+async def test_who_was_anonymous_is_somebody_once_they_have_an_account_elsewhere(here: World) -> None:
+    browser, bob = await signed_in(here, "bob")
+    await here.app.run(lambda ctx: ctx.db.patch(bob, anonymous=True))
+    await travel(browser, way="link")
+    user = await user_of(browser)
+    assert user is not None
+    assert (user["id"], user["anonymous"]) == (bob, False)
 
 
 async def test_attack_an_account_of_somebody_else_is_not_added(here: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +71,37 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+@asynccontextmanager
+async def opened(folder: Path, *options: str) -> AsyncIterator[Place]:
+    """Runs both, with options for the server."""
     async with providing("localhost") as provider:
-        app = write_app(tmp_path, auth=AUTH.replace("ISSUER", provider.url))
+        app = write_app(folder, auth=AUTH.replace("ISSUER", provider.url))
         public = app.parent / "public"
         public.mkdir()
         (public / "index.html").write_text(PAGE)
-        async with serving(app, tmp_path / "data") as server:
+        async with serving(app, folder / "data", *options) as server:
             for name in ("ACME_CLIENT_ID", "ACME_CLIENT_SECRET", "APPLE_CLIENT_ID", "APPLE_CLIENT_SECRET"):
-                where = ("--url", server.url, "--data", tmp_path / "data")
+                where = ("--url", server.url, "--data", folder / "data")
                 await done_there("env", "set", name, *where, stdin=ENVIRONMENT[name])
             yield Place(server, provider)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+async def test_over_tls_the_cookie_is_one_that_no_neighbour_can_plant(tmp_path: Path) -> None:
+    async with opened(tmp_path, "--url", "https://api.example.com") as place:
+        async with httpx.AsyncClient(base_url=place.server.url) as client:
+            response = await client.post("/auth/sign-in/oauth/acme", json={})
+        asked = httpx.URL(response.json()["url"]).params["redirect_uri"]
+        assert asked == "https://api.example.com/auth/callback/acme"
+        cookie = response.headers["set-cookie"]
+        assert cookie.startswith("__Host-yugen-oauth=")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= {part.strip() for part in cookie.split(";")}
+        assert "Domain" not in cookie
 
 
 async def test_a_client_that_follows_redirects_comes_back_signed_in(place: Place) -> None:

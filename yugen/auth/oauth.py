@@ -353,6 +353,7 @@ class OAuth(Part):
             provider=self.name,
             state=crypto.digest(state),
             journey=crypto.seal(request.secret, "oauth journey", journey),
+            address=request.address,
         )
         request.set_cookie(BROWSER_COOKIE, browser, ctx.now + milliseconds(AWAY))
         if request.is_form or request.http.method != "POST":
@@ -449,10 +450,11 @@ class OAuth(Part):
                 device=request.device(token),
             )
             answer = request.has_signed_in(token, signed_in)
-        if request.auth.pages is not None:
-            request.fields = {} if journey["redirect"] is None else {"redirect": journey["redirect"]}
-            return request.auth.pages.done(request, f"/callback/{self.name}", answer)
-        return _see_other(journey["redirect"] or "/")
+        redirect = journey["redirect"]
+        if request.auth.pages is None or (redirect is not None and "secondFactor" not in answer):
+            return _see_other(redirect or "/")
+        request.fields = {} if redirect is None else {"redirect": redirect}
+        return request.auth.pages.done(request, f"/callback/{self.name}", answer)
 
     def _check_sender(self, given: Mapping[str, str], endpoints: Endpoints) -> None:
         """Refuses what another provider has sent (RFC 9207, 2.4), which would get the code of this one (mix-up)."""

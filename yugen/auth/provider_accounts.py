@@ -17,6 +17,8 @@ from yugen.auth.sessions import Device, SignedIn
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query
 from yugen.functions.extensions import extension_of
+from yugen.functions.rate_limits import RateLimit
+from yugen.networks import address_key
 from yugen.schema import UNSET
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 AWAY: Final = timedelta(minutes=10)
 """How long somebody may take at the provider."""
+
+JOURNEYS: Final = RateLimit("auth: journeys to providers", rate=60, per=timedelta(minutes=1))
+"""How often people at one address may start: anybody may, and a row is written each time."""
 
 TURN: Final = timedelta(seconds=30)
 """How long somebody may take to renew a token, while others wait."""
@@ -64,7 +69,7 @@ class Held(TypedDict):
 
 
 @internal_mutation
-async def leave(ctx: MutationCtx, provider: str, state: str, journey: str) -> None:
+async def leave(ctx: MutationCtx, provider: str, state: str, journey: str, address: str | None) -> None:
     """Notes that somebody is away at a provider.
 
     Args:
@@ -72,7 +77,12 @@ async def leave(ctx: MutationCtx, provider: str, state: str, journey: str) -> No
         provider: its name.
         state: the digest of what they bring back.
         journey: what is to be known again then, sealed.
+        address: from where they come.
     """
+    allowance = await JOURNEYS.try_take(ctx, address_key(address or ""))
+    if not allowance:
+        message = "Somebody at this address starts too often; try again in a minute."
+        raise AuthError("RateLimited", message, 429, retryAfter=allowance.retry_after)
     await verifications.issue(ctx, f"oauth {provider}", state, state, AWAY, journey)
 
 
@@ -124,6 +134,9 @@ async def link(
     if await _accounts(ctx, own.id, provider):
         raise AuthError("AlreadyLinked", f"You have another account at {part.title} here; remove that first.", 409)
     await _add(ctx, own, provider, person, tokens)
+    if own.anonymous:
+        await ctx.db.patch(own.id, anonymous=False)
+        await auth.tell(ctx, auth.on_change, user=own.id)
     await audit.note(ctx, "account-linked", user=own.id, address=address, agent=agent, provider=provider)
 
 
@@ -267,6 +280,8 @@ async def _signed_in(ctx: QueryCtx, auth: Auth, user: str, session: str) -> User
         AuthError: it does not.
     """
     found, own = await ctx.db.get(session), await ctx.db.get(user)
-    if not isinstance(found, Session) or not found.stands or found.user != user or not isinstance(own, auth.user):
+    if not isinstance(found, Session) or not found.stands or found.expires <= ctx.now or found.user != user:
         raise not_signed_in()
+    if not isinstance(own, auth.user) or found.impersonator is not UNSET:
+        raise not_signed_in()  # an administrator who looks at things as a user leaves no way in behind
     return own

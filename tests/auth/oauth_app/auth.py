@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yugen import ActionCtx, MutationCtx, action, internal_mutation
-from yugen.auth import Auth, OAuth, User, apple, documents, oidc, sessions, users
+from yugen.auth import Auth, OAuth, User, apple, audit, documents, oidc, sessions, users
 from yugen.auth.crypto import new_token
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.requests import AuthRequest
@@ -25,6 +25,9 @@ class ByName(Part):
 
     async def second_factor(self, ctx: MutationCtx, user: User, device: str | None) -> bool:
         return user.name == "careful"
+
+    async def forget(self, ctx: MutationCtx, user: User) -> None:
+        await audit.note(ctx, "forgotten", user=user.id)
 
 
 async def sign_in(request: AuthRequest) -> Mapping[str, Any]:
