@@ -345,7 +345,8 @@ async def sign_up_with(ctx: MutationCtx, name: str, passkey: NewPasskey, device:
     """Makes a user who has a passkey, and signs them in."""
     auth = _auth(ctx)
     address, agent = device["address"], device["agent"]
-    user = await users.create(ctx, auth, name=name, method="passkey", address=address, agent=agent)
+    upgrades = await users.anonymous_of(ctx, auth, device["replaces"])
+    user = await users.create(ctx, auth, name=name, upgrades=upgrades, method="passkey", address=address, agent=agent)
     await _add(ctx, user.id, passkey, address=address, agent=agent)
     return await sessions.begin(ctx, auth, user, device, "passkey", second=False)
 

@@ -81,6 +81,11 @@ class AuthRequest:
             )
         return value
 
+    @property
+    def wants_page(self) -> bool:
+        """Whether somebody looks at the answer: their browser has sent a form, or goes to an address."""
+        return self.is_form or "text/html" in self.http.headers.get("accept", "")
+
     def flag(self, name: str) -> bool:
         """A field that says yes or no; no if it is not there. A box that is ticked in a form is `on`."""
         return self.fields.get(name) in (True, "on", "true", "1")
@@ -141,6 +146,28 @@ class AuthRequest:
         if freshly and not self.auth.lifetimes.is_fresh(found[1], self.ctx.now):
             raise not_fresh()
         return found
+
+    async def query(self, function: str, **args: Any) -> Any:
+        """The result of one of the app's queries as who is signed in sees it.
+
+        Raises:
+            AuthError: nobody is.
+        """
+        from yugen.auth.acting import query_as  # noqa: PLC0415 -- for forms
+
+        user, session = await self.signed_in()
+        return await self.ctx.run_query(query_as, user=user.id, session=session.id, function=function, args=args)
+
+    async def mutation(self, function: str, **args: Any) -> Any:
+        """Runs one of the app's mutations as if who is signed in had called it.
+
+        Raises:
+            AuthError: nobody is.
+        """
+        from yugen.auth.acting import mutation_as  # noqa: PLC0415 -- as above
+
+        user, session = await self.signed_in()
+        return await self.ctx.run_mutation(mutation_as, user=user.id, session=session.id, function=function, args=args)
 
     @property
     def token(self) -> str | None:

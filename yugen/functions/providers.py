@@ -171,6 +171,25 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
+def is_safe_url(url: str, configured: str) -> bool:
+    """Whether people and secrets may be sent to an address: over TLS, or on this machine where the author names that.
+
+    Args:
+        url: the address.
+        configured: the one that the author of the app has written, which led to `url` or is the same.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return False
+    try:
+        parts, own = urlsplit(url), urlsplit(configured).hostname or ""
+        host = parts.hostname
+        if not host or parts.username is not None or parts.port == 0:
+            return False
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host) and is_loopback(own))
+
+
 def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str) or not text or text != text.strip():
         raise ProviderError(f"{what} is text without spaces around it, not {text!r}.")

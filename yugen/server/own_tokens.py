@@ -23,8 +23,8 @@ from yugen.runtime.outcome import Answer
 from yugen.runtime.own import CallRefused, value_of
 from yugen.runtime.runner import Overloaded
 from yugen.server.caller import ProviderUnavailable, Standing, Verified, Verifier
-from yugen.server.signatures import Malformed, PublicKey, read_keys, read_token
 from yugen.server.tokens import check_times, lasting_claims
+from yugen.signatures import Malformed, PublicKey, read_keys, read_token
 from yugen.storage.interface import StorageError
 
 ALGORITHM: Final = "RS256"
