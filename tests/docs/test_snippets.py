@@ -40,6 +40,7 @@ SCRIPT_PAGES = [
     ROOT / "README.md",
     ROOT / "docs/browser-client.md",
     ROOT / "docs/files.md",
+    ROOT / "docs/second-factors.md",
     ROOT / "docs/oauth.md",
     ROOT / "client/browser/README.md",
 ]

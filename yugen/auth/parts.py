@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from yugen.auth.documents import Account
-from yugen.functions.context import MutationCtx
+from yugen.functions.context import MutationCtx, QueryCtx
+from yugen.functions.providers import KeyKind
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -43,11 +44,11 @@ class Part:
     name: str
     """What clients call it."""
 
-    keys: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What callers may show instead of a token: what that begins with, and the query that tells whose it is.
+    is_way: ClassVar[bool] = True
+    """Whether clients are told of it, as a way to sign in or something else that they show."""
 
-    The query takes the `hash` of it, as `crypto.digest` makes it, and gives None or `{subject, claims, expires}`.
-    """
+    keys: ClassVar[tuple[KeyKind, ...]] = ()
+    """What callers may show instead of a token."""
 
     auth: Auth
     """What it is a part of; there once that has been made."""
@@ -77,7 +78,16 @@ class Part:
         """
         return False
 
-    async def ways(self, ctx: MutationCtx, user: User) -> int:
+    async def signed_in(self, ctx: MutationCtx, user: User, before: str) -> None:
+        """Hears that somebody has signed in who was signed in as somebody else, in the transaction that does it.
+
+        Args:
+            ctx: a context in that transaction.
+            user: who they are now.
+            before: the id of who they were.
+        """
+
+    async def ways(self, ctx: QueryCtx, user: User) -> int:
         """By how many ways of this part a user can sign in: as many as they have accounts of its name.
 
         Nobody loses the last one that they have; see `users.ways`.

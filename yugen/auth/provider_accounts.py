@@ -101,7 +101,8 @@ async def sign_in(ctx: MutationCtx, provider: str, person: Person, tokens: str |
     account = await _account(ctx, provider, person["subject"])
     user = None if account is None else await ctx.db.get(account.user)
     if account is None or not isinstance(user, auth.user):
-        user = await _user_of(ctx, auth, part, person, seen)
+        upgrades = await users.anonymous_of(ctx, auth, device["replaces"])
+        user = await _user_of(ctx, auth, part, person, upgrades, seen)
         await _add(ctx, user, provider, person, tokens)
     elif tokens is not None:
         await ctx.db.patch(account.id, secret=tokens, changed=ctx.now)
@@ -232,7 +233,9 @@ async def _add(ctx: MutationCtx, user: User, provider: str, person: Person, toke
     )
 
 
-async def _user_of(ctx: MutationCtx, auth: Auth, part: OAuth, person: Person, seen: dict[str, Any]) -> User:
+async def _user_of(
+    ctx: MutationCtx, auth: Auth, part: OAuth, person: Person, upgrades: User | None, seen: dict[str, Any]
+) -> User:
     """The user whom somebody is who comes by an account that nobody here has yet.
 
     Only an address leads to somebody who is there already, and only one that is known to be theirs on both sides.
@@ -264,6 +267,7 @@ async def _user_of(ctx: MutationCtx, auth: Auth, part: OAuth, person: Person, se
         verified=owned,
         name=person["name"],
         image=person["image"],
+        upgrades=upgrades,
         method=part.name,
         **seen,
     )

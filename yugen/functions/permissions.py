@@ -117,9 +117,16 @@ class Roles:
             raise Forbidden(f"You may not do this; it takes the permission {permission}.", permission=permission)
 
     async def allows(self, ctx: QueryCtx | ActionCtx, permission: str) -> bool:
-        """Whether who calls has a permission. What tells is read, so that a query runs again when it changes."""
+        """Whether who calls has a permission, and the key that they show, if it is one, was made for it.
+
+        What tells is read, so that a query runs again when it changes.
+        """
         if self._of is None:
             raise DeclarationError("Nothing says who has which role; put @roles.of above an @internal_query.")
+        identity = await ctx.auth.get_user_identity()
+        scopes = None if identity is None else identity.scopes
+        if scopes is not None and not self._grant(scopes, permission):
+            return False
         held: Collection[str] = await ctx.run_query(self._of)
         return any(self._grant(self._grants.get(role, frozenset()), permission) for role in held)
 
