@@ -22,3 +22,12 @@ def test_standard_claims_have_their_types_and_others_are_in_claims() -> None:
 def test_claims_given_away_cannot_change_the_identity() -> None:
     ADA.claims["role"].append("owner")
     assert ADA.claims["role"] == ["admin"]
+
+
+def test_what_a_key_was_made_for_limits_those_who_show_one() -> None:
+    assert Identity.of("https://id", "ada").scopes is None
+    assert Identity.of("https://id", "ada", {"scopes": ["a"]}).scopes is None
+    assert Identity.of("https://id", "ada", {"key": "k", "scopes": "a"}).scopes is None
+    assert Identity.of("https://id", "ada", {"name": '"key":', "scopes": ["a"]}).scopes is None
+    assert Identity.of("https://id", "ada", {"key": "k", "scopes": ["a", "b", 1]}).scopes == frozenset({"a", "b"})
+    assert Identity.of("https://id", "ada", {"key": "k", "scopes": []}).scopes == frozenset()

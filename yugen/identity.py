@@ -87,3 +87,15 @@ class Identity:
         """All claims by their names in the token, as JSON values."""
         claims: dict[str, Any] = json.loads(self.claims_json)
         return claims
+
+    @property
+    def scopes(self) -> frozenset[str] | None:
+        """What the key was made for that the caller shows, and all they may do by it; None for those who show none.
+
+        See `yugen.auth.api_keys`. A token of somebody else that says such a thing is limited by it too.
+        """
+        claims = self.claims if b'"key":' in self.claims_json else {}
+        scopes = claims.get("scopes")
+        if "key" not in claims or not isinstance(scopes, list):
+            return None
+        return frozenset(scope for scope in scopes if isinstance(scope, str))

@@ -118,12 +118,15 @@ class Caller:
         answer = await self._app.runtime.act(registered.path, given, self.identity, public=False)
         return self._app._result(registered, _shown(answer))
 
-    async def fetch(self, path: str, /, *, method: str = "GET", **options: Any) -> httpx.Response:
+    async def fetch(
+        self, path: str, /, *, method: str = "GET", address: str = "127.0.0.1", **options: Any
+    ) -> httpx.Response:
         """The response of an HTTP action to a request, whose body has been read.
 
         Args:
             path: the path of the request, such as `/hook?id=1`.
             method: its method.
+            address: of the client, as `request.client.host`.
             options: the rest of the request, as `httpx` takes it: `headers`, `params`, `json`, `data`, `content`.
         """
         import httpx2 as httpx  # noqa: PLC0415 -- for those who test HTTP actions
@@ -137,7 +140,8 @@ class Caller:
             return self.identity, None
 
         site = Site(runtime, identify, development=True, request_bytes=app._limits.http_request_bytes)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://test") as client:
+        transport = httpx.ASGITransport(site, client=(address, 40_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.request(method, path, **options)
 
     async def watch(self, reference: Query[..., Any] | str, /, **kwargs: Any) -> Watch:

@@ -16,16 +16,17 @@ ISSUER = "http://127.0.0.1:3210/http"
 class Browser:
     """Somebody's browser: keeps cookies, and says from which page it asks."""
 
-    def __init__(self, app: TestApp, origin: str | None = "http://test") -> None:
+    def __init__(self, app: TestApp, origin: str | None = "http://test", *, address: str = "127.0.0.1") -> None:
         self.app = app
         self.headers: dict[str, str] = {} if origin is None else {"Origin": origin}
         self.jar: dict[str, str] = {}
+        self.address = address
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
         headers = {**self.headers, **options.pop("headers", {})}
         if self.jar:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
-        response = await self.app.fetch(f"/auth{path}", method=method, headers=headers, **options)
+        response = await self.app.fetch(f"/auth{path}", method=method, address=self.address, headers=headers, **options)
         for cookie in response.headers.get_list("set-cookie"):
             name, _, rest = cookie.partition("=")
             value = rest.partition(";")[0].strip('"')

@@ -7,7 +7,9 @@ import base64
 import hmac
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import httpx2 as httpx
 import pytest
 from joserfc import jws
 from joserfc.jwk import OctKey, RSAKey
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.serving import SECONDS_MAX, Server, serving
 from yugen_client import AsyncClient, AuthenticationFailed
@@ -46,7 +49,8 @@ async def token_of(signed_in: httpx.AsyncClient) -> str:
 async def call(server: Server, path: str, token: str | None, **args: Any) -> httpx.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
-        kind = "mutation" if path in ("auth:write", "auth/sessions:revoke") else "query"
+        changing = ("auth:write", "auth/sessions:revoke", "auth/sessions:revoke_others")
+        kind = "mutation" if path in changing else "query"
         return await client.post(f"/api/{kind}", json={"path": path, "args": args, "format": "convex_encoded_json"})
 
 
@@ -89,6 +93,38 @@ async def test_a_token_stands_for_its_session_until_that_ends(server: Server) ->
     assert (await call(server, "auth:write", token, text="late")).status_code == 401
     await phone.aclose()
     await laptop.aclose()
+
+
+async def open_socket(stack: AsyncExitStack, server: Server, token: str) -> ClientConnection:
+    """A socket at which somebody sits, once it has shown them their own."""
+    socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{server.port}/api/1.48.0/sync"))
+    hello = {"type": "Connect", "sessionId": str(uuid.uuid4()), "connectionCount": 0, "lastCloseReason": None}
+    queries = [
+        {"type": "Add", "queryId": number, "udfPath": path, "args": [{}]}
+        for number, path in enumerate(("auth/sessions:list", "auth:notes"))
+    ]
+    asking = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": queries}
+    signing_in = {"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": token}
+    for message in (hello, asking, signing_in):
+        await socket.send(json.dumps(message))
+    while True:
+        heard = json.loads(await socket.recv())
+        if heard["type"] == "Transition" and heard["endVersion"]["identity"] == 1:
+            assert all(each["type"] == "QueryUpdated" for each in heard["modifications"]), heard
+            return socket
+
+
+async def test_nobody_sees_their_queries_fail_whose_session_has_ended(server: Server) -> None:
+    """Clients then find out that nobody is signed in, instead of showing errors of queries that want somebody."""
+    async with asyncio.timeout(SECONDS_MAX), AsyncExitStack() as stack:
+        signed_in = [await browser(server, "ada") for _ in range(8)]
+        for each in signed_in:
+            stack.push_async_callback(each.aclose)
+        tokens = [await token_of(each) for each in signed_in]
+        sockets = [await open_socket(stack, server, token) for token in tokens[1:]]
+        await call(server, "auth/sessions:revoke_others", tokens[0])
+        told = [[json.loads(text)["type"] async for text in socket] for socket in sockets]
+    assert told == [["AuthError"]] * 7
 
 
 async def test_keys_and_issuer_are_published(server: Server) -> None:

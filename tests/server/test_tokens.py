@@ -17,10 +17,10 @@ from joserfc.util import urlsafe_b64encode
 
 from tests.issuer import AUDIENCE, SECONDS, Algorithm, Issuer, Page, encoded, issuing, sign, signing_key, web
 from yugen.errors import TokenRejected
+from yugen.fetch import Fetched, Fetcher
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, ProviderUnavailable
-from yugen.server.fetch import Fetched, Fetcher
 from yugen.server.tokens import LEEWAY_SECONDS, PASSING_CLAIMS, TokenVerifier
 
 KINDS = ("oidc", "jwt")

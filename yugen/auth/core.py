@@ -16,6 +16,7 @@ class Core(Part):
     """The part that is always there."""
 
     name = "core"
+    is_way = False
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
@@ -55,7 +56,7 @@ async def session(request: AuthRequest) -> dict[str, Any]:
 
 async def methods(request: AuthRequest) -> dict[str, Any]:
     """By which ways one can sign in here, by name, for pages that show them."""
-    return {"methods": {part.name: dict(part.describe()) for part in request.auth.parts if part.name != Core.name}}
+    return {"methods": {part.name: dict(part.describe()) for part in request.auth.parts if part.is_way}}
 
 
 async def sign_out(request: AuthRequest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from yugen.auth.documents import Session
 from yugen.auth.errors import not_fresh, not_signed_in
 from yugen.functions.context import QueryCtx
 from yugen.functions.extensions import extension_of
+from yugen.identity import Identity
 
 
 async def session(ctx: QueryCtx) -> Session | None:
@@ -26,7 +27,7 @@ async def session(ctx: QueryCtx) -> Session | None:
 
 
 async def user(ctx: QueryCtx) -> Any:
-    """The user who calls, of the app's own class of users; None for nobody."""
+    """The user who calls, of the app's own class of users, by a session or by a key; None for nobody."""
     from yugen.auth.component import Auth  # noqa: PLC0415 -- which takes in this module
 
     identity = await ctx.auth.get_user_identity()
@@ -34,12 +35,26 @@ async def user(ctx: QueryCtx) -> Any:
         return None
     if "sid" in identity.claims and await session(ctx) is None:
         return None
+    if "key" in identity.claims and not await _key_stands(ctx, identity):
+        return None
     kind = extension_of(ctx, Auth).user
     known = await ctx.db.normalize_id(kind.__table__, identity.subject)
     found = None if known is None else await ctx.db.get(known)
     if not isinstance(found, kind) or found.is_banned(ctx.now):
         return None
     return found
+
+
+async def scopes(ctx: QueryCtx) -> frozenset[str] | None:
+    """What who calls may do at most, if they do it by a key; None for those who are signed in, and for nobody."""
+    identity = await ctx.auth.get_user_identity()
+    return None if identity is None else identity.scopes
+
+
+async def _key_stands(ctx: QueryCtx, identity: Identity) -> bool:
+    """Whether a key is still there, so that a query runs again when it is revoked; see `yugen.auth.api_keys`."""
+    key = await ctx.db.get(identity.claims["key"])
+    return key is not None and getattr(key, "user", None) == identity.subject
 
 
 async def signed_in(ctx: QueryCtx) -> tuple[Any, Session]:

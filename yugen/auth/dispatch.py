@@ -49,12 +49,12 @@ async def answer(ctx: ActionCtx, http: Request) -> Response:
         try:
             response = await _answered(request, trusted=trusted)
         except AuthError as error:
-            response = failed(request, error)
+            response = await failed(request, error)
         except YugenError as error:
             known = AuthError.of(error)
             if known is None:
                 raise
-            response = failed(request, known)
+            response = await failed(request, known)
         request.finish(response)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
@@ -73,7 +73,7 @@ async def _answered(request: AuthRequest, *, trusted: bool) -> Response:
     endpoint = auth.endpoint(http.method, path)
     if endpoint is None:
         raise AuthError("NoSuchEndpoint", "There is nothing at this address.", 404)
-    if http.method == "POST" and not trusted:
+    if http.method == "POST" and not trusted and not endpoint.cross_site:
         # Another site's page would act as whoever sits before it (faults.md 31).
         raise AuthError("UntrustedOrigin", "This page may not do that here; its origin is not trusted.", 403)
     request.fields, request.is_form = await fields_of(http)
@@ -85,15 +85,16 @@ async def _answered(request: AuthRequest, *, trusted: bool) -> Response:
     return JSONResponse(dict(given or {}))
 
 
-def failed(request: AuthRequest, error: AuthError) -> Response:
-    """Says what has gone wrong: on a page to those who have sent a form, as JSON to others."""
+async def failed(request: AuthRequest, error: AuthError) -> Response:
+    """Says what has gone wrong: on a page to those who look at it, as JSON to others."""
     from starlette.responses import JSONResponse  # noqa: PLC0415 -- as above
 
     data: dict[str, Any] = dict(error.data)
     status = int(data.pop("status", 400))
-    if request.is_form and request.auth.pages is not None:
-        return request.auth.pages.failed(request, "/" + request.http.path_params["path"], error)
-    response = JSONResponse(data, status)
+    if request.wants_page and request.auth.pages is not None:
+        response: Response = await request.auth.pages.failed(request, "/" + request.http.path_params["path"], error)
+    else:
+        response = JSONResponse(data, status)
     retry_after = data.get("retryAfter")
     if isinstance(retry_after, int | float):
         response.headers["Retry-After"] = str(max(1, int(-(-retry_after // 1000))))

@@ -43,6 +43,7 @@ class Session(Document, table="auth_sessions"):
         agent: with what, as the browser calls itself.
         impersonator: the administrator who is signed in as this user, if it is one.
         organization: the organisation that they look at now.
+        leaves: the anonymous user who they were until now, while a second factor is still to be shown.
     """
 
     user: str
@@ -56,6 +57,7 @@ class Session(Document, table="auth_sessions"):
     agent: str | UNSET = UNSET
     impersonator: str | UNSET = UNSET
     organization: str | UNSET = UNSET
+    leaves: str | UNSET = UNSET
 
     by_token = Index("token", unique=True)
     by_user = Index("user")

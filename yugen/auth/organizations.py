@@ -184,6 +184,9 @@ async def require(ctx: QueryCtx, organization: str, permission: str | None = Non
         raise _no_such_organization()
     if permission is not None and not _part(ctx).allows(member.role, permission):
         raise AuthError("Forbidden", f"Your role, {member.role}, may not do that.", 403, permission=permission)
+    scopes = await current.scopes(ctx)
+    if permission is not None and scopes is not None and permission not in scopes:
+        raise AuthError("ScopeMissing", f"This key was not made for {permission}.", 403, scope=permission)
     return member
 
 
@@ -338,6 +341,7 @@ async def remove(ctx: MutationCtx, member: str) -> None:
 @mutation
 async def leave(ctx: MutationCtx, organization: str) -> None:
     """Has the caller leave an organisation. The last owner cannot."""
+    await current.signed_in(ctx)
     own = await require(ctx, organization)
     await _leave(ctx, own, check=True)
     await audit.note(ctx, "member-left", user=own.user, organization=own.organization)

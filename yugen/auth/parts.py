@@ -6,7 +6,9 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from yugen.functions.context import MutationCtx
+from yugen.auth.documents import Account
+from yugen.functions.context import MutationCtx, QueryCtx
+from yugen.functions.providers import KeyKind
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -23,12 +25,13 @@ class Endpoint(NamedTuple):
         method: `GET`, or `POST` for what changes anything.
         path: below `/auth`: `/sign-in/password`.
         handler: answers. What it gives is sent as JSON; a response of its own goes as it is.
-        title: what a page calls it, for errors.
+        cross_site: whether pages of anybody may send it; such a handler goes by no cookie.
     """
 
     method: Literal["GET", "POST"]
     path: str
     handler: Callable[[AuthRequest], Awaitable[Mapping[str, Any] | Response | None]]
+    cross_site: bool = False
 
 
 class Part:
@@ -38,14 +41,14 @@ class Part:
     has `auth/passwords:...`.
     """
 
-    name: ClassVar[str]
+    name: str
     """What clients call it."""
 
-    keys: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What callers may show instead of a token: what that begins with, and the query that tells whose it is.
+    is_way: ClassVar[bool] = True
+    """Whether clients are told of it, as a way to sign in or something else that they show."""
 
-    The query takes the `hash` of it, as `crypto.digest` makes it, and gives None or `{subject, claims, expires}`.
-    """
+    keys: ClassVar[tuple[KeyKind, ...]] = ()
+    """What callers may show instead of a token."""
 
     auth: Auth
     """What it is a part of; there once that has been made."""
@@ -74,6 +77,23 @@ class Part:
             device: the digest of what tells a device that is trusted, if it sends one.
         """
         return False
+
+    async def signed_in(self, ctx: MutationCtx, user: User, before: str) -> None:
+        """Hears that somebody has signed in who was signed in as somebody else, in the transaction that does it.
+
+        Args:
+            ctx: a context in that transaction.
+            user: who they are now.
+            before: the id of who they were.
+        """
+
+    async def ways(self, ctx: QueryCtx, user: User) -> int:
+        """By how many ways of this part a user can sign in: as many as they have accounts of its name.
+
+        Nobody loses the last one that they have; see `users.ways`.
+        """
+        accounts = ctx.db.query(Account).with_index(Account.by_user, user=user.id, provider=self.name)
+        return len(await accounts.collect())
 
     async def forget(self, ctx: MutationCtx, user: User) -> None:
         """Deletes what it stores of a user, in the transaction that deletes them."""

@@ -82,6 +82,11 @@ class AuthRequest:
             )
         return value
 
+    @property
+    def wants_page(self) -> bool:
+        """Whether somebody looks at the answer: their browser has sent a form, or goes to an address."""
+        return self.is_form or "text/html" in self.http.headers.get("accept", "")
+
     def flag(self, name: str) -> bool:
         """A field that says yes or no; no if it is not there. A box that is ticked in a form is `on`."""
         return self.fields.get(name) in (True, "on", "true", "1")
@@ -143,6 +148,28 @@ class AuthRequest:
             raise not_fresh()
         return found
 
+    async def query(self, function: str, **args: Any) -> Any:
+        """The result of one of the app's queries as who is signed in sees it.
+
+        Raises:
+            AuthError: nobody is.
+        """
+        from yugen.auth.acting import query_as  # noqa: PLC0415 -- for forms
+
+        user, session = await self.signed_in()
+        return await self.ctx.run_query(query_as, user=user.id, session=session.id, function=function, args=args)
+
+    async def mutation(self, function: str, **args: Any) -> Any:
+        """Runs one of the app's mutations as if who is signed in had called it.
+
+        Raises:
+            AuthError: nobody is.
+        """
+        from yugen.auth.acting import mutation_as  # noqa: PLC0415 -- as above
+
+        user, session = await self.signed_in()
+        return await self.ctx.run_mutation(mutation_as, user=user.id, session=session.id, function=function, args=args)
+
     @property
     def token(self) -> str | None:
         """The token of a session that it comes with, in a cookie or as `Authorization: Bearer`."""
@@ -155,6 +182,11 @@ class AuthRequest:
     def has_cookies(self) -> bool:
         """Whether a browser has added who it is by itself, as it does for pages of anybody."""
         return "cookie" in self.http.headers
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether it comes from a client that keeps what it is given itself, since it has no cookies."""
+        return self.http.headers.get("yugen-client") == "token" and not self.has_cookies
 
     async def _found(self) -> tuple[User, Session] | None:
         if self._session is _UNSET:
@@ -194,7 +226,7 @@ class AuthRequest:
         answer: dict[str, Any] = {"user": signed_in["user"], "session": signed_in["session"]}
         if signed_in["pending"]:
             answer["secondFactor"] = self.auth.second_factors
-        if self.http.headers.get("yugen-client") == "token" and not self.has_cookies:
+        if self.wants_tokens:
             answer["token"] = token
         return answer
 

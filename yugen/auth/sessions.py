@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # of pydantic, which takes that of typi
 
 from yugen.auth import audit, current
 from yugen.auth.documents import Session, SigningKey
-from yugen.auth.errors import AuthError
+from yugen.auth.errors import AuthError, not_signed_in
 from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation, internal_query, mutation, query
 from yugen.functions.extensions import extension_of
@@ -116,6 +116,7 @@ async def begin(
     if user.is_banned(ctx.now):
         await audit.note(ctx, "sign-in-refused", user=user.id, address=device["address"], agent=device["agent"])
         raise AuthError("Banned", "This account may not sign in; ask who runs this site.", 403)
+    before = await _left(ctx, device["replaces"])
     await end_token(ctx, device["replaces"])
     pending = False
     for part in auth.parts if second else ():
@@ -133,6 +134,7 @@ async def begin(
             proven=ctx.now,
             address=UNSET if device["address"] is None else device["address"],
             agent=UNSET if device["agent"] is None else device["agent"][: audit.AGENT_LENGTH_MAX],
+            leaves=UNSET if before in (None, user.id) or not pending else before,
         )
     )
     all_of_user = ctx.db.query(Session).with_index(Session.by_user, user=user.id).order("desc")
@@ -148,8 +150,35 @@ async def begin(
         **detail,
     )
     if not pending:
+        if before not in (None, user.id):
+            for part in auth.parts:
+                await part.signed_in(ctx, user, before)
         await auth.tell(ctx, auth.on_sign_in, user=user.id)
     return SignedIn(user=user.id, session=session, pending=pending, expires=expires)
+
+
+async def _left(ctx: MutationCtx, token: str | None) -> str | None:
+    """Who was signed in with a token until now, also before a second factor was asked for; None for nobody."""
+    if token is None:
+        return None
+    found = await ctx.db.query(Session).with_index(Session.by_token, token=token).unique()
+    if found is None or found.expires <= ctx.now or found.impersonator is not UNSET:
+        return None
+    if found.stands:
+        return found.user
+    return None if found.leaves is UNSET else found.leaves
+
+
+async def require(ctx: MutationCtx, session: str) -> Session:
+    """The session with an id, which an endpoint has seen and which may have ended since.
+
+    Raises:
+        AuthError: it has.
+    """
+    found = await _found(ctx, session)
+    if found is None or not found.stands or found.expires <= ctx.now:
+        raise not_signed_in()
+    return found
 
 
 async def end_token(ctx: MutationCtx, token: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from yugen.auth.documents import Verification
 from yugen.auth.sessions import milliseconds
-from yugen.functions.context import MutationCtx
+from yugen.functions.context import MutationCtx, QueryCtx
 from yugen.functions.declare import internal_mutation
 from yugen.schema import UNSET
 
@@ -30,6 +30,11 @@ async def issue(
         data: a JSON value to be given back with it; no secrets.
     """
     await withdraw(ctx, purpose, subject)
+    await add(ctx, purpose, subject, digest, lifetime, data)
+
+
+async def add(ctx: MutationCtx, purpose: str, subject: str, digest: str, lifetime: timedelta, data: Any = None) -> None:
+    """As `issue`, where what was sent before stays good."""
     await ctx.db.insert(
         Verification(
             purpose=purpose,
@@ -46,6 +51,11 @@ async def withdraw(ctx: MutationCtx, purpose: str, subject: str) -> None:
     found = ctx.db.query(Verification).with_index(Verification.by_subject, purpose=purpose, subject=subject)
     for each in await found.collect():
         await ctx.db.delete(each.id)
+
+
+async def look(ctx: QueryCtx, purpose: str, digest: str) -> Verification | None:
+    """What was sent and cannot be guessed, without using it up. Whether it is too late is for `use` to say."""
+    return await ctx.db.query(Verification).with_index(Verification.by_digest, purpose=purpose, digest=digest).first()
 
 
 async def use(ctx: MutationCtx, purpose: str, digest: str) -> Verification | None:

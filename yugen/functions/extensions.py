@@ -11,6 +11,7 @@ from yugen.functions.declare import Function
 from yugen.functions.http import HttpAction
 from yugen.functions.providers import Provider
 from yugen.functions.routing import Route
+from yugen.identity import Identity
 from yugen.schema import Document
 
 if TYPE_CHECKING:
@@ -66,3 +67,15 @@ def extension_of(ctx: QueryCtx | ActionCtx, kind: type[E]) -> E:
     if not isinstance(found, kind):
         raise LookupError(f"this app has no {kind.__name__}; write one into a module of it")
     return found
+
+
+def act_as(ctx: QueryCtx, identity: Identity) -> None:
+    """Has somebody else call this function, and those that it calls: whoever an extension knows to be asking.
+
+    Args:
+        ctx: the context of a mutation, or of a query whose arguments say who that is: its result is kept by them.
+        identity: who.
+    """
+    from yugen.functions.context import Auth  # noqa: PLC0415 -- which takes in what extensions bring
+
+    ctx._surroundings.auth = Auth(identity)

@@ -75,6 +75,23 @@ class JwtProvider:
             raise ProviderError(f'JwtProvider: the algorithm is "RS256" or "ES256", not {self.algorithm!r}.')
 
 
+@dataclass(frozen=True, slots=True)
+class KeyKind:
+    """Something that callers show instead of a token, and that the app knows by its hash: SHA-256 in hexadecimal.
+
+    Attributes:
+        prefix: what it begins with.
+        standing: the internal query that takes the `hash` and gives None, or whose it is:
+            `{subject, claims, since, expires}`, from when and until when in milliseconds since the epoch, or null.
+            What time it is, is not for it to say: its answer is kept.
+        noted: the internal mutation that takes the `hash` and writes down that one is in use, now and then.
+    """
+
+    prefix: str
+    standing: str
+    noted: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnProvider:
     """The app itself, which signs tokens for those who have signed in to it; see `yugen.auth`.
@@ -85,13 +102,13 @@ class OwnProvider:
         audience: what its tokens are meant for.
         key_set: the query that gives its public keys, as JSON text.
         standing: the query that tells whether what a token's claim `sid` names still stands.
-        keys: the queries that tell whom other texts than tokens belong to, by what those begin with.
+        keys: what else than tokens callers may show.
     """
 
     audience: str
     key_set: str
     standing: str
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: tuple[KeyKind, ...] = ()
 
     @property
     def issuer(self) -> str:
@@ -113,6 +130,8 @@ def provider_to_data(provider: Provider) -> tuple[str, dict[str, Any]]:
 def provider_from_data(data: tuple[str, dict[str, Any]]) -> Provider:
     """What `provider_to_data` was given."""
     name, fields = data
+    if name == OwnProvider.__name__:
+        fields = {**fields, "keys": tuple(KeyKind(**kind) for kind in fields["keys"])}
     kinds: dict[str, type[Provider]] = {kind.__name__: kind for kind in (OidcProvider, JwtProvider, OwnProvider)}
     return kinds[name](**fields)
 
@@ -150,6 +169,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def is_safe_url(url: str, configured: str) -> bool:
+    """Whether people and secrets may be sent to an address: over TLS, or on this machine where the author names that.
+
+    Args:
+        url: the address.
+        configured: the one that the author of the app has written, which led to `url` or is the same.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return False
+    try:
+        parts, own = urlsplit(url), urlsplit(configured).hostname or ""
+        host = parts.hostname
+        if not host or parts.username is not None or parts.port == 0:
+            return False
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host) and is_loopback(own))
 
 
 def _check_text(what: str, text: object) -> None:

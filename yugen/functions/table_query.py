@@ -118,11 +118,12 @@ class TableQuery(Generic[D]):
         if type(count) is not int or count < 0:
             raise InvalidRange(f"take: how many must be a whole number from 0 up, not {count!r}.")
         taken: list[D] = []
+        visible = self._source.visible
         rows = await self._rows()
         while rows is not None and len(taken) < count:
             wanted = count - len(taken)  # and no more, for what comes after the last one is not to matter
             page = await rows.take(wanted)
-            taken += self._kept(await self._visible(page))
+            taken += self._kept(page if visible is None else await visible(page))
             if len(page) < wanted:
                 break
         return taken
@@ -161,6 +162,7 @@ class TableQuery(Generic[D]):
         page = self._source.pages.begin(options, interval, query=self._fingerprint(spec, interval), reverse=reverse)
         rows = self._source.transaction.rows(*page.rest, reverse=reverse, guard=self._guard())
         documents: list[D] = []
+        visible = self._source.visible
         exhausted = False
         while not exhausted and (wanted := page.wants(len(documents))):
             batch = min(wanted, _PAGE_BATCH)
@@ -168,7 +170,7 @@ class TableQuery(Generic[D]):
             exhausted = len(taken) < batch
             for row in taken:
                 page.read(row.key, len(row.value))
-            documents += self._kept(await self._visible(taken))
+            documents += self._kept(taken if visible is None else await visible(taken))
         return page.result(documents, exhausted=exhausted)
 
     def _fingerprint(self, spec: IndexSpec, interval: Interval) -> bytes:
@@ -276,10 +278,11 @@ class TableQuery(Generic[D]):
                 yield document
 
     async def _pages(self, size: int) -> AsyncIterator[list[Row]]:
+        visible = self._source.visible
         rows = await self._rows()
         while rows is not None:
             page = await rows.take(size)
-            yield await self._visible(page)
+            yield page if visible is None else await visible(page)
             if len(page) < size:
                 return
 
@@ -291,11 +294,6 @@ class TableQuery(Generic[D]):
             return None
         start, end = self._interval(table, self._spec(table))
         return transaction.rows(start, end, reverse=self._order == "desc", guard=self._guard())
-
-    async def _visible(self, rows: list[Row]) -> list[Row]:
-        """Those that the caller may see."""
-        visible = self._source.visible
-        return rows if visible is None else await visible(rows)
 
     def _guard(self) -> Guard | None:
         """What of the range matters; None if everything does."""

@@ -33,15 +33,17 @@ ADMIN = Caller(admin=True)
 
 
 class Standing(NamedTuple):
-    """An internal query whose result is true as long as somebody is who they say.
+    """An internal query whose result is the same as long as somebody is who they say.
 
     Attributes:
         path: the query.
         args: its arguments' canonical JSON.
+        value: the result.
     """
 
     path: str
     args: bytes
+    value: Any = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Admitted:
 
     Attributes:
         caller: who it is.
-        expires_at: until when, in seconds since the epoch; None for ever.
+        expires_at: until when, in seconds since the epoch; None where there is no token that could end.
         standing: what tells whether they still are good, if that can change before.
     """
 
@@ -81,7 +83,7 @@ class Verified:
 
     Attributes:
         identity: the user.
-        expires_at: until when it is good, in seconds since the epoch.
+        expires_at: until when it is good, in seconds since the epoch; infinity for ever.
         standing: what tells whether it still is, if that can change before.
     """
 

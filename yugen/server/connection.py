@@ -133,6 +133,7 @@ class Connection:
         "_settling",
         "_socket",
         "_standing",
+        "_standing_checks",
         "_subscriptions",
         "_timer",
         "_work",
@@ -160,6 +161,7 @@ class Connection:
         self._session = ServerSession(now=self._loop.time(), caller=ANYONE, client=client, limits=limits)
         self._subscriptions = Subscriptions(runtime, self._stale, self._has_answers, self._fail)
         self._standing: Subscription | None = None  # tells when the caller is no longer who they are
+        self._standing_checks = 0  # how many look just now whether that is so
         self._writer = Writer(socket, self._turn, self._fail)
 
         # What other nodes still do for this client, and whether it has been left to them.
@@ -344,6 +346,8 @@ class Connection:
             self._may_read = None
 
     def _update(self, round: Round) -> None:
+        if self._standing_checks:
+            return  # What ends a session changes its queries too, and whoever is to sign in again is not to see that.
         if self._answered is not None:
             update, answers = self._answered
             self._answered = None
@@ -497,17 +501,23 @@ class Connection:
             self._standing = None
         if standing is not None and not self._hung_up:
             key = self._runtime.query_key(standing.path, standing.args, public=False)
-            self._standing = self._runtime.queries.subscribe(key, None, self._look_at_standing)
-            self._look_at_standing()  # it may have changed since it was asked
+            value = standing.value
+            self._standing = self._runtime.queries.subscribe(key, None, lambda: self._look_at_standing(value))
+            self._look_at_standing(value)  # it may have changed since it was asked
 
-    def _look_at_standing(self) -> None:
+    def _look_at_standing(self, value: Any) -> None:
         if self._standing is not None and not self._hung_up:
-            self._start(self._check_standing(self._standing))
+            self._standing_checks += 1
+            self._start(self._check_standing(self._standing, value))
 
-    async def _check_standing(self, standing: Subscription) -> None:
-        answer = await standing.at(await self._runtime.latest())
-        if standing is self._standing and not value_of(answer):
-            self.expire_token("The session has ended; sign in again.")
+    async def _check_standing(self, standing: Subscription, value: Any) -> None:
+        try:
+            answer = await standing.at(await self._runtime.latest())
+            if standing is self._standing and value_of(answer) != value:
+                self.expire_token("The session has ended; sign in again.")
+        finally:
+            self._standing_checks -= 1
+        self._turn()
 
     async def _check_timestamp(self, ts: Timestamp) -> None:
         """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.

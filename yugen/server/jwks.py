@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yugen import values
+from yugen.fetch import Fetched, FetchFailed
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer, inline_keys
 from yugen.server.caller import ProviderUnavailable
-from yugen.server.fetch import Fetched, FetchFailed
-from yugen.server.signatures import Malformed, PublicKey, read_keys
+from yugen.signatures import Malformed, PublicKey, read_keys
 
 FRESH_SECONDS = 600.0
 """How long a document is taken for true when it does not say."""
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Fetch(Protocol):
-    """Fetches a document; see `yugen.server.fetch`."""
+    """Fetches a document; see `yugen.fetch`."""
 
     async def __call__(self, url: str, *, configured: str) -> Fetched: ...
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from yugen.errors import TokenRejected
+from yugen.fetch import Fetcher
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer
 from yugen.identity import Identity
 from yugen.server.caller import NoAuthProvider, Verified
-from yugen.server.fetch import Fetcher
 from yugen.server.jwks import Fetch, ProviderKeys
-from yugen.server.signatures import Algorithm, Malformed, UnverifiedToken, read_token
+from yugen.signatures import Algorithm, Malformed, UnverifiedToken, read_token
 
 LEEWAY_SECONDS = 5.0
 """How far the clocks of a provider and of this machine may be apart."""

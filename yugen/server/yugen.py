@@ -15,6 +15,7 @@ from yugen.files.place import check_place
 from yugen.functions.providers import OwnProvider, Provider
 from yugen.functions.storage import FilePlace
 from yugen.runtime.outcome import Answer
+from yugen.runtime.own import CallRefused, value_of
 from yugen.runtime.pool import Nursery, WorkerPool
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
@@ -465,7 +466,13 @@ class Yugen(InProcessCaller):
             async def ask(standing: Standing) -> Answer:
                 return await runtime.query(standing.path, standing.args, public=False)
 
-            verifier = OwnTokens(own, lambda: self._site_url, ask, verifier)
+            async def note(path: str, args: bytes) -> None:
+                try:
+                    value_of((await runtime.mutate(path, args, public=False)).answer)
+                except (CallRefused, Overloaded, StorageError) as error:
+                    logger.warning("that a key was used is not written down: %s", error)
+
+            verifier = OwnTokens(own, lambda: self._site_url, ask, note, verifier)
         return verifier
 
     async def _stop(self, reason: str) -> None:

@@ -233,7 +233,7 @@ export class Auth {
 const NEVER = { endsAt: Infinity, replaceAt: Infinity };
 
 /** When a token ends, and when it is to be replaced: in time, or when half of what is left of its time is over. */
-function times(token: string, isNew: boolean, now: number): { endsAt: number; replaceAt: number } {
+export function times(token: string, isNew: boolean, now: number): { endsAt: number; replaceAt: number } {
   const endsAt = endOf(token, isNew, now);
   return endsAt === Infinity ? NEVER : { endsAt, replaceAt: Math.max(endsAt - LEEWAY_MS, (now + endsAt) / 2) };
 }

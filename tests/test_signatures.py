@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64encode
 
 from tests.issuer import Algorithm, sign, signing_key
-from yugen.server.signatures import TOKEN_SIZE_MAX, Malformed, PublicKey, read_keys, read_token
+from yugen.signatures import TOKEN_SIZE_MAX, Malformed, PublicKey, read_keys, read_token
 
 ALGORITHMS: tuple[Algorithm, ...] = ("RS256", "ES256", "EdDSA")
 

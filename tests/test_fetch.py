@@ -13,8 +13,8 @@ import pytest
 from tests.issuer import Page, Web, web
 from tests.server.certificates import certified
 from tests.server.peers import LoopTime, until_blocked
-from yugen.server import fetch
-from yugen.server.fetch import Fetched, Fetcher, FetchFailed
+from yugen import fetch
+from yugen.fetch import Fetched, Fetcher, FetchFailed
 
 PUBLIC = "https://id.example"
 

@@ -1,0 +1,3 @@
+from yugen.auth import Auth, EmailPassword
+
+auth = Auth(EmailPassword())

@@ -1,0 +1,3 @@
+"""No tables but those of sign-in."""
+
+strict = True
