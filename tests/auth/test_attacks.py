@@ -7,18 +7,26 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 
+import yugen.auth
 from tests.auth.browser import APP, ISSUER, Browser
 from yugen.auth import Auth, User, crypto, sessions, tokens, verifications
+from yugen.auth.api_keys import ApiKey
 from yugen.auth.documents import AuditEvent, Session, SigningKey, Verification
 from yugen.auth.organizations import Invitation, Member
+from yugen.auth.passkeys import Passkey
+from yugen.auth.totp import TrustedDevice
 from yugen.errors import YugenError
 from yugen.functions.context import MutationCtx
+from yugen.functions.extensions import functions_in
 from yugen.testing import Caller, TestApp, explore
 
+FACTORS = APP.parent / "factors"
 PAGE = {"numItems": 10, "cursor": None}
 ORDERS = range(1, 21)
 """Seeds: in how many orders those who act at the same time take their turns."""
@@ -264,12 +272,8 @@ async def test_every_function_of_sign_in_called_by_nobody_and_with_what_is_anoth
         "auth/admin:set_roles": ({"user": adas, "roles": ["admin"]}, "Forbidden"),
         "auth/admin:delete_user": ({"user": adas}, "Forbidden"),
     }
-    # An account of one's own has none of these: they are asked as they come in with other parts of sign-in.
-    public = {
-        path: each for path, each in app._loaded.functions.items() if path.startswith("auth/") and each.function.public
-    }
-    known = {path.partition(":")[0] for path in calls}
-    assert {path for path in public if path.partition(":")[0] in known} == set(calls)
+    public = public_functions(app, "admin", "organizations", "sessions", "users")
+    assert set(public) == set(calls)
     answers_nobody: dict[str, Any] = {"auth/users:me": None, "auth/organizations:list": []}
     before = [await all_of(app, kind) for kind in (Session, Member, Invitation, auth_of(app).user)]
     for path, (args, refusal) in calls.items():
@@ -287,6 +291,79 @@ async def test_every_function_of_sign_in_called_by_nobody_and_with_what_is_anoth
             assert await code_of(call(path, **args)) == refusal, path
     assert [await all_of(app, kind) for kind in (Session, Member, Invitation, auth_of(app).user)] == before
     assert (await root.query("auth/admin:get_user", user=adas))["user"]["name"] == "ada"
+
+
+def public_functions(app: TestApp, *modules: str) -> dict[str, Any]:
+    """The functions of modules of sign-in that clients may call, by path."""
+    loaded = app._loaded.functions.items()
+    return {
+        path: each
+        for path, each in loaded
+        if path.startswith("auth/") and each.function.public and module_of(path) in modules
+    }
+
+
+def module_of(path: str) -> str:
+    return path.removeprefix("auth/").partition(":")[0]
+
+
+async def test_every_function_of_factors_and_keys_called_by_nobody_and_with_what_is_anothers() -> None:
+    async with TestApp(FACTORS) as app:
+        _, _, adas = await person(app, "ada")
+        _, eve, _ = await person(app, "eve")
+
+        async def prepare(ctx: MutationCtx) -> tuple[str, str, str]:
+            passkey = Passkey(
+                user=adas,
+                handle="h",
+                credential="c",
+                public_key="k",
+                count=0,
+                backed_up=False,
+                aaguid="a",
+                transports=[],
+                name="phone",
+            )
+            key = ApiKey(user=adas, digest="d", name="robot", start="yk_1", scopes=[])
+            device = TrustedDevice(user=adas, token="t", expires=ctx.now + 1e9)
+            return await ctx.db.insert(passkey), await ctx.db.insert(key), await ctx.db.insert(device)
+
+        passkey, key, device = await app.run(prepare)
+        calls: dict[str, tuple[dict[str, Any], str | None]] = {
+            "auth/account:ways": ({}, None),
+            "auth/passkeys:list": ({}, None),
+            "auth/passkeys:rename": ({"passkey": passkey, "name": "mine"}, "NoSuchPasskey"),
+            "auth/passkeys:remove": ({"passkey": passkey}, "NoSuchPasskey"),
+            "auth/totp:status": ({}, None),
+            "auth/totp:devices": ({}, None),
+            "auth/totp:revoke_device": ({"device": device}, "NoSuchDevice"),
+            "auth/totp:revoke_devices": ({}, None),
+            "auth/api_keys:list": ({}, None),
+            "auth/api_keys:rename": ({"key": key, "name": "mine"}, "NoSuchKey"),
+            "auth/api_keys:revoke": ({"key": key}, "NoSuchKey"),
+        }
+        public = public_functions(app, "account", "passkeys", "totp", "api_keys")
+        assert set(public) == set(calls)
+        before = [await all_of(app, kind) for kind in (Passkey, ApiKey, TrustedDevice)]
+        for path, (args, refusal) in calls.items():
+            for who in (app, app.as_user(issuer=ISSUER, subject=adas, sid="made up")):
+                call = who.query if public[path].kind == "query" else who.mutation
+                assert await code_of(call(path, **args)) == "NotSignedIn", path
+            call = eve.query if public[path].kind == "query" else eve.mutation
+            if refusal is None:
+                assert passkey not in (shown := str(await call(path, **args))), path
+                assert key not in shown, path
+                assert device not in shown, path
+            else:
+                assert await code_of(call(path, **args)) == refusal, path
+        assert [await all_of(app, kind) for kind in (Passkey, ApiKey, TrustedDevice)] == before
+
+
+def test_no_function_of_sign_in_is_left_out_of_these() -> None:
+    tried = {"account", "admin", "api_keys", "organizations", "passkeys", "sessions", "totp", "users"}
+    modules = [import_module(each.name) for each in walk_packages(yugen.auth.__path__, "yugen.auth.")]
+    public = {each.__name__ for each in modules for function in functions_in(each) if function.public}
+    assert {name.rpartition(".")[2] for name in public} == tried
 
 
 async def test_ids_of_another_table_are_no_ids(app: TestApp) -> None:
@@ -528,6 +605,9 @@ async def test_another_spelling_of_a_path_is_no_way_round_the_origin(app: TestAp
     assert (await browser.ask("/session")).json()["user"]["name"] == "ada"
 
 
+PUBLIC_FILES = ("/pages.css", "/pages.js")
+
+
 async def test_every_answer_says_what_browsers_must_not_do(app: TestApp) -> None:
     browser, _, _ = await person(app, "ada")
     for method, path in [*auth_of(app)._endpoints, ("GET", "/nothing"), ("POST", "/nothing")]:
@@ -537,7 +617,7 @@ async def test_every_answer_says_what_browsers_must_not_do(app: TestApp) -> None
             response = await asking.ask(path, method, json={} if method == "POST" else None)
             assert response.status_code < 500, (method, path)
             headers = response.headers
-            assert "no-store" in headers["cache-control"] or path.startswith("/static/"), (method, path)
+            assert "no-store" in headers["cache-control"] or path in PUBLIC_FILES, (method, path)
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["referrer-policy"] in ("same-origin", "no-referrer")
             assert "Origin" in headers["vary"]
