@@ -6,7 +6,7 @@ Their forms go to the endpoints that programs use. What an app does not have a p
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yugen.auth.errors import AuthError
     from yugen.auth.requests import AuthRequest
 
-Page = Callable[[View], Awaitable[Content]]
+__all__ = ["Pages", "View"]
 
 TITLES: Final[Mapping[str, str]] = {
     "sign-in": "Sign in",
