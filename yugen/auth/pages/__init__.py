@@ -6,18 +6,17 @@ Their forms go to the endpoints that programs use. What an app does not have a p
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-from yugen.auth.origins import origin_of
 from yugen.auth.pages import account, entry, layout
 from yugen.auth.pages.forms import Problem, alert
 from yugen.auth.pages.html import Content, Html, element, join
 from yugen.auth.pages.view import LINKED, View, base_of, checked_redirect, recalled, remember, with_query
 from yugen.auth.parts import Endpoint, Part
+from yugen.origins import origin_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -244,8 +243,8 @@ class Pages(Part):
         return HTMLResponse(page, status, headers=self._headers(view.request))
 
     def _headers(self, request: AuthRequest) -> dict[str, str]:
-        images = [origin_of(self.logo)] if self.logo is not None and urlsplit(self.logo).scheme else []
-        forms = [*request.auth.origins, *(origin_of(url) for url in (self.home, *self.urls.values()) if "://" in url)]
+        images = _origins([self.logo or ""])
+        forms = [*request.auth.origins, *_origins([self.home, *self.urls.values()])]
         develops = request.ctx.env["YUGEN_ENVIRONMENT"] != "prod"
         if any(part.describe().get("kind") == "oauth" for part in request.auth.parts):
             # Browsers look at each address that a provider leads on through, which nobody can list.
@@ -256,6 +255,11 @@ class Pages(Part):
 
     async def _style(self, request: AuthRequest) -> Response:
         return _file(layout.stylesheet(self.accent), "text/css")
+
+
+def _origins(addresses: Iterable[str]) -> list[str]:
+    """The origins of addresses that are not on our own."""
+    return [str(origin) for origin in map(origin_of, addresses) if origin is not None]
 
 
 async def _script(request: AuthRequest) -> Response:
