@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.serving import SECONDS_MAX, serving
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.registry import AppError, load
 from yugen.testing import TestApp
+from yugen_client import AdminAuth, AsyncClient
 
 APP = Path(__file__).parent / "ruled_app"
 
@@ -255,6 +258,15 @@ def refused(folder: Path, source: str) -> str:
         ("class A(Document): pass\nrules = Rules()\nrules.read(A)", "is of no table"),
         ("roles = Roles({'a': ['b'], 'b': ['a']})", "a contains b contains a"),
         ("roles = Roles({'a': 'b'})", "are a list"),
+        ("roles = Roles({'member': ['x:y'], 'host': ['memebr']})", "which is no role"),
+        ("roles = Roles({'a': ['x:y']})\n@query\n@roles.requires('x:y')\nasync def f(ctx): ...", "who has which role"),
+        (
+            """class N(Document, table='notes'): pass
+rules = Rules('allow')
+@rules.read('ntoes')
+async def f(ctx, note): ...""",
+            "the table of no class",
+        ),
         (
             "roles = Roles({'a': ['x:y']})\n@query\n@roles.requires('x:z')\nasync def f(ctx): ...",
             "no role has the permission",
@@ -264,18 +276,74 @@ def refused(folder: Path, source: str) -> str:
             "no role has the permission",
         ),
         (
-            "roles = Roles({'a': ['x']})\n@roles.requires('x')\n@query\nasync def f(ctx): ...",
+            "roles = Roles({'a': ['x:y']})\n@roles.requires('x:y')\n@query\nasync def f(ctx): ...",
             "right above the `async def`",
         ),
         (
-            "roles = Roles({'a': ['x']}, functions='deny')\n@query\nasync def f(ctx): ...",
+            "roles = Roles({'a': ['x:y']}, functions='deny')\n@query\nasync def f(ctx): ...",
             "does not say who may call it",
         ),
-        ("roles = Roles({'a': ['x']})\n@roles.of\n@query\nasync def f(ctx): ...", "above @internal_query"),
+        ("roles = Roles({'a': ['x:y']})\n@roles.of\n@query\nasync def f(ctx): ...", "above @internal_query"),
     ],
 )
 def test_what_cannot_be_meant_does_not_load(tmp_path: Path, source: str, text: str) -> None:
     assert text in refused(tmp_path, source)
+
+
+def test_http_actions_say_whom_they_are_for_too(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "http.py").write_text(
+        "from yugen import HttpRouter, Roles\n"
+        "from starlette.requests import Request\n"
+        "http = HttpRouter()\n"
+        "roles = Roles({'a': ['x:y']}, functions='deny')\n"
+        "@http.route('/open')\n@roles.anybody\nasync def open(ctx, request): ...\n"
+        "@http.route('/hook')\nasync def hook(ctx, request): ...\n"
+    )
+    with pytest.raises(AppError, match="GET /hook does not say who may call it"):
+        load(app)
+
+
+async def test_what_keeps_a_document_is_not_told_to_whom_it_is_hidden_from(world: World) -> None:
+    async def keep(ctx: Any) -> None:
+        for text in ("a", "c"):
+            note, team = world.notes[text], world.teams["one" if text == "c" else "two"]
+            await ctx.db.insert("pins", {"note": note, "team": team})
+
+    await world.app.run(keep)
+    told = await failure(world.ada.mutation("notes:change", how="delete", note=world.notes["a"]))
+    assert "something that you may not see refers to" in told
+    assert "pins" not in told
+    assert "by pins.note" in await failure(world.ada.mutation("notes:change", how="delete", note=world.notes["c"]))
+
+
+async def test_system_tables_are_under_rules_too(world: World) -> None:
+    await world.ada.mutation("notes:later", text="for ada alone")
+    assert await world.eve.query("notes:scheduled") == []
+    assert await world.app.run(lambda ctx: ctx.db.system.query("_scheduled_functions").collect())
+
+
+async def test_a_rule_may_ask_functions_of_the_app(world: World) -> None:
+    await world.ada.mutation("notes:change", how="comment", note=world.notes["a"], text="x")
+    assert await world.ada.query("notes:comments") == ["x"]
+    assert await world.bob.query("notes:comments") == []
+
+
+async def test_real_sockets_show_each_what_is_theirs_and_lose_it_in_one_transition(tmp_path: Path) -> None:
+    async with serving(APP, tmp_path / "data") as server, asyncio.timeout(SECONDS_MAX):
+        key = (tmp_path / "data" / "admin_key").read_text().strip()
+
+        def client(name: str) -> AsyncClient:
+            return AsyncClient(server.url, auth=AdminAuth(key, {"issuer": "https://id.example", "subject": name}))
+
+        async with client("ada") as ada, client("bob") as bob:
+            await ada.mutation("notes:begin", {"members": {"ada": "editor", "bob": "member"}, "texts": ["a", "b"]})
+            async with bob.subscribe("notes:list") as shown:
+                assert await anext(shown) == ["a", "b"]
+                await ada.mutation("notes:begin", {"members": {}, "texts": []})
+                assert await anext(shown) == []
+            assert await ada.query("notes:list") == []
 
 
 async def test_a_default_that_allows_hides_only_what_has_rules(tmp_path: Path) -> None:

@@ -262,11 +262,13 @@ class DatabaseWriter(DatabaseReader):
         for table, document_id in gone:
             for referrer in self._tables.referrers(table.name):
                 if referrer.on_delete == "restrict":
-                    async for _, document in self._referring(referrer, document_id):
-                        raise BrokenReference(
-                            f"delete: {document['_id']} refers to {document_id} by {referrer.table}.{referrer.field}; "
-                            "delete or change that first."
-                        )
+                    async for other, document in self._referring(referrer, document_id):
+                        raise BrokenReference(f"delete: {await self._holder(other, document, document_id, referrer)}")
+
+    async def _holder(self, table: TableSpec, document: dict[str, Any], id: str, referrer: Referrer) -> str:
+        """What keeps a document from being deleted, for people."""
+        by = f"{referrer.table}.{referrer.field}"
+        return f"{document['_id']} refers to {id} by {by}; delete or change that first."
 
     async def _referring(self, referrer: Referrer, id: str) -> AsyncIterator[tuple[TableSpec, dict[str, Any]]]:
         """The documents that refer to this one by a field, and their table."""
@@ -304,7 +306,10 @@ class SystemReader:
     """`ctx.db.system`: system tables, whose documents are dicts with the field names of Convex."""
 
     def __init__(self, transaction: Transaction, pages: Pages) -> None:
-        self._database = SystemDatabase(transaction, _READABLE_TABLES, pages)
+        self._database = self._open(transaction, READABLE_TABLES, pages)
+
+    def _open(self, transaction: Transaction, tables: Tables, pages: Pages) -> SystemDatabase:
+        return SystemDatabase(transaction, tables, pages)
 
     async def get(self, id: str, /) -> dict[str, Any] | None:
         """The document of a system table with this id, or None.
@@ -341,7 +346,7 @@ class _ReadableTables(Tables):
         return DocumentInvalid(f"{table} has no field `{field}`; its fields are {', '.join(READABLE[table])}.")
 
 
-_READABLE_TABLES: Final = _ReadableTables({})
+READABLE_TABLES: Final = _ReadableTables({})
 
 
 def _readable(table: str) -> str:

@@ -36,12 +36,12 @@ class Roles:
     """The roles of an app.
 
     Args:
-        roles: permissions by role, and other roles whose permissions it has too. `posts:*` is every permission that
-            begins with `posts:`, and `*` is every one.
+        roles: permissions by role, `posts:write`, and other roles whose permissions it has too. `posts:*` is every
+            permission that begins with `posts:`, and `*` is every one.
         functions: with `"deny"`, an app whose public functions do not all say whom they are for does not load.
 
     Raises:
-        DeclarationError: roles contain one another.
+        DeclarationError: roles contain one another, or what is neither a role nor a permission.
     """
 
     def __init__(self, roles: Mapping[str, Collection[str]], *, functions: str = "allow") -> None:
@@ -53,6 +53,7 @@ class Roles:
                 raise DeclarationError(f"Roles: the permissions of {role} are a list, not {grants!r}.")
         self._grants = {role: frozenset(self._resolved(role, ())) for role in self._given}
         self.denies = functions == "deny"
+        self.is_used = False
         self._of: Query[..., Any] | None = None
 
     def of(self, query: Query[P, R]) -> Query[P, R]:
@@ -77,6 +78,8 @@ class Roles:
             known = ", ".join(sorted({each for grants in self._grants.values() for each in grants - {"*"}}))
             raise DeclarationError(f"requires: no role has the permission {permission!r}; there are {known or 'none'}.")
 
+        self.is_used = True
+
         def guard(handler: F) -> F:
             if isinstance(handler, Function) or not inspect.iscoroutinefunction(handler):
                 raise DeclarationError(f"requires({permission!r}) stands right above the `async def`, below @query.")
@@ -90,6 +93,11 @@ class Roles:
             return guarded  # type: ignore[return-value]
 
         return guard
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether something says who has which role, where that is asked."""
+        return self._of is not None or not self.is_used
 
     def anybody(self, handler: F) -> F:
         """Says of the function below that anybody may call it, in an app that denies where nothing is said."""
@@ -136,10 +144,17 @@ class Roles:
             raise DeclarationError(f"Roles: {' contains '.join((*above, role))}; take one of them out.")
         found: set[str] = set()
         for grant in self._given[role]:
-            found |= self._resolved(grant, (*above, role)) if grant in self._given else {grant}
+            if grant in self._given:
+                found |= self._resolved(grant, (*above, role))
+            elif grant == "*" or ":" in grant:
+                found.add(grant)
+            else:
+                raise DeclarationError(
+                    f"Roles: {role} has {grant!r}, which is no role; write permissions as thing:verb."
+                )
         return found
 
 
-def undecided(function: Function[Any, Any]) -> bool:
-    """Whether a function that clients may call does not say whom it is for."""
-    return function.public and not hasattr(function.handler, MARK)
+def undecided(handler: Callable[..., Any]) -> bool:
+    """Whether a function as it is written does not say whom it is for."""
+    return not hasattr(handler, MARK)

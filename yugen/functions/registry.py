@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from yugen import values
+from yugen.catalog import READABLE
 from yugen.errors import Refused
 from yugen.functions.arguments import Signature
 from yugen.functions.declare import Function
@@ -220,7 +221,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
     crons: dict[str, Cron] = {}
     extensions: dict[type, tuple[Path, Extension]] = {}
     found_rules: list[tuple[Path, Rules]] = []
-    found_roles: list[Roles] = []
+    found_roles: list[tuple[Path, Roles]] = []
     for file in sorted(folder.rglob("*.py")):
         packages = _packages(folder, file)
         if not all(part.isidentifier() for part in packages):
@@ -231,7 +232,7 @@ def load(folder: Path, *, fresh: bool = True) -> App:
         if packages == ("schema",):
             strict = getattr(module, "strict", False) is True
         found_rules += [(file, each) for each in vars(module).values() if isinstance(each, Rules)]
-        found_roles += [each for each in vars(module).values() if isinstance(each, Roles)]
+        found_roles += [(file, each) for each in vars(module).values() if isinstance(each, Roles)]
         for each in vars(module).values():
             if isinstance(each, Extension) and extensions.setdefault(type(each), (file, each))[1] is not each:
                 where = extensions[type(each)][0]
@@ -261,13 +262,15 @@ def load(folder: Path, *, fresh: bool = True) -> App:
                         f"{file}: the table {member.__table__!r} of {member.__name__} is also the table of "
                         f"{twin.__module__}.{twin.__name__}; rename one of them."
                     )
-    if any(roles.denies for roles in found_roles):
-        _check_decided(functions)
     http = dict(_router(folder, routers).actions)
+    for file, roles in found_roles:
+        _check_roles(file, roles, functions, http)
     for file, each in extensions.values():
         _extend(file, each, functions, documents, http)
         providers += each.providers
     paths = {id(registered.function): path for path, registered in functions.items()}
+    for file, rules in found_rules:
+        _check_rules(file, rules, documents)
     app = App(folder, functions, documents, providers, strict, migrations, paths, http=http)
     app = replace(app, extensions={kind: each for kind, (_, each) in extensions.items()}, rules=_one(found_rules))
     scheduled = {name: _scheduled(app, folder / "crons.py", cron) for name, cron in crons.items()}
@@ -391,15 +394,30 @@ def _one(found: Sequence[tuple[Path, Rules]]) -> Rules | None:
     return found[0][1] if found else None
 
 
-def _check_decided(functions: Mapping[str, Registered]) -> None:
-    """Refuses public functions that do not say whom they are for."""
-    for path, registered in functions.items():
-        if undecided(registered.function):
-            raise AppError.at(
-                *_place(registered.function),
-                f"{path} does not say who may call it; write @roles.requires(...) or @roles.anybody below its "
-                "decorator, or make it internal.",
+def _check_rules(file: Path, rules: Rules, documents: Mapping[str, type[Document]]) -> None:
+    """Refuses rules for tables that there are not: a name that is misspelled would leave the right one open."""
+    for table in sorted(rules.tables):
+        if documents and table not in documents and table not in READABLE:
+            raise AppError(
+                f"{file}: there are rules for {table!r}, which is the table of no class; see how it is spelled."
             )
+
+
+def _check_roles(
+    file: Path, roles: Roles, functions: Mapping[str, Registered], http: Mapping[Route, HttpAction]
+) -> None:
+    """Refuses functions for anybody that do not say so, where that is asked, and roles that nobody can have."""
+    if not roles.is_whole:
+        raise AppError(f"{file}: nothing says who has which role; put @roles.of above an @internal_query.")
+    if not roles.denies:
+        return
+    text = "does not say who may call it; write @roles.requires(...) or @roles.anybody below its decorator"
+    for path, registered in functions.items():
+        if registered.function.public and undecided(registered.function.handler):
+            raise AppError.at(*_place(registered.function), f"{path} {text}, or make it internal.")
+    for route, action in http.items():
+        if undecided(action.handler):
+            raise AppError.at(*_place(action), f"{route} {text}.")
 
 
 def _extend(
@@ -469,7 +487,7 @@ def _complete(file: Path, document: type[Document]) -> None:
         raise AppError(f"{file}: {document.__name__}: {error.message.splitlines()[0]}") from error
 
 
-def _place(function: Function[Any, Any]) -> tuple[str, int]:
+def _place(function: Function[Any, Any] | HttpAction) -> tuple[str, int]:
     """The file and the line of a function."""
     code = inspect.unwrap(function.handler).__code__
     return code.co_filename, code.co_firstlineno

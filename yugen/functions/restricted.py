@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yugen import keys
 from yugen.catalog import TableSpec
-from yugen.functions.database import DatabaseReader, DatabaseWriter, not_there
+from yugen.functions.database import DatabaseReader, DatabaseWriter, SystemDatabase, SystemReader, not_there
 from yugen.functions.pagination import Pages
+from yugen.functions.references import Referrer
 from yugen.functions.rules import Act, Forbidden, Rules
 from yugen.functions.table_query import Source
 from yugen.functions.tables import Tables, decoded
@@ -25,10 +26,21 @@ class Ruling(NamedTuple):
     Attributes:
         rules: the rules of the app.
         ctx: the context that they are given, whose database is without them.
+        known: whether documents may be seen, by id, of a run in which nothing changes.
     """
 
     rules: Rules
     ctx: QueryCtx
+    known: dict[str, bool] | None = None
+
+    async def sees(self, table: str, document: Any, id: str) -> bool:
+        """Whether a document may be seen."""
+        verdict = None if self.known is None else self.known.get(id)
+        if verdict is None:
+            verdict = await self.rules.allow(self.ctx, "read", table, document)
+            if self.known is not None:
+                self.known[id] = verdict
+        return verdict
 
 
 class RestrictedReader(DatabaseReader):
@@ -56,8 +68,12 @@ class RestrictedReader(DatabaseReader):
             return None
         table = await self._locate(id)
         assert table is not None
-        rules, ctx = self._ruling
-        return found if await rules.allow(ctx, "read", table[0].name, found) else None
+        return found if await self._ruling.sees(table[0].name, found, id) else None
+
+    @property
+    def system(self) -> SystemReader:
+        """The system tables, as far as rules allow."""
+        return _RestrictedSystemReader(self._transaction, self._pages, self._ruling)
 
     def _source(self, table: str) -> Source:
         return _source(self._transaction, self._tables, self._pages, self._ruling, table)
@@ -81,6 +97,7 @@ class RestrictedWriter(DatabaseWriter):
         return self._open
 
     get = RestrictedReader.get
+    system = RestrictedReader.system
     _source = RestrictedReader._source
 
     async def _permit(
@@ -101,17 +118,51 @@ class RestrictedWriter(DatabaseWriter):
         document = found and await self._transaction.document(keys.document_key(found[0].number, found[1]))
         return bool(found and document is not None and await self._sees(found[0], document))
 
+    async def _holder(self, table: TableSpec, document: dict[str, Any], id: str, referrer: Referrer) -> str:
+        if await self._sees(table, document):
+            return await super()._holder(table, document, id, referrer)
+        return f"something that you may not see refers to {id}, and must not lose it."
+
     async def _sees(self, table: TableSpec, stored: Mapping[str, Any]) -> bool:
         document = self._tables.load(table.name, dict(stored))
-        return await self._ruling.rules.allow(self._ruling.ctx, "read", table.name, document)
+        return await self._ruling.sees(table.name, document, stored["_id"])
+
+
+class _RestrictedSystemReader(SystemReader):
+    """`ctx.db.system` as far as rules allow, which name its tables as texts: `@rules.read("_storage")`."""
+
+    def __init__(self, transaction: Transaction, pages: Pages, ruling: Ruling) -> None:
+        self._ruling = ruling
+        super().__init__(transaction, pages)
+
+    async def get(self, id: str, /) -> dict[str, Any] | None:
+        found = await super().get(id)
+        table = await self._database.table_of(id)
+        return found if found is not None and table and await self._ruling.sees(table, found, id) else None
+
+    def _open(self, transaction: Transaction, tables: Tables, pages: Pages) -> SystemDatabase:
+        return _RestrictedSystemDatabase(transaction, tables, pages, self._ruling)
+
+
+class _RestrictedSystemDatabase(SystemDatabase):
+    def __init__(self, transaction: Transaction, tables: Tables, pages: Pages, ruling: Ruling) -> None:
+        super().__init__(transaction, tables, pages)
+        self._ruling = ruling
+
+    def _source(self, table: str) -> Source:
+        return _source(self._transaction, self._tables, self._pages, self._ruling, table)
 
 
 def _source(transaction: Transaction, tables: Tables, pages: Pages, ruling: Ruling, table: str) -> Source:
-    rules, ctx = ruling
-    if not rules.hides(table):
+    if not ruling.rules.hides(table):
         return Source(transaction, tables, pages)
 
     async def visible(rows: list[Row]) -> list[Row]:
-        return [row for row in rows if await rules.allow(ctx, "read", table, tables.load(table, decoded(row.value)))]
+        kept = []
+        for row in rows:
+            stored = decoded(row.value)
+            if await ruling.sees(table, tables.load(table, stored), stored["_id"]):
+                kept.append(row)
+        return kept
 
     return Source(transaction, tables, pages, visible)

@@ -84,6 +84,11 @@ class Rules:
         """What says whether something may be done; None if nothing does."""
         return self._rules.get((table, act))
 
+    @property
+    def tables(self) -> set[str]:
+        """The tables that have a rule."""
+        return {table for table, _ in self._rules}
+
     def hides(self, table: str) -> bool:
         """Whether some documents of a table may not be seen."""
         return self.default == "deny" or (table, "read") in self._rules

@@ -6,6 +6,7 @@ event loop over a store that answers later.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -374,7 +375,9 @@ class _Calls:
         catalog = self._executor.catalog
         kwargs = registered.signature.bind(args, catalog)
 
-        async def call(kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any]) -> Any:
+        async def call(
+            kind: Kind, reference: Function[Any, Any] | str, given: Mapping[str, Any], *, ruled: bool | None = ruled
+        ) -> Any:
             target = self._executor.reference(reference)
             _check_kind(target, kind)
             decoded = values.loads(target.signature.encode_arguments(given, catalog))
@@ -385,7 +388,10 @@ class _Calls:
             async with ctx.db.turn:
                 return await self.invoke(target, decoded, depth + 1, ruled=ruled)
 
-        ctx: Any = self._ruled(registered, call, rules) if rules and ruled else self._context(registered, call)
+        if rules and ruled:
+            ctx: Any = self._ruled(registered, call, functools.partial(call, ruled=False), rules)
+        else:
+            ctx = self._context(registered, call)
         if registered.kind == "query" or depth == 1:  # of the first one that fails, nothing is committed anyway
             result = await registered.function.handler(ctx, **kwargs)
         else:
@@ -403,12 +409,14 @@ class _Calls:
             return QueryCtx(DatabaseReader(self._transaction, executor._tables, self.pages), surroundings, call)
         return MutationCtx(DatabaseWriter(self._transaction, executor._tables, self.pages), surroundings, call)
 
-    def _ruled(self, registered: Registered, call: Call, rules: Rules) -> QueryCtx:
-        """The context of a function whose database is under rules."""
+    def _ruled(self, registered: Registered, call: Call, trusted: Call, rules: Rules) -> QueryCtx:
+        """The context of a function whose database is under rules; `trusted` calls functions that are not."""
         from yugen.functions.restricted import RestrictedReader, RestrictedWriter, Ruling  # noqa: PLC0415 -- few apps have rules
 
         transaction, tables, pages = self._transaction, self._executor._tables, self.pages
-        ruling = Ruling(rules, QueryCtx(DatabaseReader(transaction, tables, pages), self._surroundings, call))
+        open_ctx = QueryCtx(DatabaseReader(transaction, tables, pages), self._surroundings, trusted)
+        # In a query nothing changes that a rule has decided by.
+        ruling = Ruling(rules, open_ctx, {} if registered.kind == "query" else None)
         if registered.kind == "query":
             return QueryCtx(RestrictedReader(transaction, tables, pages, ruling), self._surroundings, call)
         return MutationCtx(RestrictedWriter(transaction, tables, pages, ruling), self._surroundings, call)

@@ -16,8 +16,8 @@ from yugen import (
     query,
 )
 
-from .rules import roles
-from .schema import Comment, Note, Secret, Team
+from .rules import role_in, roles
+from .schema import Comment, Member, Note, Secret, Team
 
 
 @query(name="list")
@@ -104,6 +104,45 @@ async def change(ctx: MutationCtx, how: str, note: str = "", team: str = "", tex
         case _:
             raise AssertionError(how)
     return None
+
+
+@internal_query
+async def may_read(ctx: QueryCtx, note: Id[Note]) -> bool:
+    found = await ctx.db.get(note)
+    return found is not None and await role_in(ctx, found.team) is not None
+
+
+@query(name="comments")
+@roles.anybody
+async def all_comments(ctx: QueryCtx) -> list[str]:
+    return [comment.text for comment in await ctx.db.query(Comment).collect()]
+
+
+@mutation
+@roles.anybody
+async def later(ctx: MutationCtx, text: str) -> None:
+    await ctx.scheduler.run_after(3600, trusted, note="", text=text)
+
+
+@query
+@roles.anybody
+async def scheduled(ctx: QueryCtx) -> list[Any]:
+    return [each["args"] for each in await ctx.db.system.query("_scheduled_functions").collect()]
+
+
+@mutation
+@roles.anybody
+async def begin(ctx: MutationCtx, members: dict[str, str], texts: list[str]) -> None:
+    """Has these be the members of the one team there is, after its notes."""
+    db = ctx.db.unrestricted
+    team = await db.query(Team).first()
+    club = await db.insert(Team(name="one")) if team is None else team.id
+    for text in texts:
+        await db.insert(Note(team=club, text=text))
+    for member in await db.query(Member).collect():
+        await db.delete(member.id)
+    for who, role in members.items():
+        await db.insert(Member(team=club, who=who, role=role))
 
 
 @internal_mutation

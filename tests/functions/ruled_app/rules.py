@@ -2,7 +2,7 @@
 
 from yugen import QueryCtx, Roles, Rules, internal_query
 
-from .schema import Comment, Member, Note, Team
+from .schema import Comment, Member, Note, Pin, Team
 
 rules = Rules()
 
@@ -32,7 +32,12 @@ async def sees_team(ctx: QueryCtx, team: Team) -> bool:
 
 @rules.read(Comment)
 async def sees_comment(ctx: QueryCtx, comment: Comment) -> bool:
-    return True
+    return bool(await ctx.run_query("notes:may_read", note=comment.note))
+
+
+@rules.read(Pin)
+async def sees_pin(ctx: QueryCtx, pin: Pin) -> bool:
+    return await role_in(ctx, pin.team) is not None
 
 
 @rules.insert(Comment)

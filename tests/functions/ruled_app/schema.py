@@ -31,5 +31,10 @@ class Comment(Document, table="comments"):
     text: str
 
 
+class Pin(Document, table="pins"):
+    note: Id[Note] = Ref(on_delete="restrict")
+    team: Id[Team]
+
+
 class Secret(Document, table="secrets"):
     text: str
