@@ -419,6 +419,15 @@ async def test_nobody_is_buried_in_mail(app: TestApp, path: str) -> None:
     assert (await Browser(app).post(path, email="ada@example.com", password=PASSWORD)).status_code == 200
 
 
+async def test_others_who_have_mail_sent_do_not_keep_the_owner_from_it(app: TestApp) -> None:
+    own = Browser(app)
+    await signed_up(app, own)
+    for _ in range(4):
+        await Browser(app).post("/forgot-password", email="ada@example.com")
+    assert (await Browser(app).post("/forgot-password", email="ada@example.com")).status_code == 429
+    assert (await own.post("/forgot-password", email="ada@example.com")).is_success
+
+
 # Another password ---------------------------------------------------------------------------------------------------
 
 
