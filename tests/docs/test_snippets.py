@@ -40,8 +40,8 @@ SCRIPT_PAGES = [
     ROOT / "README.md",
     ROOT / "docs/browser-client.md",
     ROOT / "docs/files.md",
-    ROOT / "docs/second-factors.md",
     ROOT / "docs/oauth.md",
+    ROOT / "docs/second-factors.md",
     ROOT / "client/browser/README.md",
 ]
 SCRIPT_SNIPPET = re.compile(r"^```(?:html|js|jsx|ts|tsx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,7 +10,7 @@ from yugen.origins import cross_site, origin_of, parse_origin, safe_redirect
 if TYPE_CHECKING:
     from yugen.auth.requests import AuthRequest
 
-LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
+_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def trusted_origins(request: AuthRequest) -> tuple[str, ...]:
@@ -21,9 +21,18 @@ def trusted_origins(request: AuthRequest) -> tuple[str, ...]:
     own = (request.base, request.ctx.env["CONVEX_SITE_URL"])
     trusted = [str(origin) for origin in map(origin_of, own) if origin is not None]
     page = parse_origin(request.http.headers.get("origin", ""))
-    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in LOCAL_HOSTS:
+    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in _LOCAL:
         trusted.append(str(page))
     return (*trusted, *request.auth.origins)
+
+
+def safe_target(request: AuthRequest, target: str) -> str | None:
+    """An address that a request names, if a browser can be sent there; None if not."""
+    trusted = trusted_origins(request)
+    page = origin_of(target)
+    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in _LOCAL:
+        trusted = (*trusted, str(page))  # also where the form was on a page of ours
+    return safe_redirect(target, request.base, trusted)
 
 
 def destination(request: AuthRequest, field: str) -> str | None:
@@ -35,7 +44,7 @@ def destination(request: AuthRequest, field: str) -> str | None:
     target = request.optional(field)
     if target is None:
         return None
-    found = safe_redirect(target, request.base, trusted_origins(request))
+    found = safe_target(request, target)
     if found is None:
         raise AuthError(
             "BadRedirect",

@@ -199,6 +199,10 @@ async def test_a_second_factor_is_asked_for_before_anything_else(app: TestApp) -
     await other.send("/sign-in/password", email="ada@example.com", password="right")
     assert other.went == ["/auth/second-factor?redirect=%2Ftasks%2F7"]
     assert (await Paper(app).visit("/auth/second-factor")).shows("There is nothing to show now")
+    for page in ("account", "confirm", "totp"):
+        await other.visit(f"/auth/{page}")
+        assert other.place == "/auth/sign-in"
+    await other.visit("/auth/second-factor?redirect=/tasks/7")
     await other.send("/second-factor/totp", code="000000x", trustDevice="on")
     assert other.shows("This code is wrong")
     await other.send("/second-factor/backup-code", code=codes[0])

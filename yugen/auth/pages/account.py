@@ -389,7 +389,8 @@ CALLS: Final[Mapping[str, Call]] = {
 
 
 async def called(call: Call, request: AuthRequest) -> dict[str, Any]:
-    """Does what a form wants done."""
+    """Does what a form wants done, for who is signed in."""
+    await request.signed_in()
     await request.mutation(call.function, **{name: request.text(name) for name in call.fields})
     return {}
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from yugen.auth.origins import LOCAL_HOSTS, trusted_origins
+from yugen.auth.origins import safe_target
 from yugen.auth.pages.forms import Form, Problem, render
 from yugen.auth.pages.html import Content, Html, element
-from yugen.origins import origin_of, safe_redirect
 
 if TYPE_CHECKING:
     from yugen.auth.pages import Pages
@@ -115,12 +114,7 @@ def base_of(request: AuthRequest) -> str:
 
 def checked_redirect(request: AuthRequest, target: object) -> str | None:
     """Where a request wants somebody to be sent, if it may."""
-    if not isinstance(target, str):
-        return None
-    trusted, there = list(trusted_origins(request)), origin_of(target)
-    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and there is not None and there.host in LOCAL_HOSTS:
-        trusted.append(str(there))  # a page of whoever works on the app, on another port
-    return safe_redirect(target, request.base, trusted)
+    return safe_target(request, target) if isinstance(target, str) else None
 
 
 def remember(request: AuthRequest, page: str, **what: str | None) -> None:
