@@ -342,7 +342,7 @@ class At:
 
     def __init__(self, base: str, page: str | None, *origins: str) -> None:
         self.base = base
-        self.auth = SimpleNamespace(origins=origins)
+        self.auth = SimpleNamespace(origins=origins, name=None)
         self.http = SimpleNamespace(headers={} if page is None else {"origin": page})
         self.ctx = SimpleNamespace(env={"YUGEN_ENVIRONMENT": "prod", "CONVEX_SITE_URL": f"{base}/http"})
 

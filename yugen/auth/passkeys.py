@@ -83,7 +83,7 @@ class Passkeys(Part):
     Args:
         rp_id: the domain that passkeys are bound to: the host of the deployment by default. With `example.com`, they
             are good on pages of `app.example.com` as well. Another one later makes all that there are worthless.
-        name: what people know the app by; the domain by default.
+        name: what people know the app by; the name of `Auth`, or the domain, by default.
         origins: origins of more pages that may use them, beside the deployment's and those of `Auth`, as
             `https://app.example.com`, or of apps on phones: `android:apk-key-hash:...`.
         sign_up: whether those who have no account may make one by a passkey alone.
@@ -157,7 +157,7 @@ class Passkeys(Part):
                 "(`--url`), or name a domain and the origin in `Passkeys(rp_id=..., origins=[...])`.",
                 400,
             )
-        return RelyingParty(domain, self.title or domain, fitting)
+        return RelyingParty(domain, self.title or request.auth.name or domain, fitting)
 
 
 def _is_number(host: str) -> bool:

@@ -108,7 +108,7 @@ class Totp(Part):
     """Numbers from an app on a phone as a second factor, for those who turn it on.
 
     Args:
-        issuer: what the app on the phone calls this one; the name of its host by default.
+        issuer: what the app on the phone calls this one; the name of `Auth`, or of the host, by default.
         trust: how long a device is not asked again that its user trusts; None for no such thing.
     """
 
@@ -160,7 +160,7 @@ async def enable(request: AuthRequest) -> dict[str, Any]:
     sealed = crypto.seal(request.secret, _PURPOSE, secret)
     await request.ctx.run_mutation(prepare, session=session.id, secret=sealed)
     name = next((each for each in (user.email, user.name) if each is not UNSET), user.id)
-    issuer = part.issuer or urlsplit(request.base).hostname or "localhost"
+    issuer = part.issuer or request.auth.name or urlsplit(request.base).hostname or "localhost"
     uri = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=issuer)
     return {"secret": secret, "uri": uri, "qr": segno.make(uri, error="m", micro=False).svg_data_uri(scale=4)}
 
