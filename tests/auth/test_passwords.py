@@ -25,7 +25,7 @@ from tests.auth.postbox import (
     who,
 )
 from yugen.auth import hashing
-from yugen.auth.documents import Account, Session, Verification
+from yugen.auth.documents import Account, AuditEvent, Session, Verification
 from yugen.testing import TestApp
 
 
@@ -139,24 +139,30 @@ async def test_a_long_password_is_never_cut(app: TestApp) -> None:
 # Whether there is an account stays a secret --------------------------------------------------------------------------
 
 
+async def counted_rows(app: TestApp) -> list[int]:
+    """How many messages wait, how many links and codes are good, and how many events were written down."""
+    outbox = await app.run(lambda ctx: ctx.db.system.query("_outbox").collect())
+    return [len(outbox), len(await rows(app, Verification)), len(await rows(app, AuditEvent))]
+
+
 async def measured(app: TestApp, monkeypatch: pytest.MonkeyPatch, path: str, **fields: str) -> Any:
-    """What a request is answered, and what it costs: passwords made and compared, and messages that wait."""
+    """What a request is answered, and what it costs: passwords made and compared, messages that wait, and rows."""
     calls: list[str] = []
     apart = hashing._apart
 
-    async def counted(call: Any, *args: Any) -> Any:
+    async def noted(call: Any, *args: Any) -> Any:
         calls.append(call.__name__)
         return await apart(call, *args)
 
     await app.advance()
-    before = len(await app.run(lambda ctx: ctx.db.system.query("_outbox").collect()))
+    before = await counted_rows(app)
     with monkeypatch.context() as patched:
-        patched.setattr(hashing, "_apart", counted)
+        patched.setattr(hashing, "_apart", noted)
         response = await Browser(app).post(path, **fields)
-    sent = len(await app.run(lambda ctx: ctx.db.system.query("_outbox").collect())) - before
+    written = [after - earlier for after, earlier in zip(await counted_rows(app), before, strict=True)]
     body = {name: value for name, value in response.json().items() if name != "handle"}
     names = sorted(name.lower() for name, _ in response.headers.multi_items())
-    return response.status_code, body, names, calls, sent
+    return response.status_code, body, names, calls, written
 
 
 @pytest.mark.parametrize(
