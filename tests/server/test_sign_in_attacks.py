@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx2 as httpx
 import orjson
+import pyotp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.apps import write_app
 from tests.server.test_own_tokens import browser, call, claims_of, token_of
 from tests.serving import SECONDS_MAX, Server, serving
 
@@ -276,6 +278,79 @@ async def test_no_secret_is_in_what_is_printed_or_stored(tmp_path: Path) -> None
         assert secret.encode() not in stored, name
     assert not re.search(rb'"(?:d|p|q|dp|dq|qi)" ?: ?"', stored), "a private key"
     assert b"PRIVATE KEY" not in stored
+
+
+WHOLE = """
+    from pathlib import Path
+
+    from yugen.auth import ApiKeys, Auth, EmailPassword, MagicLink, Totp
+
+
+    class Postbox:
+        async def send(self, mail):
+            with Path({postbox!r}).open("a") as file:
+                file.write(mail.text)
+            if "/auth/link?" in mail.text:
+                print("a link was left in the postbox")
+
+
+    auth = Auth(EmailPassword(verify=False), MagicLink(), Totp(), ApiKeys(scopes=["read"]), sender=Postbox())
+"""
+
+
+async def test_no_password_link_or_key_is_in_what_is_printed_or_stored(tmp_path: Path) -> None:
+    data, postbox = tmp_path / "data", tmp_path / "postbox"
+    postbox.touch()
+    app = write_app(tmp_path, auth=WHOLE.format(postbox=str(postbox)))
+    secrets = {"password": "correct horse battery", "new password": "staple of another battery", "typo": "corect hrose"}
+    async with serving(app, data) as server:
+        headers = {"Origin": server.url}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=SECONDS_MAX) as client:
+
+            async def post(path: str, status: int = 200, **fields: Any) -> dict[str, Any]:
+                answer = await client.post(f"/auth{path}", json=fields)
+                assert answer.status_code == status, answer.text
+                found: dict[str, Any] = answer.json()
+                return found
+
+            async def link() -> str:
+                since = len(server.lines)
+                await post("/sign-in/magic-link", email="ada@example.com")
+                await server.printed("a link was left in the postbox", since=since)
+                *_, found = re.finditer(r"/auth/link\?token=([\w-]{30,})", postbox.read_text())
+                return found[1]
+
+            await post("/sign-up/password", email="ada@example.com", password=secrets["password"])
+            await post("/sign-in/password", 401, email="ada@example.com", password=secrets["typo"])
+            # As a form, and as what nothing takes.
+            form = {"email": "ada@example.com", "password": secrets["typo"]}
+            await client.post("/auth/sign-in/password", data=form)
+            await client.post("/auth/sign-in/password", content=secrets["typo"])
+            old, new = secrets["password"], secrets["new password"]
+            await post("/change-password", currentPassword=old, password=new)
+            secrets["API key"] = (await post("/api-keys", name="robot", scopes=["read"]))["key"]
+            await call(server, "auth/api_keys:list", secrets["API key"])
+            # Whoever confirms the address would have the account without a second factor of who has not.
+            assert (await post("/totp/enable", 403))["code"] == "EmailNotVerified"
+            secrets["first link"] = await link()
+            await post("/verify/magic-link", token=secrets["first link"])
+            await post("/set-password", password=new)
+            enabled = await post("/totp/enable")
+            secrets["TOTP"] = enabled["secret"]
+            number = pyotp.TOTP(enabled["secret"]).now()
+            for place, code in enumerate((await post("/totp/confirm", code=number))["backupCodes"]):
+                secrets[f"backup code {place}"] = code
+            client.cookies.clear()
+            secrets["link"] = await link()
+            await client.get("/auth/link", params={"token": secrets["link"]})
+            assert (await post("/verify/magic-link", token=secrets["link"]))["secondFactor"]
+            (secrets["cookie"],) = (value for name, value in client.cookies.items() if name.endswith("session"))
+        printed = "\n".join(server.lines)
+    stored = b"".join(file.read_bytes() for file in sorted(data.rglob("*")) if file.is_file())
+    assert b"argon2id" in stored  # so that what is looked for would be found
+    for name, secret in secrets.items():
+        assert secret not in printed, name
+        assert secret.encode() not in stored, name
 
 
 # Several nodes -------------------------------------------------------------------------------------------------------

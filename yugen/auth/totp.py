@@ -155,6 +155,10 @@ async def enable(request: AuthRequest) -> dict[str, Any]:
     import segno  # noqa: PLC0415 -- as above
 
     user, session = await request.signed_in(freshly=True)
+    if user.email is not UNSET and not user.email_verified:
+        # Whoever shows that the address is theirs is given the account without what its maker has left on it
+        # (`users.claim_email`); a second factor would promise what it cannot keep.
+        raise AuthError("EmailNotVerified", "Confirm your address first, by a link in mail to it.", 403)
     part = _part(request.auth)
     secret = pyotp.random_base32()
     sealed = crypto.seal(request.secret, _PURPOSE, secret)
