@@ -22,7 +22,7 @@ async def note(
     **detail: Any,
 ) -> None:
     """Writes an event down, in the transaction of what it is about."""
-    await ctx.db.insert(
+    await ctx.db.unrestricted.insert(
         AuditEvent(
             event=event,
             user=UNSET if user is None else user,

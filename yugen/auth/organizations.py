@@ -160,7 +160,7 @@ async def membership(ctx: QueryCtx, organization: str) -> Member | None:
     known = await ctx.db.normalize_id("auth_organizations", organization)
     if user is None or known is None:
         return None
-    found = ctx.db.query(Member).with_index(Member.by_organization, organization=known, user=user.id)
+    found = ctx.db.unrestricted.query(Member).with_index(Member.by_organization, organization=known, user=user.id)
     return await found.unique()
 
 
@@ -257,14 +257,18 @@ async def found_by(
     ctx: MutationCtx, owner: str, *, name: str, slug: str, image: str | None = None, session: Session | None = None
 ) -> str:
     """Makes an organisation for a user, from a function of the app; returns its id."""
-    if await ctx.db.query(Organization).with_index(Organization.by_slug, slug=_checked_slug(slug)).unique():
+    if (
+        await ctx.db.unrestricted.query(Organization)
+        .with_index(Organization.by_slug, slug=_checked_slug(slug))
+        .unique()
+    ):
         raise AuthError("SlugTaken", "There is an organisation of that address already; choose another.", field="slug")
-    made = await ctx.db.insert(
+    made = await ctx.db.unrestricted.insert(
         Organization(name=_checked_title(name), slug=slug, image=UNSET if image is None else image)
     )
-    await ctx.db.insert(Member(organization=made, user=owner, role=OWNER))
+    await ctx.db.unrestricted.insert(Member(organization=made, user=owner, role=OWNER))
     if session is not None:
-        await ctx.db.patch(session.id, organization=made)
+        await ctx.db.unrestricted.patch(session.id, organization=made)
     await audit.note(ctx, "organization-created", user=owner, organization=made)
     return made
 
