@@ -1,4 +1,5 @@
-// Bundles the client, as an ES module, as a script, the hooks for React, and what signs in, and hands the server its copies of the first two.
+// Bundles the client, as an ES module, as a script, the hooks for React, and what signs in, and hands the server its copies of what pages
+// without a build step can use.
 import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -42,7 +43,7 @@ await build({
 });
 
 mkdirSync(served, { recursive: true });
-for (const file of ["client.js", "client.global.js"]) copyFileSync(here(`dist/${file}`), `${served}/${file}`);
+for (const file of ["client.js", "client.global.js", "auth-client.js"]) copyFileSync(here(`dist/${file}`), `${served}/${file}`);
 
 for (const file of ["client.js", "client.global.js", "react.js", "auth-client.js", "auth-react.js"]) {
   const bytes = readFileSync(here(`dist/${file}`));

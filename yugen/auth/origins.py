@@ -10,7 +10,7 @@ from yugen.origins import cross_site, origin_of, parse_origin, safe_redirect
 if TYPE_CHECKING:
     from yugen.auth.requests import AuthRequest
 
-_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def trusted_origins(request: AuthRequest) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def trusted_origins(request: AuthRequest) -> tuple[str, ...]:
     own = (request.base, request.ctx.env["CONVEX_SITE_URL"])
     trusted = [str(origin) for origin in map(origin_of, own) if origin is not None]
     page = parse_origin(request.http.headers.get("origin", ""))
-    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in _LOCAL:
+    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in LOCAL_HOSTS:
         trusted.append(str(page))
     return (*trusted, *request.auth.origins)
 
@@ -30,7 +30,7 @@ def safe_target(request: AuthRequest, target: str) -> str | None:
     """An address that a request names, if a browser can be sent there; None if not."""
     trusted = trusted_origins(request)
     page = origin_of(target)
-    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in _LOCAL:
+    if request.ctx.env["YUGEN_ENVIRONMENT"] != "prod" and page is not None and page.host in LOCAL_HOSTS:
         trusted = (*trusted, str(page))  # also where the form was on a page of ours
     return safe_redirect(target, request.base, trusted)
 

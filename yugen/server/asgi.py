@@ -43,7 +43,7 @@ STATIC = Path(__file__).parent / "static"
 ANYWHERE = ("/auth/", "/.well-known/")
 """What the paths of HTTP actions begin with that are answered without `/http` before them too."""
 
-CLIENT_FILES = ("client.js", "client.global.js")
+CLIENT_FILES = ("client.js", "client.global.js", "auth-client.js")
 """The browser client, as an ES module and as a script."""
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,9 @@
 import os
 from datetime import timedelta
 
-from yugen.auth import Auth, EmailPassword, Lifetimes, Pages, Passkeys, Totp, oidc
+from yugen.auth import Auth, EmailPassword, Lifetimes, Passkeys, Totp, oidc
 
+from .look import Look
 from .schema import User
 
 auth = Auth(
@@ -11,6 +12,7 @@ auth = Auth(
     Totp(),
     oidc("company", issuer=os.environ.get("MEMBERS_ISSUER", "https://id.example")),
     user=User,
+    name="Members",
     lifetimes=Lifetimes(token=timedelta(seconds=float(os.environ.get("MEMBERS_TOKEN_SECONDS", "600")))),
-    pages=Pages(name="Members", home="/"),
+    pages=Look(accent="#0f766e", home="/"),
 )

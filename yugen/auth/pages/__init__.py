@@ -6,7 +6,7 @@ Their forms go to the endpoints that programs use. What an app does not have a p
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yugen.auth.errors import AuthError
     from yugen.auth.requests import AuthRequest
 
-Page = Callable[[View], Awaitable[Content]]
+__all__ = ["Pages", "View"]
 
 TITLES: Final[Mapping[str, str]] = {
     "sign-in": "Sign in",
@@ -159,7 +159,7 @@ class Pages(Part):
         """A whole page around what is on it."""
         return layout.document(
             title=title,
-            site=self.site or getattr(self.auth, "name", None),
+            site=self.site or self.auth.name,
             logo=self.logo,
             base=base_of(view.request),
             content=content,
@@ -243,9 +243,8 @@ class Pages(Part):
         return HTMLResponse(page, status, headers=self._headers(view.request))
 
     def _headers(self, request: AuthRequest) -> dict[str, str]:
-        images = [str(origin) for origin in [origin_of(self.logo or "")] if origin is not None]
-        elsewhere = (origin_of(url) for url in (self.home, *self.urls.values()))
-        forms = [*request.auth.origins, *(str(origin) for origin in elsewhere if origin is not None)]
+        images = _origins([self.logo or ""])
+        forms = [*request.auth.origins, *_origins([self.home, *self.urls.values()])]
         develops = request.ctx.env["YUGEN_ENVIRONMENT"] != "prod"
         if any(part.describe().get("kind") == "oauth" for part in request.auth.parts):
             # Browsers look at each address that a provider leads on through, which nobody can list.
@@ -256,6 +255,11 @@ class Pages(Part):
 
     async def _style(self, request: AuthRequest) -> Response:
         return _file(layout.stylesheet(self.accent), "text/css")
+
+
+def _origins(addresses: Iterable[str]) -> list[str]:
+    """The origins of addresses that are not on our own."""
+    return [str(origin) for origin in map(origin_of, addresses) if origin is not None]
 
 
 async def _script(request: AuthRequest) -> Response:
