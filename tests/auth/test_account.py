@@ -83,6 +83,17 @@ async def test_another_address_is_confirmed_there_and_told_here(app: TestApp, ad
     assert "email-changed" in await events(app)
 
 
+async def test_the_link_to_another_address_leads_to_a_button(app: TestApp, ada: Browser) -> None:
+    await ada.post("/change-email", email="new@example.com")
+    token = token_in(await last_mail(app, "new@example.com"))
+    opened = await ada.ask(f"/verify?code=change&token={token}", headers={"Accept": "text/html"})
+    assert opened.status_code == 303
+    assert token not in opened.headers["location"]
+    page = await ada.ask("/verify", headers={"Accept": "text/html"})
+    assert 'action="/auth/confirm-email"' in page.text
+    assert token in page.text
+
+
 async def test_the_owner_of_an_address_does_not_give_it_to_anothers_account(app: TestApp, ada: Browser) -> None:
     await ada.post("/change-email", email="bob@example.com")
     token = token_in(await last_mail(app, "bob@example.com"))

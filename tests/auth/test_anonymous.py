@@ -94,6 +94,16 @@ async def test_nothing_moves_before_a_second_factor_is_shown(app: TestApp) -> No
     assert await user_ids(app) == [known]
 
 
+async def test_the_page_to_sign_in_is_there_for_who_has_begun_without_an_account(app: TestApp) -> None:
+    browser = Browser(app)
+    await begun(app, browser)
+    page = await browser.ask("/sign-in", headers={"Accept": "text/html"})
+    assert 'action="/auth/sign-in/password"' in page.text
+    await browser.post("/sign-in/elsewhere", email="ada@example.com")
+    page = await browser.ask("/sign-in", headers={"Accept": "text/html"})
+    assert 'action="/auth/sign-in/password"' not in page.text
+
+
 async def test_a_user_who_has_an_account_is_never_merged_into_another(app: TestApp) -> None:
     browser = Browser(app)
     ada = (await browser.post("/sign-in/elsewhere", email="ada@example.com")).json()["user"]

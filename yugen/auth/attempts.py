@@ -27,7 +27,7 @@ TRIES: Final = (
 TRIES_FROM: Final = RateLimit("auth: tries from an address", rate=100, per=timedelta(minutes=15))
 
 MAIL_TO: Final = RateLimit("auth: mail to an address", rate=3, per=timedelta(minutes=15))
-"""Of those that anybody can have sent to somebody by typing their address."""
+"""What anybody can have sent to somebody by typing their address. Their own browser is counted apart, as above."""
 
 MAIL_FROM: Final = RateLimit("auth: mail asked for from an address", rate=20, per=timedelta(hours=1))
 
@@ -45,7 +45,7 @@ async def mail(request: AuthRequest, email: str) -> None:
         AuthError: there were too many.
     """
     await _take(request, MAIL_FROM, counted_address(request), "mail was sent")
-    await _take(request, MAIL_TO, email, "mail was sent to this address")
+    await _take(request, MAIL_TO, _key(request, email), "mail was sent to this address")
 
 
 async def anonymous(request: AuthRequest) -> None:

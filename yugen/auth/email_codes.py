@@ -113,11 +113,11 @@ async def send(
     user = await users.by_email(ctx, auth, email)
     is_sent = user is not None or part.sign_up
     await verifications.issue(ctx, _PURPOSE, handle, expected if is_sent else "", CODE_LASTS, email)
-    await mail.send(ctx, auth.letters.code(letters.name_of(auth, ctx), code).to(email) if is_sent else None)
-    if is_sent:
-        await audit.note(
-            ctx, "code-sent", user=None if user is None else user.id, address=address, agent=agent, method=_PURPOSE
-        )
+    letter = auth.letters.code(letters.name_of(auth, ctx), code).to(email)
+    await mail.send(ctx, letter if is_sent else None)
+    await audit.note(
+        ctx, "code-asked", user=None if user is None else user.id, address=address, agent=agent, method=_PURPOSE
+    )
 
 
 @internal_query

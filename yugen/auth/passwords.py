@@ -343,16 +343,22 @@ async def note_sign_up(
     """
     auth = _auth(ctx)
     known = await users.by_email(ctx, auth, email)
-    app = name_of(auth, ctx)
-    if known is not None and known.email_verified:
-        letter = auth.letters.address_taken(app, page(ctx, "sign-in"), page(ctx, "forgot"))
-        await mail.send(ctx, letter.to(email))
-        await audit.note(ctx, "sign-up-again", user=known.id, address=device["address"], agent=device["agent"])
-        return
     anonymous = await users.anonymous_of(ctx, auth, device["replaces"])
     waiting = SigningUp(stored=stored, name=name, browser=browser, user=None if anonymous is None else anonymous.id)
-    await _issue(ctx, auth, email, token, waiting)
-    await audit.note(ctx, "sign-up-begun", address=device["address"], agent=device["agent"])
+    if known is not None and known.email_verified:
+        # As much is written as for others, who could tell by the time else; nobody gets the token.
+        await verifications.add(ctx, _SIGN_UP, email, crypto.digest(token), VERIFICATION_LASTS, waiting)
+        letter = auth.letters.address_taken(name_of(auth, ctx), page(ctx, "sign-in"), page(ctx, "forgot"))
+        await mail.send(ctx, letter.to(email))
+    else:
+        await _issue(ctx, auth, email, token, waiting)
+    await audit.note(
+        ctx,
+        "sign-up-asked",
+        user=None if known is None else known.id,
+        address=device["address"],
+        agent=device["agent"],
+    )
 
 
 @internal_mutation
@@ -532,13 +538,13 @@ async def send_reset(ctx: MutationCtx, email: str, token: str, address: str | No
     """Sends whoever has an address a link by which they choose another password."""
     auth = _auth(ctx)
     user = await users.by_email(ctx, auth, email)
-    if user is None:
-        await mail.send(ctx, None)
-        return
-    await verifications.issue(ctx, _RESET, user.id, crypto.digest(token), RESET_LASTS, email)
+    # Of nobody as much is written, and a letter made, so that the time does not tell; nobody gets the token.
+    subject = email if user is None else user.id
+    await verifications.issue(ctx, _RESET, subject, crypto.digest(token), RESET_LASTS, email)
     link = letters.link(ctx, _part_of(auth).reset_link, "reset", token)
-    await mail.send(ctx, auth.letters.reset_password(name_of(auth, ctx), link).to(email))
-    await audit.note(ctx, "reset-sent", user=user.id, address=address, agent=agent)
+    letter = auth.letters.reset_password(name_of(auth, ctx), link).to(email)
+    await mail.send(ctx, None if user is None else letter)
+    await audit.note(ctx, "reset-asked", user=None if user is None else user.id, address=address, agent=agent)
 
 
 @internal_query

@@ -74,7 +74,7 @@ def code(label: str, hint: str = "", *, numeric: bool = True) -> Field:
 async def sign_in(view: View) -> Content:
     """Every way there is, the one that most people take first."""
     user = await view.user()
-    if user is not None and view.problem is None:
+    if user is not None and not user.anonymous and view.problem is None:
         return _signed_in_already(view, user)
     password = Field(name="password", label="Password", type="password", autocomplete="current-password")
     with_password = view.form(
