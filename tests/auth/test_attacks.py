@@ -444,6 +444,15 @@ async def test_an_impersonation_of_which_the_administrators_own_session_has_ende
     assert {event.actor for event in await all_of(app, AuditEvent) if event.event == "impersonated"} == {user}
 
 
+async def test_an_administrator_comes_back_to_no_session_that_is_over(app: TestApp) -> None:
+    browser, _, user = await person(app, "root")
+    digest = crypto.digest(browser.jar["yugen-session"].rpartition(".")[0])
+    assert (await app.query("auth/admin:own_session", token=digest))["user"] == user
+    (session,) = await all_of(app, Session)
+    await app.run(lambda ctx: ctx.db.patch(session.id, expires=ctx.now - 1))
+    assert await app.query("auth/admin:own_session", token=digest) is None
+
+
 async def test_an_impersonators_cookie_that_was_planted(app: TestApp) -> None:
     root, _, _ = await person(app, "root")
     await app.mutation("auth/admin:make_admin", email="root@example.com")

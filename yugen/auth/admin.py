@@ -198,7 +198,7 @@ async def stop_impersonating(request: AuthRequest) -> Mapping[str, Any]:
 async def own_session(ctx: QueryCtx, token: str) -> SignedIn | None:
     """The session with a token, of an administrator who comes back to it."""
     found = await ctx.db.query(Session).with_index(Session.by_token, token=token).unique()
-    if found is None or not found.stands:
+    if found is None or not found.stands or found.expires <= ctx.now:
         return None
     return SignedIn(user=found.user, session=found.id, pending=False, expires=found.expires)
 

@@ -114,7 +114,6 @@ async def begin(
         AuthError: they may not sign in.
     """
     if user.is_banned(ctx.now):
-        await audit.note(ctx, "sign-in-refused", user=user.id, address=device["address"], agent=device["agent"])
         raise AuthError("Banned", "This account may not sign in; ask who runs this site.", 403)
     before = await _left(ctx, device["replaces"])
     await end_token(ctx, device["replaces"])
