@@ -53,6 +53,7 @@ class EmailPassword(Part):
     """
 
     name = PROVIDER
+    needs = ("argon2", "pwdlib")
 
     def __init__(self, *, verify: bool = True, verify_link: str | None = None, reset_link: str | None = None) -> None:
         letters.check_link("EmailPassword", "verify_link", verify_link)
