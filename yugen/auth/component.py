@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +102,8 @@ class Auth(Extension):
         for part in self.parts:
             part.auth = self
         for part in self.parts:
+            if any(find_spec(package) is None for package in part.needs):
+                raise ValueError(f"{type(part).__name__} needs packages that are not here: pip install 'yugen[auth]'.")
             part.check()
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         for part in self.parts:

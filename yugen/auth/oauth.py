@@ -164,6 +164,8 @@ class OAuth(Part):
     response_mode: str | None = None
     """How the provider sends people back, if not in the address: `form_post`."""
 
+    needs = ("authlib",)
+
     def __init__(
         self,
         name: str,

@@ -41,6 +41,9 @@ class Part:
     has `auth/passwords:...`.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The packages that it imports when it is used, which come with `yugen[auth]`."""
+
     name: str
     """What clients call it."""
 

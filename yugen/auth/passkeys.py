@@ -93,6 +93,7 @@ class Passkeys(Part):
     """
 
     name = "passkeys"
+    needs = ("webauthn",)
 
     def __init__(
         self, *, rp_id: str | None = None, name: str | None = None, origins: Sequence[str] = (), sign_up: bool = False

@@ -53,6 +53,7 @@ class EmailPassword(Part):
     """
 
     name = PROVIDER
+    needs = ("argon2", "pwdlib")
 
     def __init__(self, *, verify: bool = True, verify_link: str | None = None, reset_link: str | None = None) -> None:
         letters.check_link("EmailPassword", "verify_link", verify_link)
@@ -228,7 +229,10 @@ async def sign_in(request: AuthRequest) -> dict[str, Any]:
 
 
 async def reauthenticate(request: AuthRequest) -> dict[str, Any]:
-    """`{password}`: makes the session fresh, for what is sensitive. Its token is another one then (ASVS 5.0, 7.2.4)."""
+    """`{password}`: makes the session fresh, for what is sensitive. Its token is another one then (ASVS 5.0, 7.2.4).
+
+    Those who have a second factor sign in again instead, unless they trust this device.
+    """
     user, session = await request.signed_in()
     await _check_password(request, user, request.text("password"), "password")
     token = crypto.new_token()
@@ -527,7 +531,13 @@ async def enter(
 @internal_mutation
 async def refresh(ctx: MutationCtx, session: str, device: Device) -> SignedIn:
     """Notes that somebody has shown again who they are; their session goes on with another token."""
-    own = await sessions.require(ctx, session)
+    auth, own = _auth(ctx), await sessions.require(ctx, session)
+    user = await ctx.db.get(own.user)
+    assert isinstance(user, auth.user)
+    for part in auth.parts:
+        if await part.second_factor(ctx, user, device["trusted"]):
+            # A password alone, which may be known to others, does no more than it does at the door.
+            raise AuthError("SecondFactorNeeded", "Sign in again, with your second factor, then repeat this.", 403)
     await ctx.db.patch(own.id, token=device["token"], proven=ctx.now)
     await audit.note(ctx, "reauthenticated", user=own.user, address=device["address"], agent=device["agent"])
     return SignedIn(user=own.user, session=own.id, pending=False, expires=own.expires)

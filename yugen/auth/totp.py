@@ -113,6 +113,7 @@ class Totp(Part):
     """
 
     name = "totp"
+    needs = ("pyotp", "segno")
 
     def __init__(self, *, issuer: str | None = None, trust: timedelta | None = timedelta(days=30)) -> None:
         if issuer is not None and (not issuer.strip() or ":" in issuer):
