@@ -95,6 +95,8 @@ async def failed(request: AuthRequest, error: AuthError) -> Response:
         response: Response = await request.auth.pages.failed(request, "/" + request.http.path_params["path"], error)
     else:
         response = JSONResponse(data, status)
+    if status == 413:
+        response.headers["Connection"] = "close"  # what is still to come of the request is not read
     retry_after = data.get("retryAfter")
     if isinstance(retry_after, int | float):
         response.headers["Retry-After"] = str(max(1, int(-(-retry_after // 1000))))
