@@ -72,7 +72,7 @@ async def all_of(app: TestApp, kind: type[Any]) -> list[Any]:
 
 def link_of(app: TestApp) -> str:
     """The token in the link of the last mail."""
-    found = re.search(r"#(\S+)", auth_of(app).sender.sent[-1].text)  # type: ignore[union-attr]
+    found = re.search(r"token=(\S+)", auth_of(app).sender.sent[-1].text)  # type: ignore[union-attr]
     assert found
     return found[1]
 
@@ -263,6 +263,7 @@ async def test_every_function_of_sign_in_called_by_nobody_and_with_what_is_anoth
         "auth/organizations:invite": ({**organization, "email": "eve@example.com"}, "NoSuchOrganization"),
         "auth/organizations:cancel_invitation": ({"invitation": invitation["id"]}, "NoSuchInvitation"),
         "auth/organizations:answer_invitation": ({"token": link_of(app)}, "NoSuchInvitation"),
+        "auth/organizations:invited": ({"token": link_of(app)}, None),
         "auth/admin:list_users": ({"page": PAGE}, "Forbidden"),
         "auth/admin:get_user": ({"user": adas}, "Forbidden"),
         "auth/admin:events": ({"page": PAGE}, "Forbidden"),
@@ -274,7 +275,11 @@ async def test_every_function_of_sign_in_called_by_nobody_and_with_what_is_anoth
     }
     public = public_functions(app, "admin", "organizations", "sessions", "users")
     assert set(public) == set(calls)
-    answers_nobody: dict[str, Any] = {"auth/users:me": None, "auth/organizations:list": []}
+    answers_nobody: dict[str, Any] = {
+        "auth/users:me": None,
+        "auth/organizations:list": [],
+        "auth/organizations:invited": None,
+    }
     before = [await all_of(app, kind) for kind in (Session, Member, Invitation, auth_of(app).user)]
     for path, (args, refusal) in calls.items():
         for who, code in (

@@ -43,7 +43,7 @@ async def joined(app: TestApp, inviter: Caller, organization: str, name: str, ro
 
 
 def token(app: TestApp) -> str:
-    found = re.search(r"#(\S+)", _outbox(app)[-1].text)
+    found = re.search(r"token=(\S+)", _outbox(app)[-1].text)
     assert found
     return found[1]
 

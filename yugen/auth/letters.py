@@ -101,6 +101,15 @@ class Letters:
             ],
         )
 
+    def invitation(self, app: str, link: str, days: int) -> Letter:
+        """To somebody who is asked to join an organisation. Which one that is, they read where the link leads."""
+        return letter(
+            f"You are invited at {app}",
+            f"Somebody at {app} asks you to join them there.",
+            button=("Look at the invitation", link),
+            after=[f"It is good for {days} days.", "If you do not know who that is, there is nothing to do."],
+        )
+
     def change_email(self, app: str, link: str) -> Letter:
         """To the address that somebody wants to have from now on."""
         return letter(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from yugen.auth import audit, current, mail, users
+from yugen.auth import audit, current, letters, mail, users
 from yugen.auth.crypto import digest, new_token
 from yugen.auth.documents import Session
 from yugen.auth.errors import AuthError, not_signed_in
@@ -127,8 +127,7 @@ class Organizations(Part):
         create: bool = True,
         on_delete: Mutation[..., Any] | str | None = None,
     ) -> None:
-        if link is not None and "{token}" not in link:
-            raise ValueError("Organizations: the link has {token} in it, where the token comes.")
+        letters.check_link("Organizations", "link", link)
         self.roles = {**{role: frozenset(may) for role, may in roles.items()}, OWNER: frozenset("*")}
         self.invitations_last = invitations_last
         self.link = link
@@ -249,6 +248,17 @@ async def invitations(ctx: QueryCtx, organization: str) -> list[dict[str, Any]]:
         {"id": each.id, "email": each.email, "role": each.role, "expires": each.expires}
         for each in await found.collect()
     ]
+
+
+@query
+async def invited(ctx: QueryCtx, token: str) -> dict[str, Any] | None:
+    """What an invitation is to, `{name, role}`; None for one that is not good, or not for who calls."""
+    user = await current.user(ctx)
+    found = None if user is None else await _invitation_for(ctx, user, token)
+    organization = None if found is None else await ctx.db.get(found.organization)
+    if found is None or organization is None:
+        return None
+    return {"name": organization.name, "role": found.role}
 
 
 @mutation
@@ -389,14 +399,9 @@ async def note_invitation(ctx: MutationCtx, organization: str, email: str, role:
             expires=ctx.now + milliseconds(part.invitations_last),
         )
     )
-    found = await ctx.db.get(own.organization)
-    assert found is not None
-    page = part.link or f"{ctx.env['CONVEX_CLOUD_URL']}/auth/invitation#{{token}}"
-    text = (
-        f"You are invited to join {found.name}.\n\nAccept it here, within {part.invitations_last.days} days:\n"
-        f"{page.replace('{token}', token)}\n\nIf you do not know who that is, there is nothing to do."
-    )
-    await mail.send(ctx, mail.Mail(to=address, subject=f"Join {found.name}", text=text))
+    link = letters.link(ctx, part.link, "invitation", token)
+    letter = part.auth.letters.invitation(letters.name_of(part.auth, ctx), link, part.invitations_last.days)
+    await mail.send(ctx, letter.to(address))
     await audit.note(ctx, "invited", actor=own.user, organization=own.organization, role=role)
 
 
@@ -421,14 +426,8 @@ async def answer_invitation(ctx: MutationCtx, token: str, accept: bool = True) -
     as whoever has sent it may invite: nobody leaves a way back behind for when they are removed.
     """
     user, session = await current.signed_in(ctx)
-    found = await ctx.db.query(Invitation).with_index(Invitation.by_token, token=digest(token)).first()
-    if (
-        found is None
-        or found.expires <= ctx.now
-        or user.email != found.email
-        or not user.email_verified
-        or not await _is_vouched_for(ctx, found)
-    ):
+    found = await _invitation_for(ctx, user, token)
+    if found is None:
         raise AuthError(
             "NoSuchInvitation", "This invitation is not good, or not for the address you are signed in with.", 404
         )
@@ -443,6 +442,14 @@ async def answer_invitation(ctx: MutationCtx, token: str, accept: bool = True) -
 
 
 # Within ---------------------------------------------------------------------------------------------------------
+
+
+async def _invitation_for(ctx: QueryCtx, user: users.User, token: str) -> Invitation | None:
+    """The invitation of a token, if it is good, and for this user."""
+    found = await ctx.db.query(Invitation).with_index(Invitation.by_token, token=digest(token)).first()
+    if found is None or found.expires <= ctx.now or user.email != found.email or not user.email_verified:
+        return None
+    return found if await _is_vouched_for(ctx, found) else None
 
 
 def _auth() -> type[Auth]:

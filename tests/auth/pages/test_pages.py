@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pyotp
 import pytest
@@ -356,3 +356,60 @@ def test_other_pages_are_of_those_there_are() -> None:
         Pages(urls={"signin": "/x"})
     with pytest.raises(ValueError, match="is no colour"):
         Pages(accent="red")
+
+
+async def test_an_invitation_is_answered_by_whom_it_is_for_who_may_have_to_sign_in_first(tmp_path: Path) -> None:
+    folder = write_app(
+        tmp_path,
+        auth="""
+        from yugen.auth import Auth, Console, EmailPassword, Mail, Organizations
+
+        class Kept(Console):
+            sent: list[Mail] = []
+
+            async def send(self, mail: Mail) -> None:
+                self.sent.append(mail)
+
+        auth = Auth(EmailPassword(), Organizations(), sender=Kept())
+        """,
+    )
+    async with TestApp(folder) as app:
+        mail = next(iter(app._loaded.extensions.values())).sender.sent  # type: ignore[attr-defined]
+
+        def link() -> str:
+            return str(next(line for line in mail[-1].text.splitlines() if "/auth/" in line).strip())
+
+        async def sign_up(paper: Paper, name: str) -> Paper:
+            await paper.visit("/auth/sign-up")
+            await paper.send("/sign-up/password", email=f"{name}@example.com", password="seven grey herons")
+            await app.advance()
+            await paper.visit(urlsplit(link()).path + "?" + urlsplit(link()).query)
+            return await paper.send("/verify-email")
+
+        ada, bob, eve = Paper(app), Paper(app), Paper(app)
+        await sign_up(ada, "ada")
+        caller = await ada.browser.caller()
+        club = await caller.mutation("auth/organizations:create", name="<b>Engines</b>", slug="engines")
+        await caller.action("auth/organizations:invite", organization=club, email="bob@example.com")
+        await app.advance()
+        invitation = urlsplit(link()).path + "?" + urlsplit(link()).query
+        assert "Engines" not in mail[-1].text
+        await eve.visit(invitation)
+        assert eve.shows("Sign in with the address that the invitation was sent to")
+        await sign_up(eve, "eve")
+        await eve.visit("/auth/invitation")
+        assert eve.shows("not for the address you are signed in with")
+        await sign_up(bob, "bob")
+        await bob.browser.post("/sign-out")
+        await bob.visit(invitation)
+        assert "token" not in bob.path
+        await bob.visit("/auth/sign-in?redirect=/auth/invitation")
+        await bob.send("/sign-in/password", email="bob@example.com", password="seven grey herons")
+        assert bob.place == "/auth/invitation"
+        assert "&lt;b&gt;Engines&lt;/b&gt;" in bob.response.text
+        await bob.send("/invitations/accept")
+        assert bob.shows("You belong to them now.")
+        found = await (await bob.browser.caller()).query("auth/organizations:list")
+        assert [each["id"] for each in found] == [club]
+        await bob.visit("/auth/invitation")
+        assert bob.shows("not good any more")

@@ -38,6 +38,7 @@ TITLES: Final[Mapping[str, str]] = {
     "confirm": "Confirm that it is you",
     "account": "Your account",
     "totp": "Set up your phone",
+    "invitation": "An invitation",
 }
 """The pages by name, which is their address below `/auth/`, and what stands above them."""
 
@@ -154,6 +155,10 @@ class Pages(Part):
     async def totp_page(self, view: View) -> Content:
         """Where they set up a phone as a second factor."""
         return await account.totp(view)
+
+    async def invitation_page(self, view: View) -> Content:
+        """Where the link in an invitation to an organisation leads."""
+        return await entry.invitation(view)
 
     def layout(self, view: View, title: str, content: Content) -> Html:
         """A whole page around what is on it."""

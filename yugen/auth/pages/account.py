@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from yugen.auth.pages import entry
@@ -30,6 +31,8 @@ AFTER: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "/passkeys/remove": ("account", "The passkey is removed.", ()),
     "/api-keys/revoke": ("account", "The key is good no more.", ()),
     "/ways/remove": ("account", "You cannot sign in that way any more.", ()),
+    "/invitations/accept": ("account", "You belong to them now.", ()),
+    "/invitations/decline": ("account", "The invitation is declined.", ()),
     "/delete-account": ("sign-in", "Your account is deleted.", ()),
 }
 """As `entry.AFTER`."""
@@ -371,11 +374,13 @@ class Call(NamedTuple):
         part: which part of the app must be there.
         function: the mutation.
         fields: its arguments, fields of the form.
+        args: others, which are always the same.
     """
 
     part: str
     function: str
     fields: tuple[str, ...] = ()
+    args: Mapping[str, Any] = MappingProxyType({})
 
 
 CALLS: Final[Mapping[str, Call]] = {
@@ -384,6 +389,10 @@ CALLS: Final[Mapping[str, Call]] = {
     "/devices/revoke": Call("totp", "auth/totp:revoke_device", ("device",)),
     "/passkeys/remove": Call("passkeys", "auth/passkeys:remove", ("passkey",)),
     "/api-keys/revoke": Call("api-keys", "auth/api_keys:revoke", ("key",)),
+    "/invitations/accept": Call("organizations", "auth/organizations:answer_invitation", ("token",)),
+    "/invitations/decline": Call(
+        "organizations", "auth/organizations:answer_invitation", ("token",), {"accept": False}
+    ),
 }
 """By the endpoint."""
 
@@ -391,7 +400,7 @@ CALLS: Final[Mapping[str, Call]] = {
 async def called(call: Call, request: AuthRequest) -> dict[str, Any]:
     """Does what a form wants done, for who is signed in."""
     await request.signed_in()
-    await request.mutation(call.function, **{name: request.text(name) for name in call.fields})
+    await request.mutation(call.function, **{name: request.text(name) for name in call.fields}, **call.args)
     return {}
 
 

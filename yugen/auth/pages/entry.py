@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 PASSWORD_LENGTH_MIN: Final = 8
 
+INVITATION_COOKIE: Final = "yugen-invitation"
+"""The name of the cookie that keeps what an invitation is answered with, while somebody signs in for that."""
+
+INVITATION_MINUTES: Final = 60
+
 AFTER: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "/sign-up/password": (
         "verify",
@@ -294,6 +299,30 @@ async def confirm(view: View) -> Content:
         mail = element("p", view.link("code", "Get a code by mail", class_="button"))
     either = element("p", "or", class_="or") if form is not None and (others or mail) else None
     return [form, either, *others, mail, element("p", view.link("account", "Back to your account"), class_="more")]
+
+
+async def invitation(view: View) -> Content:
+    """Two buttons, for those who come by the link of an invitation and are signed in; for others, how to be."""
+    request = view.request
+    token = _token(view) or request.cookie(INVITATION_COOKIE)
+    if not token:
+        return element("p", "Open the link in the mail by which you are invited.")
+    if await view.user() is None:
+        # Signing in leaves what was remembered for this page behind.
+        request.set_cookie(INVITATION_COOKIE, token, request.ctx.now + INVITATION_MINUTES * 60_000)
+        address = view.pages.address(request, "sign-in", redirect=view.pages.address(request, view.name))
+        return [
+            element("p", "Sign in with the address that the invitation was sent to, or make an account with it."),
+            element("p", element("a", "Sign in", href=address), class_="more"),
+        ]
+    hidden, invited = {"token": token}, await view.ask("auth/organizations:invited", token=token)
+    if invited is None:
+        return element("p", "This invitation is not good any more, or not for the address you are signed in with.")
+    return [
+        element("p", "You are invited to join ", element("strong", invited["name"]), "."),
+        view.form(Form(action="/invitations/accept", submit="Join", hidden=hidden)),
+        view.form(Form(action="/invitations/decline", submit="Decline", hidden=hidden, kind="plain")),
+    ]
 
 
 def _token(view: View) -> str:
