@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from yugen.auth import notices
 from yugen.auth.documents import AuditEvent
 from yugen.functions.context import MutationCtx
 from yugen.schema import UNSET
@@ -21,7 +22,7 @@ async def note(
     agent: str | None = None,
     **detail: Any,
 ) -> None:
-    """Writes an event down, in the transaction of what it is about."""
+    """Writes an event down, in the transaction of what it is about, and has its user told if they should hear of it."""
     await ctx.db.unrestricted.insert(
         AuditEvent(
             event=event,
@@ -32,3 +33,5 @@ async def note(
             detail=detail or UNSET,
         )
     )
+    if user is not None:
+        await notices.send(ctx, event, user)

@@ -135,6 +135,15 @@ class Letters:
             after=["If it was not you, sign in and look through your account at once."],
         )
 
+    def sign_in_changed(self, app: str, what: str, account: str) -> Letter:
+        """To somebody whose account can be signed in to in another way than before; `what` says it in a sentence."""
+        return letter(
+            f"Your account at {app} has changed",
+            f"{what} That is so for your account at {app}.",
+            button=("Look at your account", account),
+            after=["If it was not you, sign in at once, end all other sessions and choose another password."],
+        )
+
     def account_deleted(self, app: str) -> Letter:
         """To somebody who has no account any more."""
         return letter(
