@@ -224,7 +224,7 @@ async def providing(host: str = "127.0.0.1") -> AsyncIterator[OidcProvider]:
     """Runs a provider on a free port of this machine, which calls itself by the name `host`."""
     provider = OidcProvider()
     provider.gate.set()
-    config = uvicorn.Config(provider.app(), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    config = uvicorn.Config(provider.app(), host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off")
     server = _Server(config)
     sock = config.bind_socket()
     provider.url = f"http://{host}:{sock.getsockname()[1]}"
