@@ -164,11 +164,16 @@ async def test_one_that_cannot_be_alone_says_so_and_takes_its_turns_later(
 ) -> None:
     one, other = pair
 
-    def flock(file: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+    flock = fcntl.flock
+
+    def refused(file: int, operation: int) -> None:
+        # Whoever has a turn gives it back: a node may be tending the database just now.
+        if operation == fcntl.LOCK_EX:
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, operation)
 
     with monkeypatch.context() as broken:
-        broken.setattr(fcntl, "flock", flock)
+        broken.setattr(fcntl, "flock", refused)
         with pytest.raises(StorageError, match="No locks available"):
             async with one.alone():
                 raise AssertionError
@@ -187,15 +192,38 @@ async def test_what_could_not_be_told_is_told_later(pair: Pair, monkeypatch: pyt
     await append(one, commit)
     monkeypatch.setattr(one._board, "raise_to", raise_to)
 
-    def flock(file: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+    flock = fcntl.flock
+
+    def refused(file: int, operation: int) -> None:
+        # Whoever has a turn gives it back: a node may be tending the database just now.
+        if operation == fcntl.LOCK_EX:
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, operation)
 
     with monkeypatch.context() as broken:
-        broken.setattr(fcntl, "flock", flock)
+        broken.setattr(fcntl, "flock", refused)
         with pytest.raises(StorageError, match="No locks available"):
             await other.news()
     assert await other.news() == [commit]
     assert other.newest == 10
+
+
+async def test_a_turn_that_cannot_be_given_back_keeps_nobody_waiting(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    flock = fcntl.flock
+
+    def kept(file: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, operation)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", kept)
+        await append(one, Commit(10, ()))
+        await append(other, Commit(20, ()))
+    await append(one, Commit(30, ()))
 
 
 async def test_the_bell_rings_for_all_but_who_appended(pair: Pair) -> None:

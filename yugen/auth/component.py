@@ -225,5 +225,5 @@ def _routes() -> Mapping[Any, Any]:
 
 def _crons() -> Mapping[str, Any]:
     crons = Crons()
-    crons.interval("auth: what is over", sweep, hours=6)
+    crons.hourly("auth: what is over", sweep, minute=17)
     return crons.all

@@ -259,7 +259,10 @@ class _Turn:
         assert self._file is not None
         self._depth -= 1
         if self._depth == 0:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            except OSError:
+                self.close()  # which lets go of it, too: the others wait for it without end
 
     def close(self) -> None:
         """Gives up the file."""
