@@ -174,6 +174,14 @@ async def test_a_database_under_rules_is_the_same_without_what_is_hidden(app: Te
         assert shown == texts
 
 
+async def test_mutations_read_under_rules_too(world: World) -> None:
+    await world.ada.mutation("notes:later", text="for ada alone")
+    for who, seen in ((world.ada, ["a", "c", "d"]), (world.bob, ["b", "d"]), (world.eve, ["d"])):
+        for text, note in world.notes.items():
+            assert await who.mutation("notes:change", how="get", note=note) == (text if text in seen else None)
+        assert await who.mutation("notes:change", how="system") == []
+
+
 async def test_what_a_rule_has_read_takes_data_off_an_open_page(world: World) -> None:
     watch = await world.bob.watch("notes:list")
     assert await watch.value() == ["b", "d"]

@@ -79,15 +79,14 @@ class RestrictedReader(DatabaseReader):
         return _source(self._transaction, self._tables, self._pages, self._ruling, table)
 
 
-class RestrictedWriter(DatabaseWriter):
+class RestrictedWriter(RestrictedReader, DatabaseWriter):
     """Reads and writes of one transaction, as far as rules allow; otherwise as `RestrictedReader`.
 
     Of a document that one may not see, nothing tells that it is there, and neither does a reference to it.
     """
 
     def __init__(self, transaction: Transaction, tables: Tables, pages: Pages, ruling: Ruling) -> None:
-        super().__init__(transaction, tables, pages)
-        self._ruling = ruling
+        super().__init__(transaction, tables, pages, ruling)
         self._open = DatabaseWriter(transaction, tables, pages)
         self._open.turn = self.turn
 
@@ -95,10 +94,6 @@ class RestrictedWriter(DatabaseWriter):
     def unrestricted(self) -> DatabaseWriter:
         """The same without rules, for what has checked by itself who calls."""
         return self._open
-
-    get = RestrictedReader.get
-    system = RestrictedReader.system
-    _source = RestrictedReader._source
 
     async def _permit(
         self, act: Act, table: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None

@@ -79,6 +79,11 @@ async def everything(ctx: QueryCtx) -> list[str]:
 async def change(ctx: MutationCtx, how: str, note: str = "", team: str = "", text: str = "") -> Any:
     """All the ways there are to change something."""
     match how:
+        case "get":
+            found = await ctx.db.get(note)
+            return found and found.text
+        case "system":
+            return await ctx.db.system.query("_scheduled_functions").collect()
         case "insert":
             return await ctx.db.insert(Note(team=Id[Team](team), text=text))
         case "patch":
