@@ -16,7 +16,7 @@ from yugen.auth.parts import Endpoint, Part
 from yugen.auth.requests import TRUSTED_COOKIE
 from yugen.auth.sessions import Device, SignedIn, milliseconds
 from yugen.functions.context import MutationCtx, QueryCtx
-from yugen.functions.declare import internal_mutation, internal_query, mutation, query
+from yugen.functions.declare import internal_mutation, mutation, query
 from yugen.functions.extensions import extension_of
 from yugen.functions.rate_limits import RateLimit
 from yugen.schema import UNSET, Document, Index
@@ -549,13 +549,6 @@ async def revoke_devices(ctx: MutationCtx) -> int:
     count = await _distrust(ctx, user.id)
     await audit.note(ctx, "devices-distrusted", user=user.id, count=count)
     return count
-
-
-@internal_query
-async def is_enabled(ctx: QueryCtx, user: str) -> bool:
-    """Whether a user has turned it on, for an app's own functions."""
-    found = await _secret_of(ctx, user)
-    return found is not None and found.confirmed is not UNSET
 
 
 def _part(auth: Auth) -> Totp:
