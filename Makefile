@@ -4,7 +4,8 @@ SHELL := /bin/bash
 BROWSER_CLIENT := yugen/server/static/client.js
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test check bench dist clean
+.PHONY: help setup demo test check bench simulate dist clean
+SEEDS ?= 1000
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ check: .venv/.stamp ## Lint, formatting, types, import directions
 bench: setup ## Measure everything beside what the machine allows (see benchmarks/)
 	@scripts/install-cc
 	.venv/bin/python -m benchmarks
+
+simulate: setup ## Live through SEEDS=1000 seeds of faults in simulation; the other machines: python -m reliability
+	.venv/bin/python -m reliability simulate --seeds $(SEEDS)
 
 dist: setup ## Build the two packages into dist/, to be installed with pip
 	rm -rf dist

@@ -1,0 +1,79 @@
+"""What clients did and saw, as it is recorded of a run and read by the checkers; as lines of JSON in a file.
+
+Nothing in it comes from inside the server: only what was sent to it, and what it said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Outcome: TypeAlias = Literal["ok", "failed", "lost"]
+"""Of an operation: it was carried out; it was answered by an error and has changed nothing; nobody was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A mutation, or a query that was asked once.
+
+    Attributes:
+        client: who asked; the operations of one client are in its order.
+        function: what was asked.
+        args: its arguments. Those of a mutation have a `token` that no other operation has.
+        called: nanoseconds, on a clock that all clients share, when it was first sent.
+        answered: when its answer was there; None if there was none.
+        outcome: what the answer was.
+        value: the result, where it is "ok"; the error's text where it "failed".
+        ts: the commit timestamp that the answer names, if it names one.
+    """
+
+    client: str
+    function: str
+    args: dict[str, Any]
+    called: int
+    answered: int | None
+    outcome: Outcome
+    value: Any = None
+    ts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a client showed at one moment, after a Transition.
+
+    Attributes:
+        client: who showed it; the views of one client are in its order.
+        at: nanoseconds, on the clock of the operations, when it was there.
+        ts: the timestamp that the results are of, as the server has named it.
+        results: by subscription (`function` and its arguments as JSON), the result of each.
+        connection: how many connections the client had before this one.
+    """
+
+    client: str
+    at: int
+    ts: int
+    results: dict[str, Any] = field(default_factory=dict)
+    connection: int = 0
+
+
+Event: TypeAlias = Operation | View
+
+
+def write(events: Iterable[Event], path: Path) -> None:
+    """Writes a history, an event a line."""
+    with path.open("w") as file:
+        for event in events:
+            file.write(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}) + "\n")
+
+
+def read(path: Path) -> Iterator[Event]:
+    """Reads a history that `write` has written, an event at a time."""
+    kinds = {"Operation": Operation, "View": View}
+    with path.open() as file:
+        for line in file:
+            fields = json.loads(line)
+            yield kinds[fields.pop("event")](**fields)
