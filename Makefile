@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BROWSER_CLIENT := yugen/server/static/client.js
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test test-browser-client check bench simulate dist clean
+.PHONY: help setup demo test check bench simulate dist clean
 SEEDS ?= 1000
 
 help: ## List the targets
@@ -21,6 +21,7 @@ test: setup ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k name"
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync check test-browser-client
 	.venv/bin/pytest -n 3 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
 
+.PHONY: test-browser-client
 test-browser-client: setup
 	npm test --silent
 

@@ -1,0 +1,57 @@
+"""What the guide for operators shows: alarms about metrics that there are, each with something to do about it."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.serving import ROOT
+from yugen.cli.main import make_parser
+from yugen.server.metrics import METRICS
+
+FOLDER: Final = ROOT / "examples/operations"
+PAGE: Final = (ROOT / "docs/operations.md").read_text()
+ALERTS: Final[list[dict[str, Any]]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
+
+OF_A_HISTOGRAM: Final = re.compile(r"_(?:bucket|sum|count)$")
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alarm_is_about_metrics_that_there_are_and_says_what_to_do(rule: dict[str, Any]) -> None:
+    for name, labels in re.findall(r"\b((?:yugen|process)_\w+)(?:\{(.*?)\})?", rule["expr"]):
+        described = METRICS.get(name) or METRICS[OF_A_HISTOGRAM.sub("", name)]
+        assert (name in METRICS) != (described.type == "histogram")
+        for label in re.findall(r"(\w+)=", labels):
+            assert label in (*described.labels, "job")
+    section = re.search(rf"^### {rule['alert']}\n\n(.+?)(?:\n\n|\Z)", PAGE, re.M | re.S)
+    assert section is not None
+    assert len(section[1]) > 100
+
+
+def test_every_alarm_of_the_guide_is_one() -> None:
+    assert re.findall(r"^### (Yugen\w+)$", PAGE, re.M) == [rule["alert"] for rule in ALERTS]
+
+
+def test_every_metric_is_told_of() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| (.+) \|$", PAGE, re.M)
+    assert [(name, re.findall(r"`(\w+)`", labels), help_) for name, labels, help_ in rows] == [
+        (name, list(described.labels), described.help) for name, described in METRICS.items()
+    ]
+
+
+def test_prometheus_asks_as_it_must() -> None:
+    [scrape] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    assert (scrape["metrics_path"], scrape["authorization"]["type"]) == ("/metrics", "Convex")
+
+
+def test_the_service_runs_a_command_that_there_is() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # names of systemd have capitals
+    unit.read(FOLDER / "yugen.service")
+    _, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert make_parser().parse_args(words).data is not None
