@@ -95,12 +95,14 @@ class StorageError(Exception):
         full: there is no space left; the same works again once there is.
         stopped: the store no longer knows what is on disk and appends nothing more; only a restart of the process,
             which reads the disk anew, can tell. See "Can Applications Recover from fsync Failures?" (USENIX ATC 2020).
+        damaged: what is stored is not what was written; the text says how to restore it.
     """
 
-    def __init__(self, message: str, *, full: bool = False, stopped: bool = False) -> None:
+    def __init__(self, message: str, *, full: bool = False, stopped: bool = False, damaged: bool = False) -> None:
         super().__init__(message)
         self.full = full
         self.stopped = stopped
+        self.damaged = damaged
 
 
 def check_rising(newest: Timestamp, commits: Sequence[Commit]) -> None:

@@ -13,12 +13,20 @@ from typing import Final
 
 import apsw
 
-from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals
+from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals, sqlite_wal
 from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
 from yugen.storage.sqlite_batch import Batch
+from yugen.storage.sqlite_connect import connect, reserve
 from yugen.storage.sqlite_errors import explain
 from yugen.storage.sqlite_rewrite import Logged
-from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version
+from yugen.storage.sqlite_schema import (
+    APPLICATION_ID,
+    BUSY_MS,
+    CHECKSUMS_SINCE,
+    MIGRATIONS,
+    STATE,
+    check_version,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +71,10 @@ class Writer:
             failure = self._failure(error)
             self.close()
             raise failure from error
+        except StorageError as error:
+            self._note(error)
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
@@ -71,15 +83,21 @@ class Writer:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
-        self._connection = apsw.Connection(str(self._path))
+        self._connection = connect(self._path)
         self._connection.set_busy_timeout(BUSY_MS)
         version = check_version(self._connection, self._path)
+        sqlite_wal.check(self._connection, self._path)
         self._connection.pragma("page_size", PAGE_BYTES)
+        if version < CHECKSUMS_SINCE:
+            reserve(self._connection)
         if self._connection.pragma("journal_mode", "wal") != "wal":
             raise StorageError(f"the file system of {self._path} cannot share memory: use a disk of this machine.")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("cache_size", -_CACHE_KIB)
         self._connection.wal_autocheckpoint(0)
+        if 0 < version < CHECKSUMS_SINCE:
+            logger.info("every page of %s gets a checksum, for which the file is made anew", self._path)
+            self._make_anew(self._connection)
         for number in range(version, len(MIGRATIONS)):
             with self._transaction() as connection:
                 connection.execute(MIGRATIONS[number])
@@ -130,10 +148,13 @@ class Writer:
         connection = self._connection
         assert connection is not None, "the store is open"
         try:
-            connection.execute("VACUUM")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._make_anew(connection)
         except apsw.Error as error:
             raise self._failure(error) from error
+
+    def _make_anew(self, connection: apsw.Connection) -> None:
+        connection.execute("VACUUM")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def tend(self) -> None:
         """Does what can wait until commits are answered; never raises."""
@@ -230,9 +251,13 @@ class Writer:
 
     def _failure(self, error: apsw.Error | OSError) -> StorageError:
         failure = explain(self._path, error, self._connection)
-        if failure.stopped:
-            self._stopped = str(failure)
+        self._note(failure)
         return failure
+
+    def _note(self, failure: StorageError) -> None:
+        """Appends nothing more after a failure that only a restart, or a restored file, can end."""
+        if failure.stopped or failure.damaged:
+            self._stopped = str(failure)
 
     def _check_not_stopped(self) -> None:
         if self._stopped is not None:
