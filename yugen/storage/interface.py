@@ -144,6 +144,10 @@ class Snapshot(Protocol):
 class Store(Protocol):
     """A durable, ordered log of commits and the tables it amounts to. One instance belongs to one event loop."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether this appends nothing any more until its process starts again; other nodes may."""
+
     async def open(self) -> Timestamp:
         """Makes the store ready; returns the newest timestamp, 0 when it is new."""
 
@@ -210,10 +214,6 @@ class Peers(Protocol):
     @property
     def newest(self) -> Timestamp:
         """The newest timestamp that any node has acknowledged or shown. It is asked for with every call of a client."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether this node appends nothing any more until its process starts again; others may."""
 
     async def news(self) -> Sequence[Commit]:
         """Commits that others appended and that neither this nor `Store.append` has told of yet, oldest first.

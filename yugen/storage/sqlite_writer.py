@@ -63,6 +63,7 @@ class Writer:
         self._dirty = _DIRTY_MAX  # keys that totals do not know of yet, as far as this process knows
         self._recent_requests = 0  # that could be moved to the others
         self._stopped: str | None = None  # why nothing is appended any more
+        self._distrusted = True  # whether the WAL must stay as it is
 
     def open(self) -> Timestamp:
         try:
@@ -71,10 +72,6 @@ class Writer:
             failure = self._failure(error)
             self.close()
             raise failure from error
-        except StorageError as error:
-            self._note(error)
-            self.close()
-            raise
         except BaseException:
             self.close()
             raise
@@ -104,6 +101,7 @@ class Writer:
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", number + 1)
         sqlite_batch.prepare(self._connection)
+        self._distrusted = False
         self._newest, _ = self._connection.execute(STATE).get
         self._recent_requests = sqlite_requests.count_recent(self._connection)
 
@@ -224,11 +222,15 @@ class Writer:
         return self._stopped is not None
 
     def close(self) -> None:
+        """Lets go of the file; never raises. What the last checkpoint does not move, the WAL keeps."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            if self._stopped is not None:
+            if self._distrusted:
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.close(True)  # checkpoints, unless others still read
+            try:
+                connection.close(True)  # checkpoints, unless others still read
+            except apsw.Error as error:
+                logger.warning("the database %s is closed as it is: %s", self._path, explain(self._path, error))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -251,13 +253,10 @@ class Writer:
 
     def _failure(self, error: apsw.Error | OSError) -> StorageError:
         failure = explain(self._path, error, self._connection)
-        self._note(failure)
-        return failure
-
-    def _note(self, failure: StorageError) -> None:
-        """Appends nothing more after a failure that only a restart, or a restored file, can end."""
-        if failure.stopped or failure.damaged:
+        if failure.stopped:
             self._stopped = str(failure)
+        self._distrusted = self._distrusted or failure.stopped or failure.damaged
+        return failure
 
     def _check_not_stopped(self) -> None:
         if self._stopped is not None:
