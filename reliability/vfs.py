@@ -25,6 +25,9 @@ Fault: TypeAlias = Literal["EIO", "ENOSPC", "short", "torn"]
 SECTOR: Final = 512
 """Bytes that a disk writes wholly or not at all."""
 
+_KEPT: Final = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
+"""What is there after a power cut; all else is temporary."""
+
 _NAME: Final = "faulty"
 _EIO: Final[dict[str, int]] = {
     "open": apsw.SQLITE_CANTOPEN,
@@ -134,8 +137,8 @@ class FaultyVFS(apsw.VFS):
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 -- SQLite's name
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name is not None else None
-        if path is None or not flags[0] & (apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_WAL):
-            return apsw.VFSFile("unix", name, flags)  # temporary, and gone after a power cut anyway
+        if path is None or not flags[0] & _KEPT:
+            return apsw.VFSFile("unix", name, flags)
         self.begin("open", path)
         there = path.exists()
         file = _File(self, path, name, flags)

@@ -6,10 +6,13 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import apsw
 
 from yugen.storage.interface import StorageError
+
+_SYNC_FAILED: Final = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 
 
 @contextmanager
@@ -24,6 +27,13 @@ def explained(path: Path) -> Iterator[None]:
 def explain(path: Path, error: apsw.Error | OSError, connection: apsw.Connection | None = None) -> StorageError:
     """What to tell of an error; `connection` is the one that raised it, which may know what the system said."""
     extended = getattr(error, "extendedresult", 0)
+    if any(getattr(each, "extendedresult", 0) in _SYNC_FAILED for each in _chain(error)):
+        # Also one that found no space: what is in the file is unknown all the same.
+        return StorageError(
+            f"the disk that holds {path} failed to make a write durable, so nothing more is written: "
+            "check the disk, then restart the server, which finds every commit it has acknowledged.",
+            stopped=True,
+        )
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, apsw.IOError) and connection is not None:
         number = (
@@ -34,12 +44,6 @@ def explain(path: Path, error: apsw.Error | OSError, connection: apsw.Connection
             f"the disk that holds {path} is full and nothing was written: free some space, and writes work again.",
             full=True,
         )
-    if extended in (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC):
-        return StorageError(
-            f"the disk that holds {path} failed to make a write durable, so nothing more is written: "
-            "check the disk, then restart the server, which finds every commit it has acknowledged.",
-            stopped=True,
-        )
     if extended == apsw.SQLITE_IOERR_DATA:
         return damaged(path, "a page is not what was written, by its checksum")
     if isinstance(error, apsw.NotADBError | apsw.CorruptError) or extended == apsw.SQLITE_IOERR_CORRUPTFS:
@@ -49,6 +53,13 @@ def explain(path: Path, error: apsw.Error | OSError, connection: apsw.Connection
             f"the database {path} cannot be opened ({error}): check that it exists and its permissions."
         )
     return StorageError(f"the database {path} cannot be used: {error}.")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those before it: what SQLite undoes after a failed sync may fail as well."""
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 def damaged(path: Path, how: str) -> StorageError:
