@@ -2,9 +2,9 @@
 
     python -m reliability crash [steps] [servers] [--kills 200] [--every 1] [--seed 1]
 
-*steps*: a process that opens, appends, trims, checkpoints, scrubs and closes is killed at its nth operation of the disk,
-for every n. *servers*: `yugen serve`, by itself and as two nodes, is killed at operations of its disk and at random
-while clients write, subscribe and schedule. After each: what was acknowledged is there, once; what was not, wholly or
+*steps*: a process that opens, appends, trims, checkpoints, scrubs and closes is killed at its nth operation of the
+disk, for every n. *servers*: `yugen serve`, by itself and as two nodes, is killed at operations of its disk and at
+random while clients write, subscribe and schedule. After each: what was acknowledged is there, once; what was not, wholly or
 not at all; and all that the file holds agrees with itself.
 """
 
@@ -24,7 +24,7 @@ import tempfile
 import textwrap
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -63,6 +63,8 @@ def steps(folder: Path, seed: int, *, every: int = 1) -> Counter[str]:
         if not killed:
             break
         figures["kills"] += 1
+        if figures["kills"] % _SAY_EVERY == 0:
+            print(f"  {figures['kills']} kills", flush=True)
     return figures
 
 
@@ -175,6 +177,7 @@ APP: Final = """
 """
 
 CLIENTS: Final = 4
+_SAY_EVERY: Final = 100
 _STEPS: Final = (("write", "-wal", 40), ("sync", "-wal", 12), ("write", ".sqlite3", 10), ("any", "", 120))
 """Operations at which a server dies, and at the latest at which of them."""
 
@@ -195,7 +198,7 @@ async def servers(folder: Path, seed: int, kills: int, *options: str) -> Counter
     app.mkdir(parents=True)
     (app / "f.py").write_text(textwrap.dedent(APP))
     server = Server(app, data, *options, development=False)
-    server._command[:1] = [sys.executable, "-m", "reliability.dying"]  # noqa: SLF001
+    server._command[:1] = [sys.executable, "-m", "reliability.dying"]
     acknowledged: Counter[str] = Counter()
     stopping, shown = asyncio.Event(), 0
 
@@ -260,7 +263,7 @@ async def _die(server: Server, dice: random.Random) -> str:
     """Waits until the server has died at a step, or kills it; says which."""
     with suppress(TimeoutError):
         async with asyncio.timeout(dice.uniform(0.1, _SECONDS_MAX)):
-            await server._process.wait()  # noqa: SLF001
+            await server._process.wait()
     if not server.running:
         await server.ended()
         return "died at a step"
@@ -274,13 +277,13 @@ async def _die(server: Server, dice: random.Random) -> str:
 async def _start(server: Server, dice: random.Random, figures: Counter[str]) -> None:
     """Starts a server that is to die at some step, perhaps before it serves; then another."""
     operation, ending, last = dice.choice(_STEPS)
-    server._env[DIES] = f"{operation}:{ending}:{dice.randint(1, last)}"  # noqa: SLF001
+    server._env[DIES] = f"{operation}:{ending}:{dice.randint(1, last)}"
     while True:
         try:
             await server.start()
         except AssertionError:
             figures["died before it served"] += 1
-            server._env.pop(DIES, None)  # noqa: SLF001
+            server._env.pop(DIES, None)
         else:
             return
 
@@ -289,7 +292,7 @@ async def _settle(server: Server, acknowledged: Counter[str], figures: Counter[s
     """Waits until what is scheduled is done; checks that each mutation was done once, and each action at most once."""
     if server.running:
         await server.destroy()
-    server._env.pop(DIES, None)  # noqa: SLF001
+    server._env.pop(DIES, None)
     await server.start()
     async with AsyncClient(server.url) as reader:
         for name, count in acknowledged.items():
@@ -322,7 +325,7 @@ def main(words: Sequence[str]) -> bool:
     held = True
     with tempfile.TemporaryDirectory() as name:
         folder, half = Path(name), options.kills // 2
-        runs = {
+        runs: dict[str, Callable[[], Counter[str]]] = {
             "steps": lambda: steps(folder / "steps", options.seed, every=options.every),
             "servers: one process": lambda: asyncio.run(servers(folder / "one", options.seed, half)),
             "servers: two nodes": lambda: asyncio.run(servers(folder / "two", options.seed, half, "--workers", "2")),

@@ -99,7 +99,10 @@ async def faults(folder: Path, seed: int, *, every: int = 1, say: bool = False) 
                 figures["faults"] += failed
                 figures["lives"] += 1
             if say:
-                print(f"  {fault} of {operation or 'anything'} {'for good' if persistent else 'once'}: up to {n}")
+                print(
+                    f"  {fault} of {operation or 'anything'} {'for good' if persistent else 'once'}: up to {n}",
+                    flush=True,
+                )
     return figures
 
 

@@ -17,6 +17,7 @@ import apsw
 from apsw import sqlite_extra
 
 from yugen.storage.interface import StorageError
+from yugen.storage.sqlite_errors import damaged, explained
 
 _VFS: Final = "cksmvfs"
 _CHECKSUM_BYTES: Final = 8
@@ -46,6 +47,19 @@ def reserve(connection: apsw.Connection) -> None:
     """Has every page of a database keep room for a checksum: of a new one at once, of another by a VACUUM."""
     room = ctypes.c_int(_CHECKSUM_BYTES)
     connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, ctypes.addressof(room))
+
+
+def check_pages(path: Path) -> int:
+    """Reads all of a database, also while a server has it; how many pages there are.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    with explained(path), closing(connect(path, read_only=True)) as connection:
+        wrong = connection.pragma("integrity_check(1)")
+        if wrong != "ok":
+            raise damaged(path, str(wrong))
+        return int(connection.pragma("page_count"))
 
 
 def load(*, again: bool = False) -> None:
