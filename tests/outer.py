@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.serving import ROOT, SECONDS_MAX, Process
+from reliability.serving import ROOT, SECONDS_MAX, Process
 
 SERVERS = {
     "uvicorn": ["uvicorn", "APP", "--port", "PORT"],

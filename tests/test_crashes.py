@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import ROOT, Server, serving
 from tests.apps import write_app
 from tests.crashing import PASSED
-from tests.serving import ROOT, Server, serving
 from yugen import values
 from yugen_client import AsyncClient
 

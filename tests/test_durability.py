@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reliability.serving import Server, serving
 from tests.apps import ENTRIES, write_app
-from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 CLIENTS = 4

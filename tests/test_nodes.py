@@ -18,10 +18,10 @@ import httpx2 as httpx
 import pytest
 import websockets
 
-from tests.anomalies import anomalies
+from reliability.checkers.serializability import anomalies
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import ENTRIES, write_app
 from tests.runtime.test_serializability import LISTS, Lists, Step
-from tests.serving import YUGEN, Process, Server, serving
 from yugen import values
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
 from yugen.runtime.runtime import Runtime

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import Server, serving
 from tests.apps import write_app
-from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 CRASHES = int(os.environ.get("YUGEN_CRASHES", "2"))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import write_app
 from tests.cli.calling import call_there, done_there
 from tests.runtime.test_founding import Opened
-from tests.serving import YUGEN, Process, Server, serving
 from yugen.storage.sqlite import SqliteStore
 from yugen.vault import new_key
 from yugen_client import AsyncClient

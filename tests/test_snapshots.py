@@ -16,8 +16,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from reliability.serving import Process, Server, serving
 from tests.cli.chat import write_chat
-from tests.serving import Process, Server, serving
 
 DOCUMENTS: Final = int(os.environ.get("YUGEN_DOCUMENTS", "2000"))
 
@@ -60,7 +60,7 @@ async def peak(server: Server, *arguments: str | Path) -> int:
 
 @pytest.mark.timeout(120 + DOCUMENTS // 100)
 async def test_it_comes_back_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.serving.SECONDS_MAX", 60 + DOCUMENTS / 200)
+    monkeypatch.setattr("reliability.serving.SECONDS_MAX", 60 + DOCUMENTS / 200)
     app = write_chat(tmp_path)
     lines, first, second = tmp_path / "in.jsonl", tmp_path / "first.zip", tmp_path / "second.zip"
     with lines.open("w") as file:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.vault import KEY_BYTES, BadKey, Unreadable, Vault, new_key, parse_keys
 
 OLD, NEW = bytes(KEY_BYTES), bytes(range(KEY_BYTES))

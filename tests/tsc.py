@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 
 _FAULT = re.compile(r"^(\S[^(]*)\((\d+),\d+\): error (TS\d+): (.*(?:\n +.*)*)", re.MULTILINE)
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.serving import SECONDS_MAX
+from reliability.serving import SECONDS_MAX
 
 
 @dataclass

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.cli.calling import call, done_there
 from tests.cli.chat import write_chat
-from tests.serving import YUGEN, Process, Server, serving
 from yugen.cli.commands import moment, whole
 from yugen.cli.completion import Command, walk
 from yugen.cli.main import make_parser

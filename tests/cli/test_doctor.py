@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reliability.serving import serving
 from tests.apps import write_app
 from tests.cli.calling import Called, call, call_there, done, held
 from tests.cli.chat import write_chat
-from tests.serving import serving
 from yugen import __version__
 from yugen.cli import doctor
 from yugen.cli.doctor import Finding

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from reliability.serving import YUGEN, Process, serving
 from tests.apps import write_app
 from tests.server.certificates import certified
 from tests.server.peers import NOTES
-from tests.serving import YUGEN, Process, serving
 from yugen.cli.edge import Outside
 from yugen.cli.main import make_parser
 

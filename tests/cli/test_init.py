@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.cli.init import NEXT, TEMPLATES, files_of
 from yugen.cli.main import main
 from yugen.codegen.declarations import declarations

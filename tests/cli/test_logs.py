@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.cli.calling import call_there, done_there
 from tests.cli.chat import write_chat
-from tests.serving import YUGEN, Process, Server, serving
 from yugen.cli.logs import Wanted, in_words
 
 RAN: dict[str, Any] = {

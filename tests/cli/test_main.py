@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.serving import YUGEN
+from reliability.serving import YUGEN
 from yugen import __version__
 from yugen.cli.main import main
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reliability.serving import serving
 from tests.apps import write_app
 from tests.cli.calling import call, call_there, done, done_there, held
 from tests.cli.chat import write_chat
-from tests.serving import serving
 from yugen.cli.remote import Where, holder, key_for
 from yugen.server.yugen import Yugen
 

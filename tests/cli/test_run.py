@@ -13,11 +13,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import write_app
 from tests.cli.calling import call, call_there, done, done_there
 from tests.cli.chat import write_chat
 from tests.server.peers import NOTES
-from tests.serving import YUGEN, Process, Server, serving
 
 FULL = """
     from yugen import Int64, YugenError, query

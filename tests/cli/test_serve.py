@@ -10,9 +10,9 @@ import httpx2 as httpx
 import pytest
 import websockets
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import write_app
 from tests.server.peers import NOTES
-from tests.serving import YUGEN, Process, Server, serving
 from yugen_client import AsyncClient
 
 COUNT = {"path": "notes:count", "args": {"book": "a"}}

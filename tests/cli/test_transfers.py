@@ -18,9 +18,9 @@ from zipfile import ZipFile, ZipInfo
 import httpx2 as httpx
 import pytest
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.cli.calling import call, done, done_there
 from tests.cli.chat import write_chat
-from tests.serving import YUGEN, Process, Server, serving
 from yugen.cli.remote import Api
 from yugen.server.imports import Imports
 

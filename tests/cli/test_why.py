@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import YUGEN, Process, serving
 from tests.apps import write_app
 from tests.server.peers import NOTES
-from tests.serving import YUGEN, Process, serving
 from yugen.cli.why import in_words
 from yugen_client import AsyncClient
 

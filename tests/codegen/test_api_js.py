@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reliability.serving import ROOT, serving
 from tests.codegen.conftest import typed_app
-from tests.serving import ROOT, serving
 from yugen.codegen.declarations import declarations
 from yugen.codegen.files import write_files
 from yugen.functions.registry import App

@@ -10,8 +10,8 @@ from textwrap import dedent
 
 import pytest
 
+from reliability.serving import ROOT
 from tests.apps import write_app
-from tests.serving import ROOT
 from tests.tsc import faults
 from yugen.catalog import READABLE
 from yugen.codegen.declarations import declarations

@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.async_api import Page, WebSocket
 
-from tests.serving import ROOT, SECONDS_MAX, Process
+from reliability.serving import ROOT, SECONDS_MAX, Process
 
 HERE = Path(__file__).parent
 

@@ -19,8 +19,8 @@ import httpx2 as httpx
 import pytest
 import pytest_asyncio
 
+from reliability.serving import ROOT, SECONDS_MAX, Process, serving
 from tests.apps import write_app
-from tests.serving import ROOT, SECONDS_MAX, Process, serving
 
 MAIN = ROOT / "node_modules" / "convex" / "bin" / "main.js"
 

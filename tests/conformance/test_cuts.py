@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cutting import Shears, cutting
-from tests.serving import Process, serving
+from reliability.cutting import Shears, cutting
+from reliability.serving import Process, serving
 from yugen_client import AsyncClient, LocalStore
 from yugen_client.backoff import FIRST_SECONDS, backoff_seconds
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from reliability.serving import Process, Server, serving
 from tests.conformance.site import HERE, reports, write_app
 from tests.issuer import Issuer, issuing, sign, signing_key
-from tests.serving import Process, Server, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from reliability.relay import Relay, relaying
+from reliability.serving import Process, Server, serving
 from tests.conformance.site import reports
-from tests.relay import Relay, relaying
-from tests.serving import Process, Server, serving
 from yugen_client import AsyncClient
 
 HERE = Path(__file__).parent

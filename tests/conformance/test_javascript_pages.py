@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from reliability.relay import relaying
+from reliability.serving import Process, Server, serving
 from tests.conformance.shelves import check_states, scribble, shown
 from tests.conformance.site import HERE, reports, write_app
-from tests.relay import relaying
-from tests.serving import Process, Server, serving
 from yugen_client import AsyncClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,14 +13,14 @@ from typing import Any, assert_type
 import pytest
 import pytest_asyncio
 
+from reliability.relay import relaying
+from reliability.serving import SECONDS_MAX, Server, serving
 from tests.conformance.app import counters, messages
 from tests.conformance.shelves import check_states, scribble, shown
 from tests.conformance.shelves_app.books import everything, page
 from tests.conformance.shelves_app.schema import Book
 from tests.conformance.site import HERE, write_app
 from tests.issuer import Issuer, issuing
-from tests.relay import relaying
-from tests.serving import SECONDS_MAX, Server, serving
 from yugen_client import AdminAuth, AsyncClient, AuthenticationFailed, Client, FunctionError, LocalStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

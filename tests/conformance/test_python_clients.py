@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 from convex.http_client import ConvexHttpClient
 
-from tests.relay import relaying
-from tests.serving import SECONDS_MAX, Process, Server, serving
+from reliability.relay import relaying
+from reliability.serving import SECONDS_MAX, Process, Server, serving
 from yugen_client import AsyncClient, Client, FunctionError, Int64
 
 HERE = Path(__file__).parent

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from reliability.serving import serving
 from tests.chromium import chromium, window
 from tests.conformance.site import write_site
-from tests.serving import serving
 from yugen_client import AsyncClient
 
 

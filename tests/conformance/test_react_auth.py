@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from reliability.relay import Relay, relaying
+from reliability.serving import Server, serving
 from tests.chromium import Window, empty_window
 from tests.conformance.site import Wire, write_site
 from tests.issuer import Issuer, issuing, sign, signing_key
-from tests.relay import Relay, relaying
-from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]

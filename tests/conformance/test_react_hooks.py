@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from reliability.relay import relaying
+from reliability.serving import Server, serving
 from tests.chromium import window
 from tests.conformance.site import write_site
-from tests.relay import relaying
-from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]

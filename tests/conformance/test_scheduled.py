@@ -9,8 +9,8 @@ from typing import Any
 import convex
 import pytest
 
+from reliability.serving import serving
 from tests.apps import write_app
-from tests.serving import serving
 
 APP = """
     import asyncio

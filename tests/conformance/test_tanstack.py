@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from reliability.serving import Server, serving
 from tests.chromium import empty_window
 from tests.conformance.site import Wire, write_site
-from tests.serving import Server, serving
 from yugen_client import AsyncClient
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]

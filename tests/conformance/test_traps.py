@@ -14,8 +14,8 @@ import convex.http_client
 import pytest
 import pytest_asyncio
 
+from reliability.serving import Process, Server, serving
 from tests.apps import write_app
-from tests.serving import Process, Server, serving
 from yugen_client import AsyncClient, FunctionError, InvalidValue
 
 HERE = Path(__file__).parent

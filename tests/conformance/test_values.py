@@ -19,8 +19,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from reliability.serving import Process, Server, serving
 from tests.apps import write_app
-from tests.serving import Process, Server, serving
 from yugen import values
 from yugen.values import Int64
 

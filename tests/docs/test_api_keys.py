@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 
+from reliability.serving import ROOT, Process, serving
 from tests.authenticator import Authenticator
-from tests.serving import ROOT, Process, serving
 
 KEYS = ROOT / "examples/keys"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.cli.completion import Command, walk
 from yugen.cli.main import make_parser
 

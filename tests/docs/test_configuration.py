@@ -6,7 +6,7 @@ import board
 import pytest
 from board import settings
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen import MutationCtx
 from yugen.runtime.masking import SIZE_MIN
 from yugen.server.encryption_keys import FILE

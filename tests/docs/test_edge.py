@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.cli.main import make_parser
 from yugen.origins import Origins, cross_site
 from yugen.server.edge import Hosts

@@ -9,7 +9,7 @@ import pytest
 from board import people, projects, tasks
 from board.schema import Person
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen import MutationCtx, YugenError, values, variables
 from yugen.functions.pagination import PAGE_ROWS_MAX
 from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX, YEARS_MAX

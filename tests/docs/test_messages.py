@@ -12,10 +12,10 @@ import pytest
 from board import people, projects, tasks
 from board.schema import Person, Project, Task
 
+from reliability.serving import ROOT
 from tests.apps import write_app
 from tests.docs.test_board import two_claim
 from tests.engine import change, engine, new_store
-from tests.serving import ROOT
 from yugen import Id, MutationCtx, Yugen
 from yugen.testing import TestApp, explore
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from reliability.serving import ROOT
 from tests.auth.browser import Browser
 from tests.auth.providers import consent, leave, travel, user_of
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, providing
-from tests.serving import ROOT
 from yugen import MutationCtx
 from yugen.auth import Auth, OAuth
 from yugen.functions.extensions import extension_of

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import ROOT
 from tests.auth.browser import ISSUER, Browser
 from tests.auth.conftest import quick_passwords
 from tests.auth.postbox import token_in
-from tests.serving import ROOT
 from yugen import YugenError
 from yugen.auth import Auth, Mail
 from yugen.functions.extensions import extension_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen import YugenError
 from yugen.errors import FunctionFailed
 from yugen.testing import TestApp

@@ -15,7 +15,7 @@ from file_server import file_server
 from pydantic import BaseModel, Field
 
 from examples.guestbook.app import guestbook
-from tests.serving import ROOT, Server, serving
+from reliability.serving import ROOT, Server, serving
 from yugen_client import (
     AdminAuth,
     AsyncClient,

@@ -6,9 +6,9 @@ from typing import Any
 import pyotp
 import pytest
 
+from reliability.serving import ROOT
 from tests.auth.browser import Browser
 from tests.authenticator import Authenticator
-from tests.serving import ROOT
 from yugen.testing import TestApp
 
 APP = ROOT / "examples/keys/app"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 
 PAGE = (ROOT / "docs/security.md").read_text()
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from reliability.serving import ROOT
 from tests.auth.browser import ISSUER, Browser
 from tests.auth.conftest import quick_passwords
 from tests.auth.postbox import token_in
-from tests.serving import ROOT
 from yugen import YugenError
 from yugen.auth import Auth, AuthError, Mail
 from yugen.functions.extensions import extension_of

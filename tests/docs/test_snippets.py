@@ -8,7 +8,7 @@ from textwrap import indent
 
 import pytest
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.functions.registry import load
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

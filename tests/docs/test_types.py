@@ -16,7 +16,7 @@ import httpx2 as httpx
 import pytest
 from pydantic import BaseModel
 
-from tests.serving import ROOT, YUGEN, serving
+from reliability.serving import ROOT, YUGEN, serving
 from tests.tsc import faults
 from yugen.cli.main import main
 from yugen.codegen.typescript import print_type

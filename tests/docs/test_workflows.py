@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from board import people, projects, welcome
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen import Retry, YugenError
 from yugen.functions.retry import ATTEMPTS_MAX
 from yugen.runtime.limits import RunLimits

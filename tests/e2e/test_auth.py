@@ -16,10 +16,10 @@ import pytest
 from convex import ConvexClient, http_client
 from playwright.async_api import Route, WebSocket, expect
 
+from reliability.serving import ROOT, Process, Server, serving
 from tests.apps import write_app
 from tests.chromium import chromium, empty_window
 from tests.issuer import Issuer, issuing, sign, signing_key
-from tests.serving import ROOT, Process, Server, serving
 
 DIARY = ROOT / "examples/diary"
 

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from reliability.serving import ROOT, Server, serving
 from tests.chromium import Window, chromium, window
-from tests.serving import ROOT, Server, serving
 from yugen_client import AsyncClient
 
 APP = ROOT / "examples/chat/app"

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.serving import ROOT, Process
+from reliability.serving import ROOT, Process
 
 
 @pytest.fixture

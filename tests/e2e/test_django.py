@@ -16,9 +16,9 @@ import httpx2 as httpx
 import pytest
 from playwright.async_api import Browser, expect
 
+from reliability.serving import ROOT, SECONDS_MAX
 from tests.chromium import Window, chromium, window
 from tests.outer import SERVERS, Outer, example, outside
-from tests.serving import ROOT, SECONDS_MAX
 from yugen_client import AsyncClient, FunctionError
 
 APP = "website.asgi:application"

@@ -10,9 +10,9 @@ import httpx2 as httpx
 import pytest
 from playwright.async_api import expect
 
+from reliability.serving import SECONDS_MAX
 from tests.chromium import chromium, window
 from tests.outer import Outer, example, outside
-from tests.serving import SECONDS_MAX
 from yugen_client import AsyncClient
 
 SITE = "https://kitchen.example"

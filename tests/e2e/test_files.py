@@ -17,9 +17,9 @@ from zipfile import ZipFile
 import httpx2 as httpx
 import pytest
 
+from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import write_app
 from tests.object_store import object_store
-from tests.serving import YUGEN, Process, Server, serving
 from yugen_client import AsyncClient, Client
 
 FILE_MB: Final = int(os.environ.get("YUGEN_FILE_MB", "96"))
@@ -250,7 +250,7 @@ async def test_a_crash_in_an_upload_leaves_no_file(app: Path, tmp_path: Path) ->
 @pytest.mark.timeout(120 + FILE_MB // 2)
 async def test_large_files_take_little_memory(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up, down, by slow readers, and through an action and a snapshot of it; and others are served meanwhile."""
-    monkeypatch.setattr("tests.serving.SECONDS_MAX", 60 + FILE_MB / 8)
+    monkeypatch.setattr("reliability.serving.SECONDS_MAX", 60 + FILE_MB / 8)
     piece = random.Random(2).randbytes(1024 * 1024)
     digest = hashlib.sha256()
 

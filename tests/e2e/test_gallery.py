@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, FilePayload, expect
 
+from reliability.serving import ROOT, Server, serving
 from tests.chromium import chromium, window
-from tests.serving import ROOT, Server, serving
 from yugen_client import AsyncClient
 
 APP = ROOT / "examples/gallery/app"

@@ -14,8 +14,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from reliability.serving import SECONDS_MAX, YUGEN, Process, Server, serving
 from tests.apps import write_app
-from tests.serving import SECONDS_MAX, YUGEN, Process, Server, serving
 from yugen import Yugen
 from yugen_client import AsyncClient
 

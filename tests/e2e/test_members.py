@@ -20,12 +20,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from reliability.serving import ROOT, Server, serving
 from tests.auth.providers import ENVIRONMENT
 from tests.chromium import Window, chromium, empty_window
 from tests.cli.calling import done_there
 from tests.conformance.site import Wire
 from tests.oidc_provider import OidcProvider, providing
-from tests.serving import ROOT, Server, serving
 from yugen.server.tokens import LEEWAY_SECONDS
 
 pytestmark = pytest.mark.browser

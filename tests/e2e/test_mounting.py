@@ -15,9 +15,9 @@ import websockets
 from convex import ConvexClient
 from convex.http_client import ConvexHttpClient
 
+from reliability.serving import ROOT, SECONDS_MAX, YUGEN, Process
 from tests.apps import ENTRIES, write_app
 from tests.outer import SERVERS, Outer, outside
-from tests.serving import ROOT, SECONDS_MAX, YUGEN, Process
 from yugen_client import AsyncClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from reliability.serving import ROOT, Process
 from tests.chromium import chromium, window
-from tests.serving import ROOT, Process
 
 README = (ROOT / "README.md").read_text()
 FIVE_MINUTES = README[README.index("## Five minutes") : README.index("## A larger example")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 
-from tests.serving import ROOT, SECONDS_MAX, Server, serving
+from reliability.serving import ROOT, SECONDS_MAX, Server, serving
 
 APP = ROOT / "tests/conformance/app"
 

@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from reliability.serving import Server, serving
 from tests.apps import write_app
 from tests.auth.providers import ENVIRONMENT
 from tests.chromium import chromium, window
 from tests.cli.calling import done_there
 from tests.oidc_provider import OidcProvider, providing
-from tests.serving import Server, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

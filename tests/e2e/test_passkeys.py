@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, CDPSession, expect
 
+from reliability.serving import ROOT, Server, serving
 from tests.chromium import Window, chromium, empty_window
-from tests.serving import ROOT, Server, serving
 
 pytestmark = pytest.mark.browser
 

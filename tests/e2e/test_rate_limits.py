@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from reliability.serving import SECONDS_MAX, serving
 from tests.apps import write_app
-from tests.serving import SECONDS_MAX, serving
 from yugen_client import AsyncClient
 
 APP = """

@@ -13,8 +13,8 @@ import httpx2 as httpx
 import pytest
 import websockets
 
+from reliability.serving import SECONDS_MAX, Server, serving
 from tests.apps import write_app
-from tests.serving import SECONDS_MAX, Server, serving
 
 RELOADS = int(os.environ.get("YUGEN_RELOADS", "12"))
 """`make test YUGEN_RELOADS=200` is more thorough."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from reliability.serving import ROOT, Server, serving
 from tests.auth.mail_server import MailServer, listening
 from tests.auth.postbox import token_in
-from tests.serving import ROOT, Server, serving
 from yugen.auth import Mail
 from yugen_client import AsyncClient
 

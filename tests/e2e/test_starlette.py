@@ -9,9 +9,9 @@ import httpx2 as httpx
 import pytest
 from playwright.async_api import expect
 
+from reliability.serving import SECONDS_MAX
 from tests.chromium import chromium, window
 from tests.outer import SERVERS, example, outside
-from tests.serving import SECONDS_MAX
 from yugen_client import AsyncClient
 
 

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from reliability.relay import relaying
+from reliability.serving import ROOT, Process, Server, serving
 from tests.chromium import chromium, sleepy_page, window
-from tests.relay import relaying
-from tests.serving import ROOT, Process, Server, serving
 from yugen_client import AsyncClient
 
 TASKS = ROOT / "examples/tasks"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from reliability.serving import ROOT, YUGEN, Process, serving
 from tests.chromium import chromium, window
-from tests.serving import ROOT, YUGEN, Process, serving
 
 TASKS = "app/tasks.py"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import SECONDS_MAX, serving
+from reliability.serving import SECONDS_MAX, serving
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.registry import AppError, load
 from yugen.testing import TestApp

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.anomalies import anomalies
+from reliability.checkers.serializability import anomalies
 from tests.apps import write_app
 from tests.engine import SECRET, VAULT, ask, change, encoded, set_variables, value_of
 from tests.runtime.test_serializability import LISTS, Lists

@@ -1,7 +1,7 @@
 """Random concurrent transactions, and two ways to find out whether they went as if one after the other.
 
 Those of the first kind must give what they give alone, in the order of timestamps. Those of the second are judged by
-nothing but what clients saw and when (`tests/anomalies.py`).
+nothing but what clients saw and when (`reliability/checkers/serializability.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.anomalies import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
+from reliability.checkers.serializability import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
 from tests.apps import write_app
 from tests.engine import encoded, engine, interleaving, new_store, value_of, worker_engine
 from yugen.runtime import transaction_workers

@@ -13,7 +13,7 @@ import pytest
 from convex import ConvexClient
 from convex.http_client import ConvexHttpClient
 
-from tests.serving import ROOT, SECONDS_MAX, Process, Server, serving
+from reliability.serving import ROOT, SECONDS_MAX, Process, Server, serving
 from yugen.auth.api_keys import new_key
 from yugen_client import AsyncClient, AuthenticationFailed
 

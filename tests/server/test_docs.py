@@ -18,10 +18,10 @@ from playwright.async_api import expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from reliability.serving import Server, serving
 from tests.apps import write_app
 from tests.chromium import chromium, window
 from tests.issuer import issuing
-from tests.serving import Server, serving
 from yugen import Yugen
 
 SHOP = '''

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import websockets
 
+from reliability.serving import SECONDS_MAX
 from tests.apps import write_app
 from tests.outer import SERVERS, outside
 from tests.server.peers import NOTES
-from tests.serving import SECONDS_MAX
 
 MAIN = """
 from yugen import Yugen

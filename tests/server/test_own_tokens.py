@@ -19,7 +19,7 @@ from joserfc import jws
 from joserfc.jwk import OctKey, RSAKey
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.serving import SECONDS_MAX, Server, serving
+from reliability.serving import SECONDS_MAX, Server, serving
 from yugen_client import AsyncClient, AuthenticationFailed
 
 APP = Path(__file__).parents[1] / "auth" / "app"

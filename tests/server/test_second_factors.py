@@ -10,7 +10,7 @@ import httpx2 as httpx
 import pyotp
 import pytest
 
-from tests.serving import ROOT, SECONDS_MAX, Server, serving
+from reliability.serving import ROOT, SECONDS_MAX, Server, serving
 from yugen_client import AsyncClient, AuthenticationFailed
 
 APP = ROOT / "tests/auth/factors"

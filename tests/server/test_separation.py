@@ -19,7 +19,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.serving import SECONDS_MAX, Server, serving
+from reliability.serving import SECONDS_MAX, Server, serving
 
 APP = Path(__file__).parents[1] / "auth" / "app"
 USERS = int(os.environ.get("YUGEN_SEPARATION_USERS", "12"))

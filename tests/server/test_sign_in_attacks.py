@@ -17,9 +17,9 @@ import pyotp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from reliability.serving import SECONDS_MAX, Server, serving
 from tests.apps import write_app
 from tests.server.test_own_tokens import browser, call, claims_of, token_of
-from tests.serving import SECONDS_MAX, Server, serving
 
 APP = Path(__file__).parents[1] / "auth" / "app"
 

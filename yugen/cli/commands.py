@@ -393,19 +393,22 @@ def _add_why(commands: Commands) -> None:
 # doctor and completion ------------------------------------------------------------------------------------------------
 
 
-def doctor(as_json: bool, port: int, **where: Any) -> None:
+def doctor(as_json: bool, port: int, thorough: bool, **where: Any) -> None:
     """Check this machine, the app, its data and the server, and say what to do about what is wrong.
 
     It changes nothing. The status is 1 if anything is wrong.
     """
     from yugen.cli.doctor import examine
 
-    examine(_where(where), port=port, as_json=as_json)
+    examine(_where(where), port=port, as_json=as_json, thorough=thorough)
 
 
 def _add_doctor(commands: Commands) -> None:
-    one = commands.add(doctor, "yugen doctor\nyugen doctor --json")
+    one = commands.add(doctor, "yugen doctor\nyugen doctor --thorough\nyugen doctor --json")
     one.add_argument("--port", type=whole(1, 65535), default=3210, help="The port of the API. Default: 3210.")
+    one.add_argument(
+        "--thorough", action="store_true", help="Also read the whole database, and hold each page against its checksum."
+    )
     _add_json(one, "Print each check on a line of JSON.")
     _add_where(one, app=True)
 

@@ -34,6 +34,7 @@ from yugen.runtime.deploy import unfinished
 from yugen.runtime.inline import InlineRunner
 from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError
+from yugen.storage.sqlite_connect import check_pages
 from yugen.storage.sqlite_readonly import ReadOnlyStore
 from yugen_client import __version__ as client_version
 
@@ -81,8 +82,15 @@ class Finding:
         return f"{_MARKS[self.state]:8}{self.check:12}{self.found}{advice}"
 
 
-def examine(where: Where, *, port: int, as_json: bool) -> None:
-    """Prints what every check finds; ends the process with status 1 if anything is wrong."""
+def examine(where: Where, *, port: int, as_json: bool, thorough: bool) -> None:
+    """Prints what every check finds; ends the process with status 1 if anything is wrong.
+
+    Args:
+        where: the app and its data.
+        port: where a server is looked for.
+        as_json: whether to print lines of JSON.
+        thorough: whether to read the whole database.
+    """
     data = where.folder
     findings = [*python(), *sqlite(), *asyncio.run(_server(where, port)), *clock(time.time())]
     app, found = loaded(where.app)
@@ -90,6 +98,8 @@ def examine(where: Where, *, port: int, as_json: bool) -> None:
     findings += folder(data)
     if (data / "data.sqlite3").is_file():
         findings += wal(data)
+        if thorough:
+            findings += pages(data)
         findings += asyncio.run(_stored(data, app))
     for finding in findings:
         print(json.dumps(asdict(finding)) if as_json else finding)
@@ -214,6 +224,16 @@ def wal(data: Path) -> Iterator[Finding]:
         yield Finding("WAL", "warning", shown, advice)
     else:
         yield Finding("WAL", "ok", shown)
+
+
+def pages(data: Path) -> Iterator[Finding]:
+    """Whether every page of the database is what was written, by its checksum, and fits the others."""
+    try:
+        found = check_pages(data / "data.sqlite3")
+    except StorageError as error:
+        yield Finding("pages", "error", str(error), "Restore it from a backup, after a look at the disk.")
+    else:
+        yield Finding("pages", "ok", f"{counted(found, 'page')} as they were written")
 
 
 # The server -----------------------------------------------------------------------------------------------------------

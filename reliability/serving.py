@@ -1,4 +1,4 @@
-"""Real servers for tests: `yugen dev` and `yugen serve` as processes, watched through what they print."""
+"""Real servers: `yugen dev` and `yugen serve` as processes, watched through what they print."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.anomalies import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
+from reliability.checkers.serializability import Append, Operation, Outcome, Read, Scan, Transaction, anomalies
 
 
 def at_once(*transactions: Sequence[Operation]) -> list[Transaction]:

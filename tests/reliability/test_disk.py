@@ -1,0 +1,160 @@
+"""The machines that try a disk, a bounded share of each, and that they notice what they are for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from unittest.mock import patch
+
+import apsw
+import pytest
+
+from reliability import crash, disk
+from reliability.stories import Story, check_holds
+from reliability.verify import verify
+from reliability.vfs import FaultyVFS, faulty_disk
+from yugen.storage import sqlite_connect, sqlite_errors, sqlite_wal, sqlite_writer
+from yugen.storage.interface import StorageError
+from yugen.storage.sqlite import SqliteStore
+
+
+async def test_operations_that_fail_lose_nothing(tmp_path: Path) -> None:
+    figures = await disk.faults(tmp_path, seed=1, every=67)
+    assert figures["lives"] > 50
+    assert figures["errors"] > 50
+    assert figures["rows"] > 0
+
+
+async def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    figures = await disk.images(tmp_path, seed=1, count=40)
+    assert figures["images"] == 40
+    assert figures["commits"] > 40
+
+
+async def test_a_flipped_bit_makes_no_answer_wrong(tmp_path: Path) -> None:
+    figures = await disk.flips(tmp_path, seed=1, count=40)
+    assert sum(count for what, count in figures.items() if "noticed" in what) > 20
+
+
+async def test_a_database_with_a_large_log_opens_soon(tmp_path: Path) -> None:
+    figures = await disk.restart(tmp_path, 5000)
+    assert figures["MiB of WAL"] >= 64
+
+
+def test_a_process_killed_at_its_steps_loses_nothing(tmp_path: Path) -> None:
+    figures = crash.steps(tmp_path, seed=1, every=250)
+    assert figures["kills"] > 8
+    assert figures["rows"] > 0
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
+async def test_a_server_killed_at_its_steps_loses_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
+    figures = await crash.servers(tmp_path, 1, 2, *options)
+    assert figures["acknowledged"] > 0
+    assert figures["scheduled mutations"] > 0
+
+
+# What they are for ----------------------------------------------------------------------------------------------------
+
+
+async def test_commits_that_are_not_synced_are_missed(tmp_path: Path) -> None:
+    connect = sqlite_writer.connect
+
+    class Hasty(apsw.Connection):
+        def pragma(self, name: str, *args: object, **options: object) -> object:
+            return super().pragma(name, *(("off",) if name == "synchronous" else args), **options)  # type: ignore[arg-type]
+
+    with patch.object(apsw, "Connection", Hasty), pytest.raises(AssertionError, match="the newest is"):
+        await disk.images(tmp_path, seed=1, count=200)
+    assert sqlite_writer.connect is connect
+
+
+async def test_a_failed_sync_that_is_trusted_is_noticed(tmp_path: Path) -> None:
+    with patch.object(sqlite_errors, "_SYNC_FAILED", ()), pytest.raises(AssertionError):
+        await disk.faults(tmp_path, seed=1, every=5)
+
+
+async def test_pages_without_checksums_give_wrong_answers(tmp_path: Path) -> None:
+    with (
+        patch.object(sqlite_connect, "_VFS", "unix"),
+        patch.object(sqlite_writer, "reserve", lambda _: None),
+        patch("yugen.storage.sqlite_schema.are_checked", lambda _: True),
+        pytest.raises(AssertionError),
+    ):
+        await disk.flips(tmp_path, seed=1, count=300)
+
+
+async def test_a_log_that_has_lost_commits_is_noticed_by_nobody_else(tmp_path: Path) -> None:
+    with patch.object(sqlite_wal, "check", lambda *_: None), pytest.raises(AssertionError, match="were acknowledged"):
+        await disk.flips(tmp_path, seed=1, count=300)
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyVFS]:
+    with faulty_disk() as made:
+        yield made
+
+
+async def test_the_verifier_notices_what_does_not_agree(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    story = Story(1)
+    store = SqliteStore(path)
+    await store.open()
+    for _ in range(5):
+        await story.append(store, 4)
+    await store.close()
+    contents = verify(path)
+    assert min(contents.documents, contents.entries, contents.changes, contents.records, contents.totals) > 0
+    for spoil in (
+        "DELETE FROM documents WHERE rowid = (SELECT max(rowid) FROM documents)",
+        "UPDATE documents SET value = x'00' WHERE rowid = (SELECT max(rowid) FROM documents)",
+        "DELETE FROM entries WHERE key = (SELECT min(key) FROM entries)",
+        "INSERT INTO entries SELECT key || zeroblob(16) FROM entries LIMIT 1",
+        "DELETE FROM log WHERE ts = (SELECT min(ts) FROM log WHERE key IS NOT NULL)",
+        "DELETE FROM records WHERE ts = (SELECT min(ts) FROM records)",
+        "INSERT OR REPLACE INTO dirty SELECT max(key), 2 FROM entries",
+    ):
+        with closing(sqlite_connect.connect(path)) as connection:
+            connection.execute("BEGIN")
+            connection.execute(spoil)
+            connection.execute("COMMIT")
+        with pytest.raises(AssertionError):
+            verify(path)
+        path.unlink()
+        store = SqliteStore(path)
+        await store.open()
+        story = Story(1)
+        for _ in range(5):
+            await story.append(store, 4)
+        await store.close()
+
+
+async def test_an_image_has_what_was_synced(tmp_path: Path, faulty: FaultyVFS) -> None:
+    story = Story(3)
+    store = SqliteStore(tmp_path / "life" / disk.NAME)
+    await store.open()
+    await story.append(store, 5)
+    for seed in range(20):
+        faulty.image(tmp_path / str(seed), random.Random(seed))
+    await store.close()
+    for seed in range(20):
+        store = SqliteStore(tmp_path / str(seed) / disk.NAME)
+        assert await store.open() == story.acknowledged
+        assert await check_holds(store, story, story.acknowledged) > 0
+        await store.close()
+
+
+async def test_a_sync_that_finds_no_space_stops_the_store(tmp_path: Path, faulty: FaultyVFS) -> None:
+    story = Story(1)
+    store = SqliteStore(tmp_path / "app.db")
+    await store.open()
+    with patch.object(sqlite_errors.errno, "ENOSPC", 0):  # what the system says of the last error, if it says nothing
+        faulty.fail("sync", 1, "EIO")
+        with pytest.raises(StorageError) as caught:
+            await story.append(store, 1)
+    assert caught.value.stopped
+    assert not caught.value.full
+    assert store.stopped
+    await store.close()
