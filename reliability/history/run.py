@@ -30,7 +30,7 @@ from yugen_client import AsyncClient
 COMMITS_PER_LIST: Final = 16
 """After how many transactions of a round a new list comes into use, and the oldest goes out of it."""
 
-LISTS_IN_USE: Final = 6
+LISTS_IN_USE: Final = 16
 REFUSED_SHARE: Final = 0.02
 SCHEDULED_SHARE: Final = 0.01
 BUMP_SHARE: Final = 0.1
