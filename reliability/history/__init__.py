@@ -16,7 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from reliability.history.check import check
+from reliability.history.check import Verdict, check
+from reliability.history.official import witness
 from reliability.history.run import Plan, Run
 
 SHOWN_MAX = 20
@@ -32,12 +33,20 @@ def main(words: Sequence[str]) -> bool:
     parser.add_argument("--cut", type=float, default=0.01, help="share of answers that are cut off on their way")
     parser.add_argument("--kills", type=int, default=0, help="how often the server, or a node, is killed")
     parser.add_argument("--workers", type=int, default=1, help="nodes of the server")
+    parser.add_argument("--official", action="store_true", help="have the official clients act, who say no timestamps")
     parser.add_argument("--folder", type=Path, help="where to put the history; it is kept")
     parser.add_argument("--check", type=Path, help="judge the history in this folder, and run nothing")
     told = parser.parse_args(words)
     if told.check:
         return judge(told.check)
     folder: Path = told.folder or Path(tempfile.mkdtemp(prefix="history-"))
+    if told.official:
+        share = -(-told.transactions // (told.clients + 1))
+        print(f"official clients; the same again: --seed {told.seed}", flush=True)
+        verdict = asyncio.run(
+            witness(folder, seed=told.seed, clients=told.clients, transactions=share, workers=told.workers)
+        )
+        return _say(verdict, folder, time.monotonic())
     plan = Plan(
         told.seed,
         told.transactions,
@@ -60,7 +69,10 @@ def main(words: Sequence[str]) -> bool:
 def judge(folder: Path) -> bool:
     """Says what was checked and what is wrong; returns whether nothing is."""
     began = time.monotonic()
-    verdict = check(folder)
+    return _say(check(folder), folder, began)
+
+
+def _say(verdict: Verdict, folder: Path, began: float) -> bool:
     print(f"checked in {time.monotonic() - began:.0f} s: {dict(verdict.counts)}")
     for violation in verdict.violations[:SHOWN_MAX]:
         print(f"  {violation}"[:1000])
