@@ -26,6 +26,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 SECONDS_MAX: Final = 240.0
 """How long one machine may take over one bug; one that hangs is caught as well."""
 
+_PYTEST: Final = ("-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", "--timeout", "60", "--no-header")
+
 
 def main(words: Sequence[str]) -> bool:
     """Holds the bugs against the machines; returns whether each was caught."""
@@ -89,12 +91,14 @@ def _is_caught(bug: Bug, tree: Path, seeds: int) -> bool:
 
 
 def _machines(bug: Bug, seeds: int) -> list[tuple[str, list[str]]]:
-    machines = []
-    if find_spec("reliability.simulate") is not None:
-        simulate = ["-m", "reliability", "simulate", "--seeds", str(seeds), "--first-failure"]
-        machines.append(("simulate", simulate))
-    pytest = ["-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", "--timeout", "60", "--no-header"]
-    return [*machines, *((test, [*pytest, test]) for test in bug.held)]
+    machines = [f"simulate --seeds {seeds} --first-failure", *bug.held]
+    there = [each for each in machines if is_test(each) or find_spec(f"reliability.{each.split()[0]}") is not None]
+    return [(each, [*_PYTEST, each] if is_test(each) else ["-m", "reliability", *each.split()]) for each in there]
+
+
+def is_test(held: str) -> bool:
+    """Whether a bug is held against a file of tests, and not against a machine."""
+    return held.endswith(".py")
 
 
 def _fails(command: list[str], tree: Path) -> str:
