@@ -77,7 +77,7 @@ BUGS: Final = (
         "        self.budget.reads_range()\n",
         "        if key not in self._seen and await self._stored(key):\n            self.reads.add(*point(key))\n"
         "        self.budget.reads_range()\n",
-        (MODEL, "tests/runtime/test_transaction.py"),
+        ("tests/runtime/test_transaction.py",),
     ),
     Bug(
         "early-response",
