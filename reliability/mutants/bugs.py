@@ -215,7 +215,7 @@ BUGS: Final = (
         "yugen/system/scheduler.py",
         "        await _schedule_cron(ctx, name, time)\n        if missed:",
         "        for _ in range(2):\n            await _schedule_cron(ctx, name, time)\n        if missed:",
-        ("tests/test_scheduled.py", "tests/runtime/test_scheduler.py"),
+        ("tests/runtime/test_scheduler.py", "tests/test_scheduled.py"),
     ),
     Bug(
         "cancelled-runs",
