@@ -97,10 +97,10 @@ BUGS: Final = (
     ),
     Bug(
         "resent-runs-again",
-        "A request that was carried out on an earlier connection is taken for a new one.",
-        "yugen/runtime/mutations.py",
-        "call.repeated = request.number <= last",
-        "call.repeated = False",
+        "A request that is sent again over another connection is taken for another one.",
+        "yugen/server/connection.py",
+        "Request(connect.session_id, work.request_id) if connect",
+        'Request(f"{connect.session_id} {connect.connection_count}", work.request_id) if connect',
         (MODEL, HISTORY),
     ),
     Bug(
