@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["ok", "failed", "lost"]
 """Of an operation: it was carried out; it was answered by an error and has changed nothing; nobody was told."""
@@ -49,7 +49,7 @@ class View:
         client: who showed it; the views of one client are in its order.
         at: nanoseconds, on the clock of the operations, when it was there.
         ts: the timestamp that the results are of, as the server has named it.
-        results: by subscription (`function` and its arguments as JSON), the result of each.
+        results: by subscription (see `subscription`), the result of each.
         connection: how many connections the client had before this one.
     """
 
@@ -60,20 +60,32 @@ class View:
     connection: int = 0
 
 
+def subscription(function: str, args: Mapping[str, Any]) -> str:
+    """The name of a subscription in a history: a function, a blank, and the arguments as JSON."""
+    return f"{function} {json.dumps(args, sort_keys=True, separators=(',', ':'))}"
+
+
 Event: TypeAlias = Operation | View
+
+
+_KINDS: Final[dict[str, type[Event]]] = {"Operation": Operation, "View": View}
+
+
+def line(event: Event) -> str:
+    """An event as a line of a file."""
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+    return json.dumps({"event": type(event).__name__, **fields}) + "\n"
 
 
 def write(events: Iterable[Event], path: Path) -> None:
     """Writes a history, an event a line."""
     with path.open("w") as file:
-        for event in events:
-            file.write(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}) + "\n")
+        file.writelines(map(line, events))
 
 
 def read(path: Path) -> Iterator[Event]:
     """Reads a history that `write` has written, an event at a time."""
-    kinds = {"Operation": Operation, "View": View}
     with path.open() as file:
-        for line in file:
-            fields = json.loads(line)
-            yield kinds[fields.pop("event")](**fields)
+        for text in file:
+            fields = json.loads(text)
+            yield _KINDS[fields.pop("event")](**fields)

@@ -16,7 +16,7 @@ YUGEN = Path(sys.executable).with_name("yugen")
 ROOT = Path(__file__).parent.parent
 
 SECONDS_MAX = 20.0
-"""How long a test waits for anything a process should print or do. What is right comes within milliseconds."""
+"""How long anything is waited for that a process should print or do. What is right comes within milliseconds."""
 
 _READY = re.compile(r"Yugen is ready at (https?://127\.0\.0\.1:(\d+)) ")
 _SITE = re.compile(r"HTTP actions are at (http://127\.0\.0\.1:\d+)$")
@@ -97,9 +97,9 @@ class Process:
         """Whether the program has not ended."""
         return self._process.returncode is None
 
-    async def ended(self) -> int:
-        """Waits until the program and all it started are gone; returns its exit status."""
-        async with asyncio.timeout(SECONDS_MAX):
+    async def ended(self, *, seconds: float = SECONDS_MAX) -> int:
+        """Waits, for so long at most, until the program and all it started are gone; returns its exit status."""
+        async with asyncio.timeout(seconds):
             status = await self._process.wait()
             await self._reading
         return status

@@ -99,6 +99,45 @@ def anomalies(history: Sequence[Transaction]) -> list[Anomaly]:
     return _Check(history).found
 
 
+def windows(history: Iterable[Transaction], size: int = 2000) -> Iterator[list[Transaction]]:
+    """Parts of a history of any length that can be judged one by one, in memory for one of them.
+
+    A part ends where everything before was answered before anything after was called, and no key occurs in two of them:
+    so a cycle through two parts would have to lead back in time. Of one without an answer, the keys say enough.
+
+    Args:
+        history: transactions, by when they were invoked.
+        size: how many a part has at least.
+
+    Raises:
+        ValueError: a key occurs in more than one part, or the order is another one.
+    """
+    part: list[Transaction] = []
+    earlier: set[Key] = set()
+    keys: set[Key] = set()
+    invoked = completed = -1
+    for transaction in history:
+        if transaction.invoked < invoked:
+            raise ValueError("Transactions must come by when they were invoked.")
+        invoked = transaction.invoked
+        if len(part) >= size and completed < invoked:
+            yield part
+            earlier |= keys
+            part, keys = [], set()
+        own = {key for operation in transaction.operations for key in _keys(operation)}
+        if not own.isdisjoint(earlier):
+            raise ValueError(f"{min(own & earlier)} occurs in more than one part of the history.")
+        keys |= own
+        part.append(transaction)
+        completed = max(completed, transaction.completed or -1)
+    if part:
+        yield part
+
+
+def _keys(operation: Operation) -> Iterable[Key]:
+    return operation.found if isinstance(operation, Scan) else (operation.key,)
+
+
 Node = int
 """A transaction by its place in the history, or a moment between transactions by a number above those."""
 

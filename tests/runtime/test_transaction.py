@@ -106,6 +106,17 @@ async def test_documents_of_one_transaction_keep_the_order_they_were_inserted_in
         assert [each["_id"] for each in await scan(transaction, *whole(NOTES, slot))] == inserted
 
 
+async def test_that_a_document_is_missing_counts_as_read() -> None:
+    bench = Bench()
+    (gone,) = await bench.put(NOTES, {"rank": 1.0})
+    remover = await bench.begin()
+    await remover.write(NOTES, internal_of(gone), None)
+    await bench.commit(remover)
+    transaction = await bench.begin()
+    assert await transaction.get(key_of(NOTES, gone)) is None
+    assert list(transaction.reads) == [point(key_of(NOTES, gone))]
+
+
 async def test_reading_one_document_reads_its_key() -> None:
     bench = Bench()
     (stored_id,) = await bench.put(NOTES, {"rank": 1.0})
