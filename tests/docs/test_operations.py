@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.serving import ROOT
+from reliability.serving import ROOT
 from yugen.cli.main import make_parser
 from yugen.server.metrics import METRICS
 

@@ -8,8 +8,8 @@ import httpx2 as httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reliability.serving import Server, serving
 from tests.apps import write_app
-from tests.serving import Server, serving
 from yugen.runtime.meters import BOUNDS
 from yugen.server.metrics import METRICS, render
 from yugen_client import AsyncClient, FunctionError
