@@ -419,7 +419,7 @@ def main(words: Sequence[str]) -> bool:
             try:
                 figures = asyncio.run(run())
             except (AssertionError, StorageError) as error:
-                print(f"{part}: FAILED: {error}")
+                print(f"{part}: FAILED: {error}", flush=True)
                 held = False
             else:
                 shown = ", ".join(f"{key} {value:,.2f}".removesuffix(".00") for key, value in sorted(figures.items()))
