@@ -110,14 +110,15 @@ async def test_the_verifier_notices_what_does_not_agree(tmp_path: Path) -> None:
         "DELETE FROM documents WHERE rowid = (SELECT max(rowid) FROM documents)",
         "UPDATE documents SET value = x'00' WHERE rowid = (SELECT max(rowid) FROM documents)",
         "DELETE FROM entries WHERE key = (SELECT min(key) FROM entries)",
-        "INSERT INTO entries SELECT key || zeroblob(16) FROM entries LIMIT 1",
+        "INSERT INTO entries SELECT CAST(key || zeroblob(16) AS BLOB) FROM entries LIMIT 1",
         "DELETE FROM log WHERE ts = (SELECT min(ts) FROM log WHERE key IS NOT NULL)",
         "DELETE FROM records WHERE ts = (SELECT min(ts) FROM records)",
-        "INSERT OR REPLACE INTO dirty SELECT max(key), 2 FROM entries",
+        "UPDATE totals SET count = count + 1 WHERE level = 1",
     ):
         with closing(sqlite_connect.connect(path)) as connection:
             connection.execute("BEGIN")
             connection.execute(spoil)
+            assert connection.changes() > 0, spoil
             connection.execute("COMMIT")
         with pytest.raises(AssertionError):
             verify(path)
