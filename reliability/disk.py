@@ -121,6 +121,9 @@ async def _life(
         assert not error.damaged, f"a whole file was taken for a damaged one: {error}"
         if kind == "ENOSPC":
             assert error.full, f"no space was taken for something else: {error}"
+    if operation == "sync" and errors:
+        stopped = [error for error in errors if isinstance(error, StorageError) and error.stopped]
+        assert stopped, f"a sync has failed, and it has gone on: {errors[0]}"
     if failed and errors:
         figures["errors"] += len(errors)
     store = SqliteStore(path)

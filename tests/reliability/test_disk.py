@@ -71,8 +71,9 @@ async def test_commits_that_are_not_synced_are_missed(tmp_path: Path) -> None:
 
 
 async def test_a_failed_sync_that_is_trusted_is_noticed(tmp_path: Path) -> None:
-    with patch.object(sqlite_errors, "_SYNC_FAILED", ()), pytest.raises(AssertionError):
-        await disk.faults(tmp_path, seed=1, every=5)
+    syncs = patch.object(disk, "FAULTS", (("sync", "EIO"),))
+    with syncs, patch.object(sqlite_errors, "_SYNC_FAILED", ()), pytest.raises(AssertionError, match="EIO of sync"):
+        await disk.faults(tmp_path, seed=1)
 
 
 async def test_pages_without_checksums_give_wrong_answers(tmp_path: Path) -> None:
