@@ -4,8 +4,8 @@
 
 *steps*: a process that opens, appends, trims, checkpoints, scrubs and closes is killed at its nth operation of the
 disk, for every n. *servers*: `yugen serve`, by itself and as two nodes, is killed at operations of its disk and at
-random while clients write, subscribe and schedule. After each: what was acknowledged is there, once; what was not, wholly or
-not at all; and all that the file holds agrees with itself.
+random while clients write, subscribe and schedule. After each: what was acknowledged is there, once; what was not,
+wholly or not at all; and all that the file holds agrees with itself.
 """
 
 from __future__ import annotations
@@ -337,7 +337,7 @@ def main(words: Sequence[str]) -> bool:
             try:
                 figures = run()
             except (AssertionError, StorageError, TimeoutError) as error:
-                print(f"{what}: FAILED: {error}")
+                print(f"{what}: FAILED: {error!r}", flush=True)
                 held = False
             else:
                 shown = ", ".join(f"{key} {value:,}" for key, value in sorted(figures.items()))

@@ -121,6 +121,9 @@ async def _life(
         assert not error.damaged, f"a whole file was taken for a damaged one: {error}"
         if kind == "ENOSPC":
             assert error.full, f"no space was taken for something else: {error}"
+    if operation == "sync" and errors:
+        stopped = [error for error in errors if isinstance(error, StorageError) and error.stopped]
+        assert stopped, f"a sync has failed, and it has gone on: {errors[0]}"
     if failed and errors:
         figures["errors"] += len(errors)
     store = SqliteStore(path)
@@ -419,7 +422,7 @@ def main(words: Sequence[str]) -> bool:
             try:
                 figures = asyncio.run(run())
             except (AssertionError, StorageError) as error:
-                print(f"{part}: FAILED: {error}")
+                print(f"{part}: FAILED: {error}", flush=True)
                 held = False
             else:
                 shown = ", ".join(f"{key} {value:,.2f}".removesuffix(".00") for key, value in sorted(figures.items()))
