@@ -235,11 +235,11 @@ BUGS: Final = (
     ),
     Bug(
         "two-moments",
-        "Queries of one update that take a run are of the newest timestamp, and not of the update's.",
-        "yugen/server/subscriptions.py",
-        "self._of._queries[query.query_id].ask(self.update.ts,",
-        "self._of._queries[query.query_id].ask(self._of._runtime.ts,",
-        (MODEL,),
+        "Who waits for a query that runs already gets its answer, of whatever moment that is.",
+        "yugen/runtime/queries.py",
+        "elif (result := task.result()).is_for(caller) and result.holds_at(ts):",
+        "elif (result := task.result()).is_for(caller):",
+        (MODEL, "tests/runtime/test_queries.py"),
     ),
     Bug(
         "journal-ignored",

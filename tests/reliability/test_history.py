@@ -19,17 +19,17 @@ async def run(plan: Plan, folder: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_clients_are_never_told_anything_wrong(workers: int, tmp_path: Path) -> None:
-    plan = Plan(workers, 1200, round_size=600, clients=16, cut_share=0.05, kills=1, workers=workers)
+    plan = Plan(workers, 800, round_size=400, clients=16, cut_share=0.05, kills=1, workers=workers)
     await run(plan, tmp_path)
     timestamps, dependencies = check_timestamps(tmp_path), check_dependencies(tmp_path)
     assert timestamps.violations + dependencies.violations == []
     counts = timestamps.counts + dependencies.counts
-    assert counts["answers replayed"] > 1000
-    assert counts["transactions in windows"] > 900
-    assert counts["results compared"] > 500
-    assert counts["effects counted"] > 1000
+    assert counts["answers replayed"] > 700
+    assert counts["transactions in windows"] > 600
+    assert counts["results compared"] > 300
+    assert counts["effects counted"] > 700
     assert counts["scheduled counted"] > 0
-    assert counts["reconnects seen"] > 20
+    assert counts["reconnects seen"] > 10
     assert counts["clients converged"] == 16
 
 

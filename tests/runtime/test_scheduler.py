@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.apps import write_app
-from tests.engine import engine
+from tests.engine import encoded, engine, value_of
 from yugen.errors import FunctionFailed, YugenError
 from yugen.functions.crons import Interval
 from yugen.functions.scheduling import ARGUMENTS_SIZE_MAX
@@ -228,6 +228,19 @@ async def test_what_is_cancelled_does_not_run(t: TestApp) -> None:
     assert state["state"] == {"kind": "canceled"}
     await t.mutation("entries:cancel", id=job)
     assert await row(t, job) == state
+
+
+async def test_what_is_cancelled_when_it_is_about_to_begin_does_not_run(tmp_path: Path) -> None:
+    """As when another has it carried out or cancelled after the scheduler has found it due."""
+    async with engine(MemoryStore(), write_app(tmp_path, entries=APP)) as runtime:
+        job = value_of(
+            (await runtime.mutate("entries:later", encoded(seconds=60, args={"text": "never"}), public=False)).answer
+        )
+        value_of((await runtime.mutate("entries:cancel", encoded(id=job))).answer)
+        answer = (await runtime.mutate("entries:add", encoded(text="never"), public=False, job=job)).answer
+        assert answer.failure is not None
+        assert "NotPending" in answer.failure.message + answer.failure.detail
+        assert value_of(await runtime.query("entries:texts", b"{}")) == []
 
 
 @pytest.mark.parametrize("what", ["entries:raise_", "entries:raise_outside"])
