@@ -15,8 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from websockets.frames import Close
+
 from yugen.functions.cursors import Cursors, InvalidCursor
 from yugen.ids import InvalidId, decode_id, encode_id
+from yugen.server.frames import FrameReader, Incoming, Violation
 from yugen.sync.session import ServerSession
 from yugen.values import InvalidValue, dumps, loads
 
@@ -155,8 +158,39 @@ def conversations(dice: random.Random) -> tuple[str, str]:
     return repr(said), "taken"
 
 
+def _frame(dice: random.Random) -> bytes:
+    opcode, mask, payload = dice.choice((1, 1, 1, 0, 2, 8, 9, 11)), dice.randbytes(4), b"x" * dice.randrange(300)
+    first = opcode | (0x80 if dice.random() < 0.9 else 0) | (dice.choice((0x10, 0x40)) if dice.random() < 0.05 else 0)
+    size = len(payload) if dice.random() < 0.95 else dice.choice((1 << 16, 1 << 31, 1 << 63, (1 << 64) - 1))
+    masked = 0x80 if dice.random() < 0.95 else 0
+    length = bytes((masked | size,)) if size < 126 else bytes((masked | 127,)) + size.to_bytes(8, "big")
+    if 126 <= size < 1 << 16:
+        length = bytes((masked | 126,)) + size.to_bytes(2, "big")
+    return bytes((first,)) + length + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+def frames(dice: random.Random) -> tuple[str, str]:
+    """Frames: what they say does not depend on how they arrive in pieces, and a violation has its code."""
+    sent = b"".join(_frame(dice) for _ in range(dice.randrange(1, 5)))
+    if dice.random() < 0.3:
+        at = dice.randrange(len(sent))
+        sent = sent[:at] + dice.randbytes(1) + sent[at + 1 :]
+    whole, pieces, reader = FrameReader(1 << 16).read(sent), list[Incoming](), FrameReader(1 << 16)
+    while sent and not (pieces and isinstance(pieces[-1], Close | Violation)):
+        at = dice.randrange(1, 200)
+        pieces += reader.read(sent[:at])
+        sent = sent[at:]
+    if pieces != whole:
+        raise Finding(f"{whole!r} in one piece, {pieces!r} in several")
+    if not whole or not isinstance(whole[-1], Violation):
+        return "", "taken"
+    if whole[-1].code not in (1002, 1007, 1009):
+        raise Finding(f"closes with {whole[-1]}")
+    return "", str(int(whole[-1].code))
+
+
 SURFACES: Final[dict[str, Callable[[random.Random], tuple[str, str]]]] = {
-    each.__name__: each for each in (values, ids, cursors, conversations)
+    each.__name__: each for each in (values, ids, cursors, conversations, frames)
 }
 
 

@@ -36,3 +36,23 @@ def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fuzz, "decode_id", lenient)
 
     assert fuzz.tried("ids", 100, seed=0)[1]
+
+
+def test_a_session_that_goes_on_after_bad_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz.ServerSession, "close", lambda *_: None)
+
+    assert fuzz.tried("conversations", 100, seed=0)[1]
+
+
+def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fuzz.Cursors.open
+    monkeypatch.setattr(fuzz.Cursors, "open", lambda self, cursor, _: real(self, cursor, b"a"))
+
+    assert fuzz.tried("cursors", 100, seed=0)[1]
+
+
+def test_a_reader_of_frames_that_forgets_what_came_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fuzz.FrameReader.read
+    monkeypatch.setattr(fuzz.FrameReader, "read", lambda _, data: real(fuzz.FrameReader(1 << 16), data))
+
+    assert fuzz.tried("frames", 100, seed=0)[1]
