@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from reliability import fuzz
-from yugen.ids import InvalidId
+from yugen.functions.cursors import Cursors
+from yugen.ids import InvalidId, decode_id
+from yugen.server.frames import FrameReader
+from yugen.sync.session import ServerSession
 
 
 @pytest.mark.parametrize("name", fuzz.SURFACES)
@@ -25,7 +28,7 @@ def test_an_error_that_is_not_declared_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = fuzz.decode_id
+    real = decode_id
 
     def lenient(text: str) -> tuple[int, bytes]:
         try:
@@ -39,20 +42,20 @@ def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_session_that_goes_on_after_bad_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz.ServerSession, "close", lambda *_: None)
+    monkeypatch.setattr(ServerSession, "close", lambda *_: None)
 
     assert fuzz.tried("conversations", 100, seed=0)[1]
 
 
 def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = fuzz.Cursors.open
-    monkeypatch.setattr(fuzz.Cursors, "open", lambda self, cursor, _: real(self, cursor, b"a"))
+    real = Cursors.open
+    monkeypatch.setattr(Cursors, "open", lambda self, cursor, _: real(self, cursor, b"a"))
 
     assert fuzz.tried("cursors", 100, seed=0)[1]
 
 
 def test_a_reader_of_frames_that_forgets_what_came_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = fuzz.FrameReader.read
-    monkeypatch.setattr(fuzz.FrameReader, "read", lambda _, data: real(fuzz.FrameReader(1 << 16), data))
+    real = FrameReader.read
+    monkeypatch.setattr(FrameReader, "read", lambda _, data: real(FrameReader(1 << 16), data))
 
     assert fuzz.tried("frames", 100, seed=0)[1]
