@@ -149,7 +149,7 @@ async def test_a_newer_version_is_refused_and_its_file_let_go(path: Path) -> Non
     await store.close()
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", 99)
-    with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 3"):
+    with pytest.raises(StorageError, match="has version 99 and this Yugen knows versions up to 4"):
         await SqliteStore(path).open()
     connection.pragma("user_version", len(MIGRATIONS))
     connection.close()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from yugen.cli.edge import Outside
 from yugen.errors import Refused
@@ -20,6 +20,12 @@ from yugen.server import logs
 from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
 from yugen.storage.interface import StorageError
+
+if TYPE_CHECKING:
+    from yugen.server.listen import Server
+
+_LOOK_SECONDS: Final = 0.5
+"""How soon it is noticed that a server can commit nothing any more."""
 
 logger = logging.getLogger(__name__)
 
@@ -210,12 +216,24 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with started(yugen, say_ready) if development else yugen:
+            watching = asyncio.get_running_loop().create_task(_end_when_failed(yugen, server))
             try:
                 await server.serve(sockets=[each for each in listeners if each is not None])
             finally:
+                watching.cancel()
                 say_gone()
+            if yugen.has_failed:
+                raise StorageError("The server has ended because it could not write any more: see its log.")
     except asyncio.CancelledError:
         pass
+
+
+async def _end_when_failed(yugen: Yugen, server: Server) -> None:
+    """Ends a server that can commit nothing any more, so that whoever supervises it starts another."""
+    while not yugen.has_failed:  # noqa: ASYNC110 -- which threads, too, may be the first to know
+        await asyncio.sleep(_LOOK_SECONDS)
+    logger.critical("nothing can be committed any more: the server ends, and is to be started again")
+    server.handle_exit(signal.SIGTERM, None)
 
 
 def address(listener: socket.socket, scheme: str = "http") -> str:

@@ -145,8 +145,10 @@ class Mutations:
         pressure: Pressure,
         prepare: Callable[[Call], Run | Answer],
         ended: Callable[[Run, Outcome, float, Why], Answer],
+        failed: Callable[[StorageError], None],
         peers: Peers | None = None,
     ) -> None:
+        self._failed = failed
         self._store = store
         self._runner = runner
         self._committer = committer
@@ -362,6 +364,8 @@ class Mutations:
 
     def _finish(self, call: Call, answer: MutationAnswer | BaseException) -> None:
         self._count -= 1
+        if isinstance(answer, StorageError):
+            self._failed(answer)
         if call.attempt is not None and not call.attempt.done():
             call.attempt.set_result(True)
         try:

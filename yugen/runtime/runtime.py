@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from yugen import values
 from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
@@ -34,6 +34,7 @@ from yugen.runtime.deploy import (
     stored_catalog,
     unfinished,
 )
+from yugen.runtime.disk_failures import StorageDamaged
 from yugen.runtime.environment import Variables
 from yugen.runtime.exchange import Head, What, Wire
 from yugen.runtime.founding import Founding
@@ -57,6 +58,9 @@ _MILLISECOND_NS = 1_000_000
 
 REINDEX_PAUSE_SECONDS = 0.001
 """How long building an index lets others go first after each batch."""
+
+_EVERYTHING: Final = (bytes(4), b"\xff" * 5)
+"""The interval of all keys."""
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +130,7 @@ class Runtime:
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
         self.is_draining = False
+        self.damage: str | None = None  # what is damaged of what is stored and was met last
         self._routes: tuple[AppInfo, Routes] | None = None
         self._anywhere: tuple[AppInfo, Routes] | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
@@ -180,6 +185,7 @@ class Runtime:
             pressure=Pressure(self._clock),
             prepare=self._run_of,
             ended=self._ran,
+            failed=self._note_damage,
             peers=self._peers,
         )
         if self._peers is not None:
@@ -386,8 +392,7 @@ class Runtime:
     @property
     def has_failed(self) -> bool:
         """Whether this node cannot commit any more, while others over the same store may."""
-        stopped = self._peers is not None and self._peers.stopped
-        return stopped or (self._committer is not None and self._committer.has_failed)
+        return self._store.stopped or (self._committer is not None and self._committer.has_failed)
 
     async def settled(self, session: str) -> None:
         """Waits until no mutation runs that a client has sent under this session."""
@@ -649,13 +654,25 @@ class Runtime:
 
         return call
 
+    def _note_damage(self, error: StorageError) -> None:
+        if error.damaged:
+            logger.critical("what is stored is damaged: %s", error)
+            self.damage = str(error)
+
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
         if isinstance(run, Answer):
             outcome = Outcome(run)
         else:
             began = time.perf_counter()
-            outcome = await self._runner.transact(run)
+            try:
+                outcome = await self._runner.transact(run)
+            except StorageError as error:
+                if not error.damaged:
+                    raise
+                # The call fails, and not the connection with all that is well. Any commit has it asked again.
+                self._note_damage(error)
+                outcome = Outcome(refused(StorageDamaged(), run.request_id), reads=(_EVERYTHING,))
             answer = self._ran(run, outcome, time.perf_counter() - began, why)
             if answer is not outcome.answer:
                 outcome = outcome._replace(answer=answer)

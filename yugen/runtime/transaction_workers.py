@@ -110,10 +110,10 @@ class _Worker(Worker):
                     job.done.set_result(outcome)
                 elif place is not None:
                     self.line.revoke(place.number, outcome.changes)
-            case ("unreadable", number, text):
+            case ("unreadable", number, text, damaged):
                 job = self._answered(number)
                 if not job.done.done():
-                    job.done.set_exception(StorageError(text))
+                    job.done.set_exception(StorageError(text, damaged=damaged))
             case ("skipped", numbers):
                 for number in numbers:
                     self._forget(number)

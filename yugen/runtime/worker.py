@@ -160,10 +160,12 @@ class _Transactions:
         try:
             snapshot = _Watched(self._snapshot(run, in_line))
         except (StorageError, SnapshotTooOld) as error:
-            return ("unreadable", number, str(error))
+            return _unreadable(number, error)
         outcome = self._outcome(run, snapshot)
         if not self._interrupted:
             snapshot.close()
+        if snapshot.failure is not None:
+            return _unreadable(number, snapshot.failure)  # whatever the function has made of that
         if in_line is not None and outcome.changes:
             self._unsettled.add(in_line.number, outcome.changes)
         return ("outcome", number, outcome_to_data(outcome))
@@ -217,10 +219,19 @@ class _InLine(NamedTuple):
     settled: int
 
 
+def _unreadable(number: int, error: StorageError | SnapshotTooOld) -> Message:
+    return ("unreadable", number, str(error), isinstance(error, StorageError) and error.damaged)
+
+
 class _Watched:
-    """A snapshot that keeps account of what is asked of it, for a function that does not come to its own account."""
+    """A snapshot that keeps account of what is asked of it, for a function that does not come to its own account.
+
+    Attributes:
+        failure: why something could not be read.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self.failure: StorageError | None = None
         self._snapshot = snapshot
         self._asked: list[Interval] = []
 
@@ -230,19 +241,35 @@ class _Watched:
 
     async def get(self, key: bytes) -> bytes | None:
         self._asked.append(point(key))
-        return await self._snapshot.get(key)
+        try:
+            return await self._snapshot.get(key)
+        except StorageError as error:
+            self.failure = error
+            raise
 
     async def scan(self, start: bytes, end: bytes, *, reverse: bool = False, limit: int) -> list[Row]:
         self._asked.append((start, end))
-        return await self._snapshot.scan(start, end, reverse=reverse, limit=limit)
+        try:
+            return await self._snapshot.scan(start, end, reverse=reverse, limit=limit)
+        except StorageError as error:
+            self.failure = error
+            raise
 
     async def count(self, start: bytes, end: bytes) -> int:
         self._asked.append((start, end))
-        return await self._snapshot.count(start, end)
+        try:
+            return await self._snapshot.count(start, end)
+        except StorageError as error:
+            self.failure = error
+            raise
 
     async def total(self, start: bytes, end: bytes) -> Total:
         self._asked.append((start, end))
-        return await self._snapshot.total(start, end)
+        try:
+            return await self._snapshot.total(start, end)
+        except StorageError as error:
+            self.failure = error
+            raise
 
     def close(self) -> None:
         self._snapshot.close()

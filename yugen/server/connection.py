@@ -16,6 +16,7 @@ from typing import Any, Protocol, assert_never
 
 from yugen import values
 from yugen.errors import Refused, TokenRejected
+from yugen.runtime.disk_failures import known_failure
 from yugen.runtime.mutations import Call, Request
 from yugen.runtime.outcome import MutationAnswer, refused
 from yugen.runtime.own import value_of
@@ -427,6 +428,9 @@ class Connection:
             self._mutation = None
             if self._mutations_done is not None:
                 self._mutations_done.set_result(None)
+            failure = known_failure(answer) if isinstance(answer, BaseException) else None
+            if failure is not None:
+                answer = MutationAnswer(refused(failure, request_id), None)
             if isinstance(answer, BaseException):
                 self._fail(answer)
             else:

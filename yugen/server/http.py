@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from yugen import values
 from yugen.errors import TokenRejected
+from yugen.runtime.disk_failures import known_failure
 from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
@@ -65,6 +66,9 @@ class Endpoint:
             return error_response(503, "TooManyConcurrentRequests", str(error))
         except StorageError as error:
             logger.error("the store failed: %s", error)
+            failure = known_failure(error)
+            if failure is not None:
+                return error_response(507 if error.full else 500, failure.code, str(failure))
             return error_response(503, "StorageUnavailable", "The store has failed; try again in a moment.")
         except asyncio.CancelledError:
             task = asyncio.current_task()

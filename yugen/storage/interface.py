@@ -95,12 +95,14 @@ class StorageError(Exception):
         full: there is no space left; the same works again once there is.
         stopped: the store no longer knows what is on disk and appends nothing more; only a restart of the process,
             which reads the disk anew, can tell. See "Can Applications Recover from fsync Failures?" (USENIX ATC 2020).
+        damaged: what is stored is not what was written; the text says how to restore it.
     """
 
-    def __init__(self, message: str, *, full: bool = False, stopped: bool = False) -> None:
+    def __init__(self, message: str, *, full: bool = False, stopped: bool = False, damaged: bool = False) -> None:
         super().__init__(message)
         self.full = full
         self.stopped = stopped
+        self.damaged = damaged
 
 
 def check_rising(newest: Timestamp, commits: Sequence[Commit]) -> None:
@@ -141,6 +143,10 @@ class Snapshot(Protocol):
 
 class Store(Protocol):
     """A durable, ordered log of commits and the tables it amounts to. One instance belongs to one event loop."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this appends nothing any more until its process starts again; other nodes may."""
 
     async def open(self) -> Timestamp:
         """Makes the store ready; returns the newest timestamp, 0 when it is new."""
@@ -208,10 +214,6 @@ class Peers(Protocol):
     @property
     def newest(self) -> Timestamp:
         """The newest timestamp that any node has acknowledged or shown. It is asked for with every call of a client."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether this node appends nothing any more until its process starts again; others may."""
 
     async def news(self) -> Sequence[Commit]:
         """Commits that others appended and that neither this nor `Store.append` has told of yet, oldest first.

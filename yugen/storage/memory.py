@@ -37,6 +37,9 @@ class MemoryStore:
         pause: awaited before every read and around every append; where tests let tasks interleave.
     """
 
+    stopped = False
+    """As `Store.stopped`."""
+
     def __init__(self, pause: Pause = _let_others_run) -> None:
         self._pause = pause
         self._log: list[Commit] = []

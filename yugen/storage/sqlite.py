@@ -45,6 +45,11 @@ class SqliteStore:
         self._reader: SqliteReader | None = None
         self._closed = False
 
+    @property
+    def stopped(self) -> bool:
+        """As `Store.stopped`."""
+        return self._writer.stopped
+
     async def open(self) -> Timestamp:
         """As `Store.open`.
 

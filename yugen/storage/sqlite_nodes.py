@@ -81,11 +81,6 @@ class NodeStore(SqliteStore):
         """As `Peers.newest`."""
         return self._board.newest
 
-    @property
-    def stopped(self) -> bool:
-        """As `Peers.stopped`."""
-        return self._node_writer.stopped
-
     async def news(self) -> Sequence[Commit]:
         """As `Peers.news`."""
         reader = self._open_reader()

@@ -18,6 +18,9 @@ class ReadOnlyStore:
         path: the database file, which a `SqliteStore` has opened at least once.
     """
 
+    stopped = False
+    """As `Store.stopped`."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).resolve()
         self._reader: SqliteReader | None = None

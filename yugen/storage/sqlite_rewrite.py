@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 import apsw
 
 from yugen.storage.interface import Timestamp
+from yugen.storage.sqlite_connect import connect
 from yugen.storage.sqlite_schema import BUSY_MS
 
 
@@ -22,7 +23,7 @@ class Logged(NamedTuple):
 
 def find_logged(path: Path, start: bytes, end: bytes) -> Logged:
     """Looks for images of the documents in [start, end), on a connection of its own, which holds up nobody."""
-    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+    with closing(connect(path, read_only=True)) as connection:
         connection.set_busy_timeout(BUSY_MS)
         connection.execute("BEGIN")  # all of it at one moment
         through = cast("int", connection.execute("SELECT coalesce(max(ts), 0) FROM log").get)

@@ -10,6 +10,8 @@ import apsw
 
 from yugen.storage import sqlite_requests, sqlite_totals
 from yugen.storage.interface import StorageError
+from yugen.storage.sqlite_connect import are_checked
+from yugen.storage.sqlite_errors import damaged
 
 APPLICATION_ID: Final = int.from_bytes(b"Yugn", "big")
 """What `PRAGMA application_id` says of a database of ours; `file` shows it."""
@@ -37,11 +39,15 @@ MIGRATIONS: Final = (
     """,
     sqlite_totals.MIGRATION,
     sqlite_requests.MIGRATION,
+    "",  # none of its tables change: every page gets a checksum
 )
 """What makes a database of version n one of version n + 1; `PRAGMA user_version` counts those done."""
 
 BUSY_MS: Final = 5000
 """How long a connection waits for a lock that another one holds."""
+
+CHECKSUMS_SINCE: Final = 4
+"""The version from which on every page has a checksum."""
 
 STATE = "SELECT coalesce((SELECT max(ts) FROM log), ts), ts FROM horizon"
 """The newest timestamp and the horizon."""
@@ -75,4 +81,6 @@ def check_version(connection: apsw.Connection, path: Path) -> int:
             f"the database {path} has version {version} and this Yugen knows versions up to {len(MIGRATIONS)}: "
             "install the Yugen that wrote it, or a newer one."
         )
+    if version >= CHECKSUMS_SINCE and not are_checked(connection):
+        raise damaged(path, "its first page says that there are no checksums")
     return int(version)

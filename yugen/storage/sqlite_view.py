@@ -13,6 +13,7 @@ from yugen.keys import index_prefix, slot_of, table_of
 from yugen.storage import sqlite_requests, sqlite_totals
 from yugen.storage.interface import Change, Commit, RequestRecord, Row, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.overlay import Overlay
+from yugen.storage.sqlite_connect import connect
 from yugen.storage.sqlite_errors import explain, explained
 from yugen.storage.sqlite_schema import BUSY_MS, MIGRATIONS, STATE, check_version, unpack_keys
 from yugen.totals import Total
@@ -45,10 +46,8 @@ class View:
         self._path = path
         self._transaction: apsw.Cursor | None = None
         with explained(path):
-            self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection = connect(path, read_only=True)
             self._connection.set_busy_timeout(BUSY_MS)
-            # The writer alone checkpoints, also when a reader happens to be the last to close the file.
-            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.pragma("query_only", True)
             self._connection.pragma("cache_size", -_CACHE_KIB)
             version = check_version(self._connection, path)

@@ -13,12 +13,20 @@ from typing import Final
 
 import apsw
 
-from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals
+from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals, sqlite_wal
 from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
 from yugen.storage.sqlite_batch import Batch
+from yugen.storage.sqlite_connect import connect, reserve
 from yugen.storage.sqlite_errors import explain
 from yugen.storage.sqlite_rewrite import Logged
-from yugen.storage.sqlite_schema import APPLICATION_ID, BUSY_MS, MIGRATIONS, STATE, check_version
+from yugen.storage.sqlite_schema import (
+    APPLICATION_ID,
+    BUSY_MS,
+    CHECKSUMS_SINCE,
+    MIGRATIONS,
+    STATE,
+    check_version,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +63,7 @@ class Writer:
         self._dirty = _DIRTY_MAX  # keys that totals do not know of yet, as far as this process knows
         self._recent_requests = 0  # that could be moved to the others
         self._stopped: str | None = None  # why nothing is appended any more
+        self._distrusted = True  # whether the WAL must stay as it is
 
     def open(self) -> Timestamp:
         try:
@@ -71,21 +80,28 @@ class Writer:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
-        self._connection = apsw.Connection(str(self._path))
+        self._connection = connect(self._path)
         self._connection.set_busy_timeout(BUSY_MS)
         version = check_version(self._connection, self._path)
+        sqlite_wal.check(self._connection, self._path)
         self._connection.pragma("page_size", PAGE_BYTES)
+        if version < CHECKSUMS_SINCE:
+            reserve(self._connection)
         if self._connection.pragma("journal_mode", "wal") != "wal":
             raise StorageError(f"the file system of {self._path} cannot share memory: use a disk of this machine.")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("cache_size", -_CACHE_KIB)
         self._connection.wal_autocheckpoint(0)
+        if 0 < version < CHECKSUMS_SINCE:
+            logger.info("every page of %s gets a checksum, for which the file is made anew", self._path)
+            self._make_anew(self._connection)
         for number in range(version, len(MIGRATIONS)):
             with self._transaction() as connection:
                 connection.execute(MIGRATIONS[number])
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", number + 1)
         sqlite_batch.prepare(self._connection)
+        self._distrusted = False
         self._newest, _ = self._connection.execute(STATE).get
         self._recent_requests = sqlite_requests.count_recent(self._connection)
 
@@ -130,10 +146,13 @@ class Writer:
         connection = self._connection
         assert connection is not None, "the store is open"
         try:
-            connection.execute("VACUUM")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._make_anew(connection)
         except apsw.Error as error:
             raise self._failure(error) from error
+
+    def _make_anew(self, connection: apsw.Connection) -> None:
+        connection.execute("VACUUM")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def tend(self) -> None:
         """Does what can wait until commits are answered; never raises."""
@@ -203,11 +222,15 @@ class Writer:
         return self._stopped is not None
 
     def close(self) -> None:
+        """Lets go of the file; never raises. What the last checkpoint does not move, the WAL keeps."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            if self._stopped is not None:
+            if self._distrusted:
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.close(True)  # checkpoints, unless others still read
+            try:
+                connection.close(True)  # checkpoints, unless others still read
+            except apsw.Error as error:
+                logger.warning("the database %s is closed as it is: %s", self._path, explain(self._path, error))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -232,6 +255,7 @@ class Writer:
         failure = explain(self._path, error, self._connection)
         if failure.stopped:
             self._stopped = str(failure)
+        self._distrusted = self._distrusted or failure.stopped or failure.damaged
         return failure
 
     def _check_not_stopped(self) -> None:
