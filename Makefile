@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BROWSER_CLIENT := yugen/server/static/client.js
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test check bench simulate dist clean
+.PHONY: help setup demo test test-browser-client check bench simulate dist clean
 SEEDS ?= 1000
 
 help: ## List the targets
@@ -15,11 +15,14 @@ setup: .venv/.stamp $(BROWSER_CLIENT) ## Install everything for development into
 demo: setup ## Run the chat example and say where to look (PORT=3210)
 	@scripts/demo
 
-test: setup check ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k name")
+test: setup ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k name")
 	$(if $(SKIP_BROWSER),,@scripts/install-chromium)
 	@scripts/install-cc
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check test-browser-client
+	.venv/bin/pytest -n 3 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
+
+test-browser-client: setup
 	npm test --silent
-	.venv/bin/pytest -n 2 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
 
 check: .venv/.stamp ## Lint, formatting, types, import directions
 	.venv/bin/ruff check

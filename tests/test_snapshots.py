@@ -19,7 +19,7 @@ import pytest
 from reliability.serving import Process, Server, serving
 from tests.cli.chat import write_chat
 
-DOCUMENTS: Final = int(os.environ.get("YUGEN_DOCUMENTS", "5000"))
+DOCUMENTS: Final = int(os.environ.get("YUGEN_DOCUMENTS", "2000"))
 
 WORDS: Final = min(400, 16_000_000 // DOCUMENTS)
 """About how many a document has, so that all fit into what one import may bring, 128 MiB."""

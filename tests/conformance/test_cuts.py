@@ -61,7 +61,7 @@ def check_attempts(shears: Sequence[Shears], cuts: int, first_wait_seconds: floa
             assert seconds > first_wait_seconds * 2 ** (cuts_in_a_row - 1) - EARLY_SECONDS
 
 
-@pytest.mark.parametrize(("client", "clients", "cuts"), [("official", 60, 10), ("own", 60, 10)])
+@pytest.mark.parametrize(("client", "clients", "cuts"), [("official", 30, 5), ("own", 30, 5)])
 async def test_javascript_clients_count_exactly(client: str, clients: int, cuts: int, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(APP, tmp_path))
@@ -133,7 +133,7 @@ async def count(url: str, position: int, bumps: int, *, optimistic: bool) -> Non
 
 @pytest.mark.parametrize("optimistic", [False, True])
 async def test_the_python_client_counts_exactly(optimistic: bool, tmp_path: Path) -> None:
-    cuts = 10
+    cuts = 6
     async with serving(APP, tmp_path) as server, many_shears(server.port, TEAM, cuts) as shears:
         async with asyncio.timeout(SECONDS_MAX):
             bumps = BUMPS_PER_CUT * cuts

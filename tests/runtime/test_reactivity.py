@@ -257,7 +257,7 @@ def keys_of(runtime: Runtime, dice: random.Random) -> list[QueryKey]:
     return list(dict.fromkeys(keys))
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("memory", 1), ("memory", 2), ("memory", 3), ("sqlite", 4), ("sqlite", 5)])
+@pytest.mark.parametrize(("kind", "seed"), [("memory", 1), ("memory", 2), ("sqlite", 4)])
 async def test_after_every_commit_every_answer_is_what_the_query_gives(kind: str, seed: int, tmp_path: Path) -> None:
     dice = random.Random(seed)
     async with engine(new_store(kind, tmp_path), write_app(tmp_path, **APP)) as runtime:
@@ -278,9 +278,7 @@ async def test_after_every_commit_every_answer_is_what_the_query_gives(kind: str
         assert runtime.queries.statistics()["subscribed"] == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "seed"), [("memory", 11), ("memory", 12), ("memory", 13), ("memory", 14), ("sqlite", 15), ("sqlite", 16)]
-)
+@pytest.mark.parametrize(("kind", "seed"), [("memory", 11), ("memory", 12), ("sqlite", 15)])
 async def test_answers_given_while_commits_go_on_are_right_at_their_timestamps(
     kind: str, seed: int, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ async def test_mutations_are_strictly_serializable_in_the_order_of_timestamps(
             assert (model.items, model.notes) == before
 
 
-TRANSACTIONS: Final = int(os.environ.get("YUGEN_TRANSACTIONS", "10000"))
+TRANSACTIONS: Final = int(os.environ.get("YUGEN_TRANSACTIONS", "4000"))
 """How many transactions on lists are checked for anomalies, over both stores together."""
 
 KEYS: Final = 8
@@ -472,5 +472,5 @@ async def test_clients_of_worker_processes_see_no_anomaly(
     assert outcomes["committed"] > len(lists.history) / 2
     assert kills > 0
     # What runs in one line does not see what of another is not published yet.
-    assert lines == 1 or losses > 100
+    assert lines == 1 or losses > 20
     assert list(map(str, anomalies(lists.history)))[:10] == []

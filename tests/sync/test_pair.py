@@ -668,4 +668,4 @@ class Pair(RuleBasedStateMachine):
 
 
 TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=300, stateful_step_count=50)
+TestPair.settings = settings(max_examples=120, stateful_step_count=50)

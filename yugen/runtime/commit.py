@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from yugen.guards import GuardedRead
 from yugen.intervals import Interval
 from yugen.runtime.causes import Cause
 from yugen.runtime.line import Line, Place
+from yugen.runtime.meters import Histogram
 from yugen.runtime.writes import Origin, RecentWrites, Written
 from yugen.storage.interface import (
     AlreadyCarriedOut,
@@ -118,6 +120,8 @@ class Committer:
         self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self.append_seconds = Histogram()  # of appends that were made durable
+        self.commits = 0
         self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
 
     def hold(self, ts: Timestamp) -> None:
@@ -168,6 +172,11 @@ class Committer:
 
         self.propose(proposal, settled)
         return await done
+
+    @property
+    def queue_length(self) -> int:
+        """How many proposals wait for their append, or are in one."""
+        return len(self._queue)
 
     @property
     def has_failed(self) -> bool:
@@ -230,8 +239,9 @@ class Committer:
             decided[:] = self._decide([waiting.proposal for waiting in batch], arrived, newest)
             return [each.commit for each in decided if isinstance(each, Written)]
 
+        began = time.perf_counter()
         try:
-            await self._store.append(decide)
+            commits = await self._store.append(decide)
         except AlreadyCarriedOut as error:
             self._publish(arrived)
             rest = _without(batch, error)
@@ -244,6 +254,9 @@ class Committer:
                 _revoke(waiting.proposal)
                 waiting.settle(error)
             return
+        if commits:
+            self.append_seconds.observe(time.perf_counter() - began)
+            self.commits += len(commits)
         published = arrived
         for waiting, outcome in zip(batch, decided, strict=True):
             if isinstance(outcome, Written):

@@ -155,6 +155,8 @@ class Mutations:
         self._causes = causes
         self._pressure = pressure
         self._count = 0  # of those that have begun
+        self.conflicts = 0
+        self.refused = 0
         self._prepare = prepare
         self._ended = ended
         self._peers = peers
@@ -195,6 +197,11 @@ class Mutations:
         """As `Pressure.refusing`."""
         return self._pressure.refusing
 
+    @property
+    def under_way(self) -> int:
+        """How many have begun and have no answer yet."""
+        return self._count
+
     def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
         """The answer of a mutation that has waited for its turn, if that is better not run any more.
 
@@ -205,6 +212,7 @@ class Mutations:
         """
         if not self._pressure.refuses(received_ns, self._count):
             return None
+        self.refused += 1
         return MutationAnswer(refused(Busy(path), request_id), None)
 
     def begin(self, call: Call) -> None:
@@ -352,6 +360,7 @@ class Mutations:
 
     def _lose(self, call: Call, run: Run, outcome: Outcome, seconds: float, conflict: Conflict) -> None:
         call.losses += 1
+        self.conflicts += 1
         call.lost_to = conflict.cause
         ran = Ran.of("mutation", run.path, run.args, run.ts, outcome, seconds)
         self._causes.add_loss(Loss(ran, call.request_id, conflict.cause, call.losses))

@@ -38,6 +38,7 @@ from yugen.runtime.disk_failures import StorageDamaged
 from yugen.runtime.environment import Variables
 from yugen.runtime.exchange import Head, What, Wire
 from yugen.runtime.founding import Founding
+from yugen.runtime.meters import Histogram
 from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
@@ -388,6 +389,26 @@ class Runtime:
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         """As `Store.rewrite`: nothing that functions see changes, so nothing runs again."""
         return await self._store.rewrite(start, end, to)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the functions of the newest version."""
+        return self._runner.newest
+
+    def measure(self) -> dict[str, float | Histogram]:
+        """What there is, by the names of `yugen.server.metrics`."""
+        assert self._committer is not None, "it has started"
+        return {
+            "yugen_mutation_conflicts_total": self._mutations.conflicts,
+            "yugen_mutations_under_way": self._mutations.under_way,
+            "yugen_mutations_refused_total": self._mutations.refused,
+            "yugen_overloaded": int(self.refusing),
+            "yugen_commit_seconds": self._committer.append_seconds,
+            "yugen_commits_total": self._committer.commits,
+            "yugen_commit_queue": self._committer.queue_length,
+            "yugen_newest_commit_timestamp_seconds": self.ts / 1e9,
+            **self.queries.measure(),
+        }
 
     @property
     def has_failed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.server.api import HttpApi
-from yugen.server.backend import NotServing
+from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import Callers
 from yugen.server.deployment import DeploymentApi
 from yugen.server.direct import Direct
 from yugen.server.docs import docs_routes
 from yugen.server.file_api import FileApi
 from yugen.server.gate import PAGE_HEADERS, at_the_door, for_pages
-from yugen.server.http import Endpoints, error_response
+from yugen.server.health import Health
+from yugen.server.http import Endpoints, admin_of, error_response
+from yugen.server.metrics import CONTENT_TYPE, render
 from yugen.server.rate_limits import LimitedByAddress
 from yugen.server.site import BELOW, HIDDEN, Site, identify_by
 from yugen.server.socket import AsgiSocket
@@ -63,6 +65,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     routes = [
         *DeploymentApi(endpoints, yugen.everywhere or yugen.runs, yugen.reload if yugen.development else None).routes(),
         *FileApi(endpoints).routes(),
+        Route("/metrics", endpoints.make(_metrics_of(yugen), "GET")),
         *api.routes(),
         *(Route(f"/{file}", _client_file, methods=["GET"]) for file in CLIENT_FILES),
         *(docs_routes(endpoints, public) if yugen.docs else ()),
@@ -83,7 +86,16 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     )
     http = _WithSite(yugen, _site(yugen), for_pages(yugen.edge, Direct(api.calls, routed)))
     root = _Root(http, for_pages(yugen.edge, _Sync(yugen)))
-    return LimitedByAddress(yugen.address_limits, at_the_door(yugen.edge, root))
+    return Health(yugen, LimitedByAddress(yugen.address_limits, at_the_door(yugen.edge, root)))
+
+
+def _metrics_of(yugen: Yugen) -> Callable[[Request, Backend], Awaitable[Response]]:
+    async def metrics(request: Request, backend: Backend) -> Response:
+        """What is measured, for administrators: Prometheus can be told to send `Authorization: Convex <key>`."""
+        await admin_of(request, backend.callers)
+        return Response(render((await yugen.measure()).items()), headers={"content-type": CONTENT_TYPE})
+
+    return metrics
 
 
 def make_site(yugen: Yugen) -> ASGIApp:

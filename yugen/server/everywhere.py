@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
@@ -18,6 +18,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.server.exchange import Exchange, Handler
 from yugen.server.exports import Exports
 from yugen.server.imports import Imports
+from yugen.server.metrics import Measured
 from yugen.server.runs import Ran, Runs
 from yugen.system.deployment import Deployment
 
@@ -110,8 +111,11 @@ class Everywhere:
         self._others = others
         self._runs = runs
 
-    def handlers(self, runtime: Runtime) -> dict[str, Handler]:
+    def handlers(self, runtime: Runtime, measure: Callable[[], Measured]) -> dict[str, Handler]:
         """What every node answers the others."""
+
+        async def measured() -> Measured:
+            return measure()
 
         async def why(function: str | None, limit: int) -> list[dict[str, Any]]:
             return runtime.queries.causes.to_json(runtime.catalog, function=function, limit=limit)
@@ -119,7 +123,11 @@ class Everywhere:
         async def runs(cursor: float) -> tuple[list[tuple[Any, ...]], float]:
             return [tuple(ran) for ran in self._runs.after(cursor)], self._runs.bound()
 
-        return {"why": why, "runs": runs, "runs.wait": self._runs.wait_after}
+        return {"why": why, "runs": runs, "runs.wait": self._runs.wait_after, "measure": measured}
+
+    async def measure(self) -> dict[int, Measured]:
+        """What the other nodes measure of themselves, by their numbers."""
+        return await self._answers("measure")
 
     async def why(
         self, occurrences: Iterable[dict[str, Any]], *, function: str | None, limit: int
@@ -170,7 +178,12 @@ class Everywhere:
 
     async def _ask(self, what: str, *args: Any) -> list[Any]:
         """What the others answer. One that has gone has forgotten everything."""
+        return list((await self._answers(what, *args)).values())
+
+    async def _answers(self, what: str, *args: Any) -> dict[int, Any]:
+        """As `_ask`, by the numbers of those that answer."""
         answers = await asyncio.gather(
             *(self._exchange.call(other, what, *args) for other in self._others), return_exceptions=True
         )
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
+        both = zip(self._others, answers, strict=True)
+        return {node: answer for node, answer in both if not isinstance(answer, BaseException)}

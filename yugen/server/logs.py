@@ -18,6 +18,7 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.server.lines import Lines
+from yugen.server.metrics import RunMeters
 from yugen.server.runs import Runs
 
 own = logging.getLogger("yugen")
@@ -32,14 +33,23 @@ class RunLog:
     Args:
         lines_to_callers: whether what functions log goes to their callers as well.
         runs: where the runs are kept for administrators, if anywhere.
+        meters: counts the runs, if anything does.
         tells_why: whether it is said why they ran.
 
     Attributes:
         catalog: gives the tables, whose names are said then.
     """
 
-    def __init__(self, *, lines_to_callers: bool, runs: Runs | None = None, tells_why: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        lines_to_callers: bool,
+        runs: Runs | None = None,
+        meters: RunMeters | None = None,
+        tells_why: bool = False,
+    ) -> None:
         self._runs = runs
+        self._meters = meters
         self._lines_to_callers = lines_to_callers
         self._tells_why = tells_why
         self.catalog: Callable[[], Catalog] = Catalog
@@ -47,6 +57,8 @@ class RunLog:
     def ended(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
         answer = outcome.answer
+        if self._meters is not None:
+            self._meters.ended(run.kind, answer, seconds)
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
         else:

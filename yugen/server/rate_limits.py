@@ -67,6 +67,9 @@ class AddressLimits:
         limits: how much that is.
         clock: seconds.
         is_counted: whether an address is counted at all.
+
+    Attributes:
+        refusals: how many were refused, of requests (`http`) and of sockets (`websocket`).
     """
 
     def __init__(
@@ -81,6 +84,12 @@ class AddressLimits:
         self._buckets = {"http": _per_minute(limits.address_requests)}
         self._buckets["websocket"] = _per_minute(limits.address_connections)
         self._quiet_until = 0
+        self.refusals = dict.fromkeys(self._buckets, 0)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """Of how many addresses there are buckets, for requests and for sockets."""
+        return {surface: len(buckets) for surface, buckets in self._buckets.items()}
 
     def wait_ms(self, scope: Scope) -> int:
         """Counts a request or a socket; returns 0, or after how many milliseconds its client may try again."""
@@ -89,6 +98,8 @@ class AddressLimits:
             return 0
         key, now = address_key(client[0]), int(self._clock() * 1000)
         wait_ms = self._buckets[scope["type"]].take(key, now)
+        if wait_ms:
+            self.refusals[scope["type"]] += 1
         if wait_ms and now >= self._quiet_until:
             self._quiet_until = now + MINUTE_MS
             logger.warning(

@@ -33,6 +33,7 @@ from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
 from yugen.server.limits import Limits
 from yugen.server.logs import RunLog
+from yugen.server.metrics import Measured, RunMeters, measure
 from yugen.server.nodes import Node, NodeSessions
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
@@ -89,6 +90,8 @@ class Yugen(InProcessCaller):
         loop: the event loop that it serves in, if any.
         obstacle: why there is no backend, when it is not because nobody has asked for one yet.
         has_closed: whether it was closed, and not started again.
+        run_meters: counts runs.
+        connections_refused: how many, because there were too many.
 
     Raises:
         BadLimit: there is no such limit.
@@ -143,6 +146,8 @@ class Yugen(InProcessCaller):
         # Closes this with the event loop, where it has started by itself and so perhaps nobody else will.
         self._guard: AsyncGenerator[None, None] | None = None
         self._connections: set[Connection] = set()
+        self.connections_refused = 0
+        self.run_meters = RunMeters()
         self._node = node
         self._sessions = Sessions() if node is None else NodeSessions(node, self._settled)
         self._exchange = None if node is None else Exchange(node.folder, node.number)
@@ -247,6 +252,27 @@ class Yugen(InProcessCaller):
         return self._backend is not None
 
     @property
+    def connection_count(self) -> int:
+        """How many sync connections are open."""
+        return len(self._connections)
+
+    async def measure(self) -> dict[int, Measured]:
+        """What there is to be measured of each node, by its number; of those that answer.
+
+        Raises:
+            NotServing: there is no backend.
+        """
+        own = measure(self, await self.backend())
+        if self._node is None or self.everywhere is None:
+            return {0: own}
+        return {self._node.number: own, **await self.everywhere.measure()}
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is closing, or has closed."""
+        return self.has_closed or (self._backend is not None and self._backend.runtime.is_draining)
+
+    @property
     def has_failed(self) -> bool:
         """Whether only a new process can do what this one is to do."""
         return self._backend is not None and self._backend.runtime.has_failed
@@ -260,6 +286,7 @@ class Yugen(InProcessCaller):
         """
         backend = await self.backend()
         if len(self._connections) >= self.limits.server.connections:
+            self.connections_refused += 1
             raise Overloaded(f"There are {len(self._connections)} connections already.")
         connection = Connection(
             socket,
@@ -414,7 +441,9 @@ class Yugen(InProcessCaller):
         return self._backend
 
     def _runtime(self, runner: Runner) -> Runtime:
-        log = RunLog(lines_to_callers=self._development, runs=self.runs, tells_why=self._development)
+        log = RunLog(
+            lines_to_callers=self._development, runs=self.runs, meters=self.run_meters, tells_why=self._development
+        )
         node, (_, variables, founding) = self._node, self._sealed
         if node is None:
             kept = log.kept if self._development else None
@@ -434,7 +463,7 @@ class Yugen(InProcessCaller):
             self._sessions.listen()
         if self._exchange is not None and self.everywhere is not None:
             assert self._node is not None
-            answers = self.everywhere.handlers(backend.runtime)
+            answers = self.everywhere.handlers(backend.runtime, lambda: measure(self, backend))
             if self._node.first:
                 answers |= first_handlers(backend.exports, backend.imports)
             await self._exchange.open(answers)
