@@ -8,6 +8,7 @@ import hashlib
 import logging
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,12 +69,13 @@ class Report:
 
 
 class _Errors(logging.Handler):
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, note: Callable[[str], None]) -> None:
         super().__init__(logging.ERROR)
         self._report = report
+        self._note = note
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.trace.append(f"logged {record.getMessage()}")
+        self._note(f"logged {record.getMessage()}")
         if record.exc_info and record.exc_info[1] is not None:
             self._report.violations.append(f"logged: {record.getMessage()}: {record.exc_info[1]!r}")
 
@@ -93,7 +95,10 @@ class Run:
         ]
         loop.set_exception_handler(self._failed)
 
+        self._folder = folder
+
     def _note(self, line: str) -> None:
+        line = line.replace(f"{self._folder}/", "")  # which is another each time
         self.report.trace.append(f"{self._loop.now:12.6f} {line}")
 
     def _failed(self, loop: Any, context: dict[str, Any]) -> None:
@@ -255,7 +260,7 @@ def run(plan: Plan, app: App) -> Report:
         with faulty_disk() as disk, tended_often():
             asyncio.set_event_loop(loop)
             one = Run(plan, app, Path(name), disk, loop, clock)
-            errors = _Errors(one.report)
+            errors = _Errors(one.report, one._note)
             logger = logging.getLogger("yugen")
             logger.addHandler(errors)
             propagated, logger.propagate = logger.propagate, False
