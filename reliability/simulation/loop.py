@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
@@ -94,10 +95,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for task in self.tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                try:
+                with suppress(BaseException):
                     task.get_coro().close()  # type: ignore[union-attr]
-                except BaseException:
-                    pass
         self.tasks.clear()
 
 

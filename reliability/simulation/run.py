@@ -175,14 +175,14 @@ class Run:
         self._server.start()
 
     async def _settle(self) -> None:
-        while any(client.waiting for client in self._clients) or self._server.runtime is None:
+        while any(client.waiting for client in self._clients) or self._server.runtime is None:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         for client in self._clients:
             for function, args in FINAL:
                 client.watch(function, args)
         seen = {client.name: client.views for client in self._clients}
         self._clients[0].mutate("f:bump", {"token": f"{self._plan.seed:05}/99999", "name": "last"})
-        while self._clients[0].waiting:
+        while self._clients[0].waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         done: list[Any] = []
         schedulers = self._asked("scheduled")

@@ -114,7 +114,7 @@ class Server:
 
         self.runtime = runtime
         self._network.accept = lambda wire: context.run(accept, wire)
-        while not runtime.has_failed:
+        while not runtime.has_failed:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
         assert life is self._life
         self._note("server ends itself, for it cannot write")
