@@ -257,7 +257,7 @@ def run(plan: Plan, app: App) -> Report:
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     loop = SimulatedLoop()
     with tempfile.TemporaryDirectory(prefix="simulated-", dir=parent) as name, machine(plan.seed, loop) as clock:
-        with faulty_disk() as disk, tended_often():
+        with faulty_disk() as disk, tended_often():  # noqa: SIM117
             asyncio.set_event_loop(loop)
             one = Run(plan, app, Path(name), disk, loop, clock)
             errors = _Errors(one.report, one._note)
