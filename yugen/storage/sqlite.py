@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,12 +36,13 @@ class SqliteStore:
     Args:
         path: the database file; it and its folders are created if missing. Two files beside it, ending in `-wal` and
             `-shm`, belong to it; a third, ending in `.lock`, keeps other processes out.
+        thread: runs what is appended, one after the other; by default a thread of the store's own.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, thread: Executor | None = None) -> None:
         self._path = Path(path).resolve()
         self._writer = self._make_writer()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="yugen-writer")
+        self._thread = thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="yugen-writer")
         self._reader: SqliteReader | None = None
         self._closed = False
 

@@ -1,0 +1,104 @@
+"""The whole system on a simulated network, disk and clock, one run for each seed.
+
+python -m reliability simulate --seeds 1000 --jobs 2
+python -m reliability simulate --seed 123      # one, with its trace
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from reliability.simulation import plan, shrink
+from reliability.simulation.app import MODULES
+from reliability.simulation.run import Report, run
+from yugen.functions.registry import App, load
+
+_app: App | None = None
+
+
+def app() -> App:
+    """The app of the simulation, loaded once."""
+    global _app  # noqa: PLW0603 -- a process has one
+    if _app is None:
+        folder = Path(tempfile.mkdtemp(prefix="simulated-app-")) / "app"
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        for name, text in MODULES.items():
+            (folder / f"{name}.py").write_text(textwrap.dedent(text))
+        _app = load(folder)
+    return _app
+
+
+def one(seed: int) -> tuple[Report, str]:
+    """Lives through one seed; the trace stays behind but for its digest."""
+    report = run(plan.make(seed), app())
+    digest = report.digest
+    report.trace.clear()
+    return report, digest
+
+
+def main(words: Sequence[str]) -> bool:
+    """Lives through seeds; returns whether everything held."""
+    parser = argparse.ArgumentParser(prog="python -m reliability simulate")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="this one, with its trace, shrunk if it fails")
+    parser.add_argument("--first-failure", action="store_true", help="stop at the first failure, without shrinking")
+    parser.add_argument("--digests", action="store_true", help="print the digest of each seed's trace")
+    told = parser.parse_args(words)
+    if os.environ.get("PYTHONHASHSEED") != "0":  # or else sets of texts have another order in each process
+        command = [sys.executable, "-m", "reliability", "simulate", *words]
+        return subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, check=False).returncode == 0
+    if told.seed is not None:
+        return _show(told.seed)
+    began, counts, failed, done = time.monotonic(), Counter[str](), list[Report](), 0
+    for report, digest in _runs(range(told.first, told.first + told.seeds), told.jobs):
+        done += 1
+        counts += report.counts
+        if told.digests:
+            print(f"seed {report.seed}: {digest}")
+        if report.violations:
+            failed.append(report)
+            print(f"seed {report.seed} fails: {report.violations[0][:300]}", flush=True)
+            if told.first_failure:
+                return False
+    seconds = time.monotonic() - began
+    print(f"{done} seeds in {seconds:.0f} s, {len(failed)} failed")
+    print(", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
+    vacuous = [what for what in ("views", "answers replayed", "transactions", "effects") if not counts[what]]
+    if vacuous:
+        print(f"nothing was checked of: {', '.join(vacuous)}")
+    if failed:
+        print(f"again: python -m reliability simulate --seed {failed[0].seed}")
+    return not failed and not vacuous
+
+
+def _runs(seeds: range, jobs: int) -> Iterator[tuple[Report, str]]:
+    if jobs == 1:
+        yield from map(one, seeds)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(one, seeds, chunksize=8)
+
+
+def _show(seed: int) -> bool:
+    made = plan.make(seed)
+    report = run(made, app())
+    if report.violations:
+        made, report = shrink.shrink(made, report, lambda each: run(each, app()))
+        print(f"seed {seed} shrinks to {len(made.steps)} steps:")
+    print("\n".join(report.trace))
+    print("\n".join(report.violations) or "all held")
+    return not report.violations

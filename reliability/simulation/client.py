@@ -1,0 +1,125 @@
+"""A client: the connection and session of the Python client, and notes of all that it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from reliability.records import Event, Operation, View, subscription
+from reliability.simulation.network import Network
+from yugen_client.backoff import backoff_seconds
+from yugen_client.connection import Connection, Delivery
+from yugen_client.messages import MutationResponse, ServerMessage, Transition
+from yugen_client.outcome import Success
+from yugen_client.session import RequestResolved, Session
+
+
+class Watched(Session):
+    """A session that tells of messages after it has taken them in."""
+
+    def __init__(self, session_id: str, heard: Callable[[ServerMessage], None]) -> None:
+        super().__init__(session_id)
+        self._heard = heard
+
+    def receive(self, message: ServerMessage) -> list[Any]:
+        if isinstance(message, MutationResponse):
+            self._heard(message)
+        events = super().receive(message)
+        if isinstance(message, Transition):
+            self._heard(message)
+        return events
+
+
+class Client:
+    """One client.
+
+    Attributes:
+        shown: what it shows, by subscription.
+        ts: of what it shows.
+        waiting: how many mutations it has no answer to.
+    """
+
+    def __init__(self, name: str, network: Network, dice: random.Random, note: Callable[[Event], None]) -> None:
+        self.name = name
+        self._note = note
+        self.session = Watched(str(uuid.UUID(int=dice.getrandbits(128))), self._heard)
+        self._connection = Connection(
+            self.session,
+            f"http://{name}",
+            auth=None,
+            backoff=partial(backoff_seconds, rng=dice),
+            deliver=self._deliver,
+            state_changed=lambda: None,
+        )
+        self._network = network
+        self._called: dict[int, tuple[str, dict[str, Any], int]] = {}
+        self._answers: dict[int, tuple[int, Any]] = {}
+        self._subscriptions: dict[str, int] = {}
+        self._count = -1
+        self._version: Any = None
+        self.shown: dict[str, Any] = {}
+        self.ts = 0
+        self.views = 0
+        self.task: asyncio.Task[Any] | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._called)
+
+    def start(self) -> None:
+        """Connects, and stays so."""
+        self.task = asyncio.get_running_loop().create_task(self._connection.run())
+
+    def mutate(self, function: str, args: dict[str, Any]) -> None:
+        """Asks for a mutation."""
+        self._called[self.session.mutation(function, args)] = function, args, time.monotonic_ns()
+        self._connection.wake()
+
+    def watch(self, function: str, args: dict[str, Any]) -> None:
+        """Subscribes to a query, if it has not."""
+        name = subscription(function, args)
+        if name not in self._subscriptions:
+            self._subscriptions[name] = self.session.subscribe(function, args)
+            self._connection.wake()
+
+    def unwatch(self, number: int) -> None:
+        """Ends one of its subscriptions, if there are any."""
+        if self._subscriptions:
+            name = list(self._subscriptions)[number % len(self._subscriptions)]
+            self.session.unsubscribe(self._subscriptions.pop(name))
+            self._connection.wake()
+
+    def _heard(self, message: ServerMessage) -> None:
+        if isinstance(message, MutationResponse):
+            if message.ts is not None and message.request_id in self._called:
+                known = self._answers.setdefault(message.request_id, (message.ts, message.result))
+                assert known == (message.ts, message.result), f"{self.name}: one request was answered in two ways"
+            return
+        assert isinstance(message, Transition)
+        shown: dict[str, Any] = {}
+        for name, query_id in self._subscriptions.items():
+            match self.session.outcome(query_id):
+                case None:
+                    pass
+                case Success(value):
+                    shown[name] = value
+                case failure:
+                    shown[name] = {"failed": str(failure)}
+        self.shown, self.ts = shown, message.end_version.ts
+        self.views += 1
+        connections = self.session.state.connection_count - 1
+        self._note(View(self.name, time.monotonic_ns(), self.ts, shown, connections))
+
+    def _deliver(self, event: Delivery) -> None:
+        if isinstance(event, RequestResolved):
+            function, args, called = self._called.pop(event.request_id)
+            now, (ts, _) = time.monotonic_ns(), self._answers.pop(event.request_id, (None, None))
+            if isinstance(event.outcome, Success):
+                self._note(Operation(self.name, function, args, called, now, "ok", event.outcome.value, ts))
+            else:
+                self._note(Operation(self.name, function, args, called, now, "failed", event.outcome.message, None))

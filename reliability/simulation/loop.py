@@ -1,0 +1,155 @@
+"""An event loop whose time is nobody's: it jumps to the next moment at which anything happens.
+
+Everything is a consequence of who asked for what when, so a run is the same each time. What a process that was killed
+had begun never goes on: its callbacks are in the context of its *life*, and those of a life that has ended are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+
+class Life:
+    """A process, from its start to its end.
+
+    Attributes:
+        ended: whether nothing of it runs any more.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+
+
+LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
+"""Whose callbacks those of this context are."""
+
+
+class Stalled(Exception):
+    """Everybody waits, and nothing is going to happen."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """The event loop.
+
+    Attributes:
+        tasks: all that were begun, which must not be collected, for that would run their ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._selector = self
+        self._clock_resolution = 1e-9
+        self.set_task_factory(self._make_task)
+
+    def time(self) -> float:
+        return self.now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """In the place of a selector: nothing comes from outside, so that what is left of the wait can be skipped."""
+        if timeout is None:
+            raise Stalled
+        self.now += timeout
+        return []
+
+    def _process_events(self, events: list[Any]) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+        self.tasks.append(task)
+        return task
+
+    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> asyncio.Handle:
+        handle: asyncio.Handle = super()._call_soon(callback, args, context)  # type: ignore[misc]
+        if _is_dead(context):
+            handle.cancel()
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        timer = super().call_at(when, callback, *args, context=context)
+        if _is_dead(context):
+            timer.cancel()
+        return timer
+
+    def end(self, life: Life) -> None:
+        """Has nothing of a life run any more."""
+        life.ended = True
+        for handle in (*self._ready, *self._scheduled):  # type: ignore[attr-defined]
+            if _is_dead(handle._context):
+                handle.cancel()
+
+    def bury(self) -> None:
+        """Lets go of all that never came to its end, of lives that have ended and of others, after the run."""
+        for task in self.tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with suppress(BaseException):
+                    task.get_coro().close()  # type: ignore[union-attr]
+        self.tasks.clear()
+
+
+def _is_dead(context: Context | None) -> bool:
+    life = LIFE.get() if context is None else context.get(LIFE)
+    return life is not None and life.ended
+
+
+class SimulatedThread(Executor):
+    """A thread that takes its time, of a life; what it does is done at one moment.
+
+    Args:
+        loop: whose time it is.
+        seconds: how long the next job takes.
+    """
+
+    def __init__(self, loop: SimulatedLoop, seconds: Callable[[], float]) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any], Context]] = deque()
+        self._busy = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._jobs.append((future, lambda: fn(*args, **kwargs), copy_context()))
+        self._next()
+        return future
+
+    def _next(self) -> None:
+        if not self._busy and self._jobs:
+            self._busy = True
+            _, _, context = self._jobs[0]
+            self._loop.call_later(self._seconds(), self._run, context=context)
+
+    def _run(self) -> None:
+        life = LIFE.get()
+        future, job, _ = self._jobs.popleft()
+        if future.set_running_or_notify_cancel():
+            try:
+                result = job()
+            except BaseException as error:
+                if life is None or not life.ended:
+                    future.set_exception(error)
+            else:
+                if life is None or not life.ended:  # the power may have gone while it wrote
+                    future.set_result(result)
+        self._busy = False
+        self._next()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        pass
+
+
+def seeded(seed: int, what: str) -> random.Random:
+    """Dice of a seed for one purpose, which no other purpose takes from."""
+    return random.Random(f"{seed} {what}")

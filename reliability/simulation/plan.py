@@ -1,0 +1,115 @@
+"""What is to happen in a run, as a list, so that parts of it can be left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reliability.history import lists
+from reliability.simulation.loop import seeded
+
+FAULTS: Final = (
+    "cut",
+    "swallow",
+    "stall",
+    "partition",
+    "slow network",
+    "slow disk",
+    "crash",
+    "disk",
+    "clock",
+    "restart",
+)
+"""The kinds of faults; a seed has some of them."""
+
+SECONDS: Final = 20.0
+"""How long a run is disturbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens.
+
+    Attributes:
+        at: when, in seconds.
+        what: a mutation, "watch", "unwatch", or a kind of fault.
+        client: whose step it is; -1 for faults of everybody.
+        args: what belongs to it.
+    """
+
+    at: float
+    what: str
+    client: int
+    args: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.at:9.4f} {self.what} {'' if self.client < 0 else self.client} {self.args}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run."""
+
+    seed: int
+    clients: int
+    steps: tuple[Step, ...]
+
+
+def make(seed: int) -> Plan:
+    """The plan of a seed."""
+    dice = seeded(seed, "plan")
+    clients = dice.randint(3, 5)
+    seconds = dice.choice((2.0, 5.0, SECONDS))
+    steps: list[Step] = []
+    for number in range(dice.randint(50, 150)):
+        at, client = dice.random() * seconds, dice.randrange(clients)
+        token = f"{seed:05}/{number:05}"
+        lot = dice.random()
+        name, shelf = f"n{dice.randrange(8)}", dice.choice("ab")
+        if lot < 0.25:
+            kinds = [dice.choice(("append", "append", "read", "scan")) for _ in range(dice.randint(1, 4))]
+            inner: list[list[Any]] = []
+            for place, kind in enumerate(kinds):
+                key = lists.key(0, dice.randrange(5))
+                if kind == "append":
+                    inner.append([kind, key, number * 10 + place])
+                else:
+                    inner.append([kind, key] if kind == "read" else [kind, lists.key(0, 0), lists.key(0, 4)])
+            ends = dice.choice(("", "", "refused", "scheduled"))
+            steps.append(Step(at, "f:transact", client, {"token": token, "steps": inner, "ends": ends}))
+        elif lot < 0.35:
+            steps.append(Step(at, "f:bump", client, {"token": token, "name": dice.choice("xy")}))
+        elif lot < 0.55:
+            args = {"token": token, "name": name, "shelf": shelf, "rank": dice.randrange(6)}
+            steps.append(Step(at, "g:put", client, args))
+        elif lot < 0.65:
+            steps.append(Step(at, "g:drop", client, {"token": token, "name": name}))
+        elif lot < 0.7:
+            steps.append(Step(at, "g:pop", client, {"token": token, "shelf": shelf}))
+        elif lot < 0.75:
+            other = f"n{dice.randrange(8)}"
+            steps.append(Step(at, "g:swap", client, {"token": token, "one": name, "other": other}))
+        elif lot < 0.95:
+            low = dice.randrange(6)
+            high = dice.randint(low, 5)
+            function, args = dice.choice(
+                (
+                    ("g:range", {"shelf": shelf, "low": low, "high": high}),
+                    ("g:first", {"shelf": shelf, "count": dice.randint(1, 3), "order": dice.choice(("asc", "desc"))}),
+                    ("g:filtered", {"shelf": shelf, "rank": low}),
+                    ("g:get", {"name": name}),
+                    ("g:totals", {"shelf": shelf, "low": low, "high": high}),
+                    ("f:scan", {"low": lists.key(0, low % 3), "high": lists.key(0, 4)}),
+                    ("f:counter", {"name": dice.choice("xy")}),
+                )
+            )
+            steps.append(Step(at, "watch", client, {"function": function, "args": args}))
+        else:
+            steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))
+    kinds_on = [kind for kind in FAULTS if dice.random() < 0.5]
+    for kind in kinds_on:
+        for _ in range(dice.randint(1, 4)):
+            client = dice.randrange(clients) if kind in ("cut", "swallow", "stall") else -1
+            extent = {"n": dice.randrange(1_000_000), "share": dice.random()}
+            steps.append(Step(dice.random() * seconds, kind, client, extent))
+    return Plan(seed, clients, tuple(sorted(steps, key=lambda step: step.at)))
