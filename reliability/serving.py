@@ -87,6 +87,11 @@ class Process:
         """As Ctrl-C in a terminal does: the program and all it started are told."""
         os.killpg(self._process.pid, signal.SIGINT)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the program itself."""
+        return self._process.pid
+
     def children(self) -> list[int]:
         """The process ids of those that the program itself has started, the oldest first."""
         pid = self._process.pid

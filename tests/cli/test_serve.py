@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ import pytest
 import websockets
 
 from reliability.serving import YUGEN, Process, Server, serving
-from tests.apps import write_app
+from tests.apps import ENTRIES, write_app
 from tests.server.peers import NOTES
 from yugen_client import AsyncClient
 
@@ -209,3 +210,13 @@ async def test_its_address_is_noted_while_it_serves(
         assert noted.read_text() == f"{server.url}\n"
         await server.stop()
         assert not noted.exists()
+
+
+async def test_it_may_have_as_many_files_open_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 512), hard))
+    try:
+        async with serving(write_app(tmp_path, entries=ENTRIES), tmp_path / "data", development=False) as server:
+            assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -200,6 +200,23 @@ async def test_changes_come_in_pages(store: AnyStore) -> None:
     assert await store.changes(50) == []
 
 
+async def test_requests_are_forgotten_up_to_a_timestamp(store: AnyStore) -> None:
+    asked = [RequestRecord(f"session {n % 7}", n, b"digest", b"1.0", ()) for n in range(2600)]
+    commits = [Commit(ts, (), request) for ts, request in enumerate(asked, 1)]
+    await append(store, *commits[:1300])  # more than are moved from the recent ones
+    await append(store, *commits[1300:])
+    await store.forget_requests(2500)
+    for ts, request in enumerate(asked, 1):
+        found = await store.find_request(request.session, request.request)
+        assert found == (None if ts <= 2500 else (request, ts))
+    assert await store.last_request("session 0") == 2597
+    assert len(await store.changes(0, limit=5000)) == 2600
+    await append(store, Commit(2601, (), asked[0]))  # and may be carried out again
+    assert await store.find_request("session 0", 0) == (asked[0], 2601)
+    await store.forget_requests(3000)
+    assert await store.last_request("session 0") == -1
+
+
 async def test_a_trimmed_log_no_longer_leads_back(store: AnyStore) -> None:
     history = History()
     commits = [history.commit(ts, {1: Note(ts, "ada")}) for ts in (10, 20, 30)]

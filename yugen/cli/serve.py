@@ -50,6 +50,7 @@ def serve_forever(
     It exits with status 1, and says why, when it cannot begin. What else it takes are the options of `Outside`.
     """
     logs.configure(readable=development)
+    allow_many_files()
     try:
         if not app.is_dir():
             raise OSError(
@@ -156,6 +157,24 @@ def listen_on(host: str, port: int) -> socket.socket:
         reason = error.strerror or str(error)
         how = "choose others with --host, --port and --site-port"
         raise OSError(f"Cannot listen on {host}:{port} ({reason}); {how}.") from None
+
+
+def allow_many_files() -> None:
+    """Raises how many files this process may have open, of which each socket is one, to what it may be.
+
+    Shells give out 1,024 for the sake of programs that use `select`, which is less than a server takes on.
+    """
+    try:
+        import resource
+    except ImportError:  # not on every platform
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:  # what is unlimited is more than some systems give
+        logger.warning("This process may have %d files and sockets open, and that cannot be raised: %s.", soft, error)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

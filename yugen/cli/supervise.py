@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, NoReturn
 
 from yugen.cli.edge import Outside
-from yugen.cli.serve import Listeners, docs, forget_address, listen, listen_on, run, say_ready, serve
+from yugen.cli.serve import Listeners, allow_many_files, docs, forget_address, listen, listen_on, run, say_ready, serve
 from yugen.errors import Refused
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
@@ -70,6 +70,7 @@ def serve_in_nodes(
     It exits with status 1, and says why, when it cannot begin. What else it takes are the options of `Outside`.
     """
     logs.configure(readable=False, at_once=True)
+    allow_many_files()
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")

@@ -65,6 +65,12 @@ _EVERYTHING: Final = (bytes(4), b"\xff" * 5)
 
 logger = logging.getLogger(__name__)
 
+REQUESTS_KEPT_MS: Final = 14 * 86_400_000.0
+"""How long the answers of mutations are kept for clients that send them again, in milliseconds; as in Convex.
+
+A client that was away for longer, with a mutation that it has no answer to, has it carried out once more.
+"""
+
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
 
@@ -389,6 +395,12 @@ class Runtime:
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         """As `Store.rewrite`: nothing that functions see changes, so nothing runs again."""
         return await self._store.rewrite(start, end, to)
+
+    async def forget_requests(self) -> None:
+        """Forgets what clients have asked for so long ago that none of them sends it again (`REQUESTS_KEPT_MS`)."""
+        through = int((self.now - REQUESTS_KEPT_MS) * 1_000_000)
+        if through > 0:
+            await self._store.forget_requests(through)
 
     @property
     def runner(self) -> Runner:

@@ -185,6 +185,15 @@ class Store(Protocol):
     async def last_request(self, session: str) -> int:
         """The greatest number of a request of a session that has a record; -1 if none has."""
 
+    async def forget_requests(self, through: Timestamp) -> None:
+        """Deletes the records of requests that were committed up to and including `through`.
+
+        It goes in small steps, between which appends find their turn. What is sent again after that runs again.
+
+        Raises:
+            StorageError: some may be left; call it again.
+        """
+
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         """Writes every image of the documents in [start, end) in another way: those of now, and all in the log.
 

@@ -87,6 +87,10 @@ class MemoryStore:
         await self._pause()
         return max((number for of, number in self._requests if of == session), default=-1)
 
+    async def forget_requests(self, through: Timestamp) -> None:
+        await self._pause()
+        self._requests = {request: found for request, found in self._requests.items() if found[1] > through}
+
     async def trim(self, through: Timestamp) -> None:
         """Forgets the log up to and including `through`; earlier timestamps can no longer be read."""
         await self._pause()

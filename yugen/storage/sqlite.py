@@ -80,6 +80,14 @@ class SqliteStore:
     async def last_request(self, session: str) -> int:
         return self._open_reader().last_request(session)
 
+    async def forget_requests(self, through: Timestamp) -> None:
+        """As `Store.forget_requests`: along the index, and then what it led to."""
+        past: tuple[str, int] | None = ("", -1)
+        while past is not None:
+            past = await self._on_thread(self._writer.forget_index, through, past)
+        while await self._on_thread(self._writer.forget_records, through):
+            pass
+
     async def trim(self, through: Timestamp) -> None:
         """Deletes the log up to and including `through`; earlier timestamps can no longer be read.
 

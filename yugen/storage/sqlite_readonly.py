@@ -62,6 +62,9 @@ class ReadOnlyStore:
     async def last_request(self, session: str) -> int:
         return self._opened().last_request(session)
 
+    async def forget_requests(self, through: Timestamp) -> None:
+        raise StorageError(f"{self._path} is open for reading only.")
+
     async def close(self) -> None:
         if self._reader is not None:
             self._reader.close()

@@ -18,6 +18,9 @@ from yugen.storage.interface import RequestRecord, Timestamp
 MERGE_AT: Final = 1024
 """Recent requests that are worth moving. More make the index of the recent ones large, fewer fill pages worse."""
 
+FORGOTTEN_AT_ONCE: Final = 1000
+"""Requests that are looked at in one transaction, when old ones are forgotten: some milliseconds."""
+
 MIGRATION: Final = """
     ALTER TABLE requests RENAME TO requests_before;
     CREATE TABLE records (
@@ -72,3 +75,32 @@ def merge(connection: apsw.Connection) -> None:
     """Moves the recent requests to the others. Call it in a transaction."""
     connection.execute("INSERT INTO requests SELECT * FROM recent_requests ORDER BY session, request")
     connection.execute("DELETE FROM recent_requests")
+
+
+def forget_index(connection: apsw.Connection, through: Timestamp, past: tuple[str, int]) -> tuple[str, int] | None:
+    """Forgets the way to some of the records up to `through`. Call it in a transaction.
+
+    Args:
+        connection: the database.
+        through: the newest timestamp of what is forgotten.
+        past: the session and number behind which it goes on.
+
+    Returns:
+        How far it has come; None if that is the end. Until then `forget_records` would leave ways that lead nowhere.
+    """
+    looked = "SELECT session, request, ts FROM requests WHERE (session, request) > (?, ?) LIMIT ?"
+    rows = list(connection.execute(looked, (*past, FORGOTTEN_AT_ONCE)))
+    old = [(session, request) for session, request, ts in rows if ts <= through]
+    connection.executemany("DELETE FROM requests WHERE session = ? AND request = ?", old)
+    if len(rows) == FORGOTTEN_AT_ONCE:
+        session, request, _ = rows[-1]
+        return session, request
+    connection.execute("DELETE FROM recent_requests WHERE ts <= ?", (through,))
+    return None
+
+
+def forget_records(connection: apsw.Connection, through: Timestamp) -> bool:
+    """Forgets some of the records up to `through`; whether there are more. Call it in a transaction."""
+    oldest = "SELECT ts FROM records WHERE ts <= ? ORDER BY ts LIMIT ?"
+    connection.execute(f"DELETE FROM records WHERE ts IN ({oldest})", (through, FORGOTTEN_AT_ONCE))
+    return connection.changes() == FORGOTTEN_AT_ONCE

@@ -134,6 +134,20 @@ class Writer:
         self.tend_wal()
         return len(trimmed) == _COMMITS_PER_TRIM
 
+    def forget_index(self, through: Timestamp, past: tuple[str, int]) -> tuple[str, int] | None:
+        """As `sqlite_requests.forget_index`."""
+        self._check_not_stopped()
+        with self._transaction() as connection:
+            return sqlite_requests.forget_index(connection, through, past)
+
+    def forget_records(self, through: Timestamp) -> bool:
+        """As `sqlite_requests.forget_records`."""
+        self._check_not_stopped()
+        with self._transaction() as connection:
+            more = sqlite_requests.forget_records(connection, through)
+        self.tend_wal()
+        return more
+
     def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes], logged: Logged) -> int:
         """As `Store.rewrite`, for somebody who has looked through the log already."""
         self._check_not_stopped()

@@ -1,0 +1,1 @@
+"""Scenarios of load: what a crowd does at once, and what must hold meanwhile and afterwards. One module each."""

@@ -1,0 +1,58 @@
+"""The soak tells growth from noise, and a short one finds nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from reliability.resources import MIB, Usage, growth
+from reliability.soak import judge, soak
+
+STEADY = Usage(seconds=0.0, server=60 * MIB, workers=50 * MIB, processes=4, files=60, database=0, stored=0)
+
+
+def samples(**per_second: float) -> list[Usage]:
+    """An hour's, with noise and caches that fill up at first, in which each of these grows by so much a second."""
+    dice = random.Random(4)
+    made = []
+    for second in range(0, 3600, 5):
+        full = min(second / 600, 1.0)
+        values = {name: int(getattr(STEADY, name) * (0.7 + 0.3 * full)) for name in ("server", "workers")}
+        values |= {"files": STEADY.files + dice.randint(-10, 10), "processes": STEADY.processes}
+        values = {name: value + int(per_second.get(name, 0.0) * second) for name, value in values.items()}
+        values["server"] += dice.randint(-MIB, MIB)
+        made.append(Usage(seconds=float(second), database=0, stored=0, **values))
+    return made
+
+
+def test_what_fills_up_and_stays_is_no_growth() -> None:
+    assert judge(samples()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "per_second"), [("server", 3000), ("workers", 5000), ("files", 0.02), ("processes", 0.002)]
+)
+def test_what_grows_is_named(name: str, per_second: float) -> None:
+    assert [failure.partition(":")[0] for failure in judge(samples(**{name: per_second}))] == [name]
+
+
+def test_a_few_samples_tell_nothing() -> None:
+    assert judge([]) == ["memory: 0 samples tell nothing"]
+    assert judge(samples()[:8]) == ["memory: 5 samples tell nothing"]
+
+
+def test_what_sticks_out_is_not_growth() -> None:
+    line = [(float(second), 2.0 * second) for second in range(100)]
+    assert growth(line) == pytest.approx(198.0)
+    line[-1] = (99.0, 1e9)
+    assert growth(line) == pytest.approx(198.0)
+
+
+async def test_ordinary_use_is_answered_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failures = await soak(tmp_path / "data", seconds=6.0, users=8, seed=1, every=0.1, pause=0.05, out=None)
+    # In seconds nothing can be said of memory: nothing has warmed up.
+    of_memory = ("server:", "workers:", "files:", "processes:", "memory:")
+    assert [each for each in failures if not each.startswith(of_memory)] == []
+    assert "0 wrong" in capsys.readouterr().out
