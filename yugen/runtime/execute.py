@@ -73,8 +73,8 @@ class Executor:
         development: whether the text of errors goes to clients.
         deployment: where it runs, and where its files are.
         limits: what its functions may use.
-        logs_failures: whether errors that nobody raises on purpose are logged here; if not, a failure has its traceback
-            with it, for whoever logs it then.
+        logs_failures: whether errors that nobody raises on purpose are logged here; if not, each failure has its
+            traceback with it, for whoever logs it then; one of code has it either way.
 
     Attributes:
         mask: puts dots in the place of values of environment variables, in what functions log and fail with.
@@ -277,9 +277,10 @@ class Executor:
         if isinstance(error, MemoryError):
             error = MemoryLimitExceeded(run.path, self._limits.memory_bytes)
         found = ""
-        if not self._logs_failures:
+        is_fault = not isinstance(error, Refused | YugenError)
+        if is_fault or not self._logs_failures:
             found = self._traceback(error)
-        elif not isinstance(error, Refused | YugenError):
+        if is_fault and self._logs_failures:
             self._log(run, error)
         detail = self.mask(f"{_described(error)}{self._places(error)}")
         shown = self._development or isinstance(error, Refused)

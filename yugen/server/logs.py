@@ -19,6 +19,7 @@ from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.server.lines import Lines
 from yugen.server.metrics import RunMeters
+from yugen.server.reports import Reports
 from yugen.server.runs import Runs
 
 own = logging.getLogger("yugen")
@@ -34,6 +35,7 @@ class RunLog:
         lines_to_callers: whether what functions log goes to their callers as well.
         runs: where the runs are kept for administrators, if anywhere.
         meters: counts the runs, if anything does.
+        reports: hears of what fails, if anybody wants to.
         tells_why: whether it is said why they ran.
 
     Attributes:
@@ -46,10 +48,12 @@ class RunLog:
         lines_to_callers: bool,
         runs: Runs | None = None,
         meters: RunMeters | None = None,
+        reports: Reports | None = None,
         tells_why: bool = False,
     ) -> None:
         self._runs = runs
         self._meters = meters
+        self._reports = reports
         self._lines_to_callers = lines_to_callers
         self._tells_why = tells_why
         self.catalog: Callable[[], Catalog] = Catalog
@@ -59,6 +63,8 @@ class RunLog:
         answer = outcome.answer
         if self._meters is not None:
             self._meters.ended(run.kind, answer, seconds)
+        if self._reports is not None:
+            self._reports.ended(run, answer, seconds)
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
         else:
@@ -67,7 +73,11 @@ class RunLog:
                 self._runs.add(run, answer, seconds)
         if logger.isEnabledFor(level):
             words = why.in_words(run.kind, self.catalog()) if self._tells_why else ""
-            _log(level, run, answer, seconds * 1000, outcome.used.documents, words)
+            shown = answer
+            if answer.failure is not None and not self._lines_to_callers:
+                # The worker has logged where it was raised.
+                shown = answer._replace(failure=answer.failure._replace(traceback=""))
+            _log(level, run, shown, seconds * 1000, outcome.used.documents, words)
         if answer.log_lines and not self._lines_to_callers:
             return answer._replace(log_lines=())
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -35,6 +36,7 @@ from yugen.server.limits import Limits
 from yugen.server.logs import RunLog
 from yugen.server.metrics import Measured, RunMeters, measure
 from yugen.server.nodes import Node, NodeSessions
+from yugen.server.reports import Reports
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
@@ -148,6 +150,7 @@ class Yugen(InProcessCaller):
         self._connections: set[Connection] = set()
         self.connections_refused = 0
         self.run_meters = RunMeters()
+        self._reports: Reports | None = None
         self._node = node
         self._sessions = Sessions() if node is None else NodeSessions(node, self._settled)
         self._exchange = None if node is None else Exchange(node.folder, node.number)
@@ -227,6 +230,9 @@ class Yugen(InProcessCaller):
             self.has_closed = True
             await self._stop("ServerShuttingDown")
             await self._part()
+            if self._reports is not None:
+                reports, self._reports = self._reports, None
+                await asyncio.to_thread(reports.close)
             self.loop = None
         guard, self._guard = self._guard, None
         if guard is not None:
@@ -403,6 +409,9 @@ class Yugen(InProcessCaller):
             raise
 
     async def _open(self, pool: WorkerPool) -> Backend:
+        if self._reports is None and (reports := Reports.of(os.environ)) is not None:
+            self._reports = reports
+            reports.open()
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
@@ -442,7 +451,11 @@ class Yugen(InProcessCaller):
 
     def _runtime(self, runner: Runner) -> Runtime:
         log = RunLog(
-            lines_to_callers=self._development, runs=self.runs, meters=self.run_meters, tells_why=self._development
+            lines_to_callers=self._development,
+            runs=self.runs,
+            meters=self.run_meters,
+            reports=self._reports,
+            tells_why=self._development,
         )
         node, (_, variables, founding) = self._node, self._sealed
         if node is None:
@@ -455,6 +468,8 @@ class Yugen(InProcessCaller):
             store, runner, variables=variables, founding=founding, ended=log.ended, kept=kept, peers=peers
         )
         log.catalog = lambda: runtime.catalog
+        if self._reports is not None:
+            self._reports.environment = lambda: runtime.catalog.environment.get("YUGEN_ENVIRONMENT")
         return runtime
 
     async def _join(self, backend: Backend) -> None:
