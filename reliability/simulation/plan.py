@@ -92,17 +92,16 @@ def make(seed: int) -> Plan:
         elif lot < 0.95:
             low = dice.randrange(6)
             high = dice.randint(low, 5)
-            function, args = dice.choice(
-                (
-                    ("g:range", {"shelf": shelf, "low": low, "high": high}),
-                    ("g:first", {"shelf": shelf, "count": dice.randint(1, 3), "order": dice.choice(("asc", "desc"))}),
-                    ("g:filtered", {"shelf": shelf, "rank": low}),
-                    ("g:get", {"name": name}),
-                    ("g:totals", {"shelf": shelf, "low": low, "high": high}),
-                    ("f:scan", {"low": lists.key(0, low % 3), "high": lists.key(0, 4)}),
-                    ("f:counter", {"name": dice.choice("xy")}),
-                )
+            choices: tuple[tuple[str, dict[str, Any]], ...] = (
+                ("g:range", {"shelf": shelf, "low": low, "high": high}),
+                ("g:first", {"shelf": shelf, "count": dice.randint(1, 3), "order": dice.choice(("asc", "desc"))}),
+                ("g:filtered", {"shelf": shelf, "rank": low}),
+                ("g:get", {"name": name}),
+                ("g:totals", {"shelf": shelf, "low": low, "high": high}),
+                ("f:scan", {"low": lists.key(0, low % 3), "high": lists.key(0, 4)}),
+                ("f:counter", {"name": dice.choice("xy")}),
             )
+            function, args = dice.choice(choices)
             steps.append(Step(at, "watch", client, {"function": function, "args": args}))
         else:
             steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 import yugen_client.connection
@@ -41,7 +41,7 @@ from yugen.storage import sqlite_connect
 QUIET_SECONDS = 600.0
 """How long clients may take, after the last fault, until all is answered and all show the same."""
 
-FINAL = (
+FINAL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     *(("g:range", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
     *(("g:totals", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
     ("f:scan", {"low": lists.key(0, 0), "high": lists.key(0, 9)}),

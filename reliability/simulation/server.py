@@ -84,7 +84,7 @@ class Server:
         context.run(LIFE.set, life)
         self.counts["lives"] += 1
         self._note(f"server starts life {self._number}")
-        self._loop.create_task(self._serve(), context=context)
+        self._serving = self._loop.create_task(self._serve(), context=context)
 
     async def _serve(self) -> None:
         thread = SimulatedThread(self._loop, lambda: self._dice.random() * self.slow)
@@ -107,10 +107,11 @@ class Server:
         callers = Callers(AdminKey(self._folder / "admin_key"), None)
         sessions, rounds = Sessions(), Rounds()
         context = copy_context()
+        serving: set[asyncio.Task[None]] = set()  # which nobody else holds
 
         def accept(wire: Wire) -> None:
             connection = Connection(wire.server_end, runtime, callers, sessions=sessions, rounds=rounds)
-            self._loop.create_task(connection.serve())
+            serving.add(self._loop.create_task(connection.serve()))
 
         self.runtime = runtime
         self._network.accept = lambda wire: context.run(accept, wire)

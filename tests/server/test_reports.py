@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from reliability.serving import serving
 from tests.apps import write_app
-from tests.serving import serving
 from yugen.server.reports import ALL_MAX, WINDOW_SECONDS, Budget, Reports, _frames
 from yugen_client import AsyncClient, FunctionError
 
