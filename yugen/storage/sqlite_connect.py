@@ -56,7 +56,7 @@ def check_pages(path: Path) -> int:
         StorageError: one is damaged.
     """
     with explained(path), closing(connect(path, read_only=True)) as connection:
-        wrong = connection.pragma("integrity_check(1)")
+        wrong = connection.execute("PRAGMA integrity_check(1)").get
         if wrong != "ok":
             raise damaged(path, str(wrong))
         return int(connection.pragma("page_count"))
