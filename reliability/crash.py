@@ -236,6 +236,7 @@ async def servers(folder: Path, seed: int, kills: int, *options: str) -> Counter
                     if task.done():
                         task.result()
             stopping.set()
+            await _start_for_good(server)  # for whom writers may be waiting
             await asyncio.gather(*writers)
             await _settle(server, acknowledged, figures)
         finally:
@@ -288,12 +289,18 @@ async def _start(server: Server, dice: random.Random, figures: Counter[str]) -> 
             return
 
 
-async def _settle(server: Server, acknowledged: Counter[str], figures: Counter[str]) -> None:
-    """Waits until what is scheduled is done; checks that each mutation was done once, and each action at most once."""
+async def _start_for_good(server: Server) -> None:
+    """Starts a server that does not die at any step, in place of the one that may."""
     if server.running:
         await server.destroy()
+    else:
+        await server.ended()
     server._env.pop(DIES, None)
     await server.start()
+
+
+async def _settle(server: Server, acknowledged: Counter[str], figures: Counter[str]) -> None:
+    """Waits until what is scheduled is done; checks that each mutation was done once, and each action at most once."""
     async with AsyncClient(server.url) as reader:
         for name, count in acknowledged.items():
             numbers = await reader.query("f:numbers", {"kind": "written", "client": name})

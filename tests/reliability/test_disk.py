@@ -51,6 +51,13 @@ def test_a_process_killed_at_its_steps_loses_nothing(tmp_path: Path) -> None:
     assert figures["rows"] > 0
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
+async def test_a_server_killed_at_its_steps_loses_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
+    figures = await crash.servers(tmp_path, 1, 1, *options)
+    assert figures["acknowledged"] > 0
+    assert figures["scheduled mutations"] > 0
+
+
 # What they are for ----------------------------------------------------------------------------------------------------
 
 
