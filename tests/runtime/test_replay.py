@@ -334,6 +334,10 @@ class Plain:
         return [number for number, future in enumerate(self.futures) if not future.done()]
 
 
+def _number(task: asyncio.Task[Any]) -> int:
+    return int(task.get_name().removeprefix("Task-"))
+
+
 async def run_through(program: Program, dice: random.Random) -> tuple[Plain, list[tuple[int, bool]], Any]:
     """Runs a program; what it asked for, what ended in which order and whether well, and what came of it."""
     plain, order = Plain(), []
@@ -358,7 +362,8 @@ async def run_through(program: Program, dice: random.Random) -> tuple[Plain, lis
         outcome = await main
     except BaseException as error:
         outcome = described(error)
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+    # In the order in which they were made, which a set of them does not have: what they then ask for follows from it.
+    for task in sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=_number):
         task.cancel()
     await settle()
     return plain, order, outcome
