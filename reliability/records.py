@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from yugen_client.outcome import Success
+from yugen_client.session import Session
+
 Outcome: TypeAlias = Literal["ok", "failed", "lost"]
 """Of an operation: it was carried out; it was answered by an error and has changed nothing; nobody was told."""
 
@@ -63,6 +66,25 @@ class View:
 def subscription(function: str, args: Mapping[str, Any]) -> str:
     """The name of a subscription in a history: a function, a blank, and the arguments as JSON."""
     return f"{function} {json.dumps(args, sort_keys=True, separators=(',', ':'))}"
+
+
+def shown(session: Session, subscriptions: Mapping[str, int]) -> dict[str, Any]:
+    """The results that a client has for its subscriptions, of those that have any; for a `View`.
+
+    Args:
+        session: of the client.
+        subscriptions: the query ids of its subscriptions.
+    """
+    results: dict[str, Any] = {}
+    for name, query_id in subscriptions.items():
+        match session.outcome(query_id):
+            case None:
+                pass
+            case Success(value):
+                results[name] = value
+            case failure:
+                results[name] = {"failed": str(failure)}
+    return results
 
 
 Event: TypeAlias = Operation | View

@@ -16,7 +16,7 @@ from typing import Any, Final, Never
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from reliability.records import Event, Operation, View, subscription
+from reliability.records import Event, Operation, View, shown, subscription
 from yugen_client.address import sync_url
 from yugen_client.messages import MutationResponse, Transition, decode_server, encode_client
 from yugen_client.outcome import Success
@@ -126,18 +126,9 @@ class Client:
         return True
 
     def _view(self, transition: Transition, now: int) -> None:
-        shown: dict[str, Any] = {}
-        for name, query_id in self._subscriptions.items():
-            match self._session.outcome(query_id):
-                case None:
-                    pass
-                case Success(value):
-                    shown[name] = value
-                case failure:
-                    shown[name] = {"failed": str(failure)}
-        self.shown = shown
+        self.shown = shown(self._session, self._subscriptions)
         self.views += 1
-        self._note(View(self.name, now, transition.end_version.ts, shown, self.connections - 1))
+        self._note(View(self.name, now, transition.end_version.ts, self.shown, self.connections - 1))
         self._seen.set()
 
     def _resolve(self, event: RequestResolved, now: int) -> None:

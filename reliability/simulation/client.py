@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from reliability.records import Event, Operation, View, subscription
+from reliability.records import Event, Operation, View, shown, subscription
 from reliability.simulation.network import Network
 from yugen_client.backoff import backoff_seconds
 from yugen_client.connection import Connection, Delivery
@@ -101,19 +101,10 @@ class Client:
                 assert known == (message.ts, message.result), f"{self.name}: one request was answered in two ways"
             return
         assert isinstance(message, Transition)
-        shown: dict[str, Any] = {}
-        for name, query_id in self._subscriptions.items():
-            match self.session.outcome(query_id):
-                case None:
-                    pass
-                case Success(value):
-                    shown[name] = value
-                case failure:
-                    shown[name] = {"failed": str(failure)}
-        self.shown, self.ts = shown, message.end_version.ts
+        self.shown, self.ts = shown(self.session, self._subscriptions), message.end_version.ts
         self.views += 1
         connections = self.session.state.connection_count - 1
-        self._note(View(self.name, time.monotonic_ns(), self.ts, shown, connections))
+        self._note(View(self.name, time.monotonic_ns(), self.ts, self.shown, connections))
 
     def _deliver(self, event: Delivery) -> None:
         if isinstance(event, RequestResolved):

@@ -211,7 +211,6 @@ class Queries:
         self._queries: dict[QueryKey, _Query] = {}
         self._idle: OrderedDict[_Slot, int] = OrderedDict()  # to their sizes, the longest unasked first
         self._idle_bytes = 0
-        self._subscribed = 0
         self._index: IntervalIndex[_Slot] = IntervalIndex()
         self._window = RecentWrites(newest)
         self._released = asyncio.Event()
@@ -222,7 +221,7 @@ class Queries:
         """What there is, by the names of `yugen.server.metrics`."""
         return {
             "yugen_queries_live": len(self._queries),
-            "yugen_subscriptions": self._subscribed,
+            "yugen_subscriptions": sum(query.listening for query in self._queries.values()),
             "yugen_query_cache_bytes": self._idle_bytes,
             "yugen_query_cache_bytes_max": self._cached_bytes_max,
             "yugen_intervals": len(self._index),
@@ -305,7 +304,6 @@ class Queries:
         subscription = Subscription(self, slot, listener)
         slot.subscriptions[subscription] = None
         query.listening += 1
-        self._subscribed += 1
         self._settle(slot)
         self._settle(query.everyone)
         return subscription
@@ -461,7 +459,6 @@ class Queries:
         if subscription in slot.subscriptions:
             del slot.subscriptions[subscription]
             slot.query.listening -= 1
-            self._subscribed -= 1
             self._settle(slot)
             self._settle(slot.query.everyone)
 

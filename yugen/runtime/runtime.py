@@ -137,7 +137,7 @@ class Runtime:
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
         self.is_draining = False
-        self.damage: str | None = None  # what is damaged of what is stored and was met last
+        self._damaged = False  # whether something was met that is not what was stored
         self._routes: tuple[AppInfo, Routes] | None = None
         self._anywhere: tuple[AppInfo, Routes] | None = None
         # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
@@ -419,6 +419,7 @@ class Runtime:
             "yugen_commits_total": self._committer.commits,
             "yugen_commit_queue": self._committer.queue_length,
             "yugen_newest_commit_timestamp_seconds": self.ts / 1e9,
+            "yugen_storage_damaged": int(self._damaged),
             **self.queries.measure(),
         }
 
@@ -690,7 +691,7 @@ class Runtime:
     def _note_damage(self, error: StorageError) -> None:
         if error.damaged:
             logger.critical("what is stored is damaged: %s", error)
-            self.damage = str(error)
+            self._damaged = True
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
         run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)

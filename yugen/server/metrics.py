@@ -64,6 +64,7 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_commit_queue": Described("gauge", "Commits that wait for their append."),
     "yugen_newest_commit_timestamp_seconds": Described("gauge", "The newest timestamp that this node shows."),
     "yugen_storage_stopped": Described("gauge", "1 when the node can commit nothing any more and is to be restarted."),
+    "yugen_storage_damaged": Described("gauge", "1 once something was met that is damaged on the disk."),
     "yugen_database_bytes": Described("gauge", "Size of a file of the database.", ("file",)),
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
