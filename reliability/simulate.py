@@ -7,7 +7,9 @@ python -m reliability simulate --seed 123      # one, with its trace
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,20 +27,17 @@ from reliability.simulation.app import MODULES
 from reliability.simulation.run import Report, run
 from yugen.functions.registry import App, load
 
-_app: App | None = None
 
-
+@cache
 def app() -> App:
-    """The app of the simulation, loaded once."""
-    global _app  # noqa: PLW0603 -- a process has one
-    if _app is None:
-        folder = Path(tempfile.mkdtemp(prefix="simulated-app-")) / "app"
-        folder.mkdir()
-        (folder / "__init__.py").touch()
-        for name, text in MODULES.items():
-            (folder / f"{name}.py").write_text(textwrap.dedent(text))
-        _app = load(folder)
-    return _app
+    """The app of the simulation, under a name that no other app of the process has."""
+    home = tempfile.mkdtemp(prefix="simulation-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    folder = Path(home) / "simulated"
+    folder.mkdir()
+    for name, text in MODULES.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    return load(folder)
 
 
 def one(seed: int) -> tuple[Report, str]:
