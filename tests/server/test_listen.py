@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import os
@@ -22,11 +23,13 @@ import websockets
 
 from tests.engine import change
 from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocked
+from yugen.runtime import queries
 from yugen.server import listen, websocket
+from yugen.server.connection import Connection
 from yugen.server.listen import Server
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
-from yugen.sync.session import PING_SECONDS
+from yugen.sync.session import PING_SECONDS, ServerSession
 
 TEXT, BINARY, CLOSE, PING = 0x1, 0x2, 0x8, 0x9
 FIN, RSV1 = 0x80, 0x40
@@ -155,6 +158,42 @@ async def test_clients_find_the_endpoint(site: Site, path: str) -> None:
     assert opcode == TEXT
     assert json.loads(payload)["type"] == "MutationResponse"
     client.abort()
+
+
+@pytest.mark.parametrize("polite", [True, False])
+async def test_what_has_ended_need_not_be_collected(site: Site, polite: bool) -> None:
+    kinds = (WebSocketProtocol, Connection, ServerSession, queries._Slot)
+    gc.collect()
+    gc.disable()  # a server looks for what holds itself once in a million objects, and less for what is older
+    try:
+        for number in range(3):
+            client = await RawSocket.open(site)
+            args = [{"book": f"{number}", "text": "x"}]
+            add = {"type": "Add", "queryId": 0, "udfPath": "notes:count", "args": [{"book": f"{number}"}]}
+            query_set = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]}
+            write = {"type": "Mutation", "requestId": 0, "udfPath": "notes:add", "args": args}
+            client.frame(FIN | TEXT, json.dumps(query_set).encode())
+            await client.received()
+            client.frame(FIN | TEXT, json.dumps(write).encode())
+            await client.received()
+            await client.received()
+            [connection] = site.yugen._connections
+            there = [each for each in gc.get_objects() if isinstance(each, kinds)]
+            assert len(there) >= len(kinds)
+            gone = connection.gone
+            del there, connection
+            if polite:
+                client.frame(FIN | CLOSE, b"\x03\xe8")
+                await client.closed()
+            else:
+                client.abort()
+            await gone
+            # The answer is kept until it ends.
+            await change(site.notes.runtime, "notes:add", book=f"{number}", text="y")
+            await until_blocked()
+        assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
+    finally:
+        gc.enable()
 
 
 async def test_there_is_no_other_socket(site: Site, caplog: pytest.LogCaptureFixture) -> None:

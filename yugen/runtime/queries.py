@@ -101,7 +101,6 @@ class _Running:
     waiting: list[_Waiting] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
 class _Slot:
     """The place of one answer: of a caller's own, or of the one that everyone gets.
 
@@ -110,45 +109,70 @@ class _Slot:
     caller's, in order; everyone's slot has none of its own and tells them all.
     """
 
-    query: _Query
-    caller: Identity | None = None
-    subscriptions: dict[Subscription, None] = field(default_factory=dict)
-    result: _Result | None = None
-    cause: Cause | None = None
-    running: _Running | None = None
+    __slots__ = ("caller", "cause", "result", "running", "subscriptions")
+
+    def __init__(self, caller: Identity | None = None) -> None:
+        self.caller = caller
+        self.subscriptions: dict[Subscription, None] = {}
+        self.result: _Result | None = None
+        self.cause: Cause | None = None
+        self.running: _Running | None = None
+
+    @property
+    def query(self) -> _Query:
+        raise NotImplementedError
 
 
-class _Query:
-    """One query that somebody asks or has asked.
+class _Own(_Slot):
+    """The place of a caller's own answer, which a query has for as long as it is of use."""
+
+    __slots__ = ("_query",)
+
+    def __init__(self, query: _Query, caller: Identity | None) -> None:
+        super().__init__(caller)
+        self._query = query
+
+    @property
+    def query(self) -> _Query:
+        return self._query
+
+
+class _Query(_Slot):
+    """One query that somebody asks or has asked, and the place of the answer that everyone gets.
 
     Up to the moment at which a function looks at who asks, it runs the same for everyone. So either all its answers at
     a timestamp are personal or none is, and one that was not is good for everyone.
 
+    Nothing in it leads back to it, so that it is gone when it is dropped: Python's collector looks far too seldom.
+
     Attributes:
-        everyone: the answer for all callers.
         callers: the slots of those who subscribe, or who got an answer of their own.
         personal: whether the newest run looked at who asked; the next one probably will.
         listening: how many subscribe.
     """
 
-    __slots__ = ("callers", "everyone", "key", "listening", "personal")
+    __slots__ = ("callers", "key", "listening", "personal")
 
     def __init__(self, key: QueryKey) -> None:
+        super().__init__()
         self.key = key
-        self.everyone = _Slot(self)
-        self.callers: dict[Identity | None, _Slot] = {}
+        self.callers: dict[Identity | None, _Own] = {}
         self.personal = False
         self.listening = 0
+
+    @property
+    def query(self) -> _Query:
+        return self
 
     def of(self, caller: Identity | None) -> _Slot:
         """The caller's own slot."""
         slot = self.callers.get(caller)
         if slot is None:
-            slot = self.callers[caller] = _Slot(self, caller)
+            slot = self.callers[caller] = _Own(self, caller)
         return slot
 
     def slots(self) -> Iterator[_Slot]:
-        yield self.everyone
+        yield self
         yield from self.callers.values()
 
 
@@ -305,7 +329,7 @@ class Queries:
         slot.subscriptions[subscription] = None
         query.listening += 1
         self._settle(slot)
-        self._settle(query.everyone)
+        self._settle(query)
         return subscription
 
     def publish(self, written: Written) -> None:
@@ -366,7 +390,7 @@ class Queries:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _kept(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer | None:
-        for slot in (query.everyone, query.callers.get(caller)):
+        for slot in (query, query.callers.get(caller)):
             if slot is not None and (result := slot.result) is not None and result.holds_at(ts):
                 if slot in self._idle:
                     self._idle.move_to_end(slot)
@@ -381,7 +405,7 @@ class Queries:
         if answer is not None:
             told(answer)
             return
-        slot = query.of(caller) if query.personal else query.everyone
+        slot = query.of(caller) if query.personal else query
         if slot.running is None:
             self.hold(ts)
             task = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
@@ -435,7 +459,7 @@ class Queries:
 
     def _keep(self, query: _Query, result: _Result) -> None:
         query.personal = result.personal
-        slot = query.of(result.caller) if result.personal else query.everyone
+        slot = query.of(result.caller) if result.personal else query
         kept = slot.result
         # Another run may have been faster: callers whose runs turn out not to be personal run side by side.
         newer = kept is None or (kept.end is not None and kept.start <= result.start)
@@ -448,7 +472,7 @@ class Queries:
         self._settle(slot)
 
     def _tell(self, slot: _Slot) -> None:
-        told = slot.query.callers.values() if slot is slot.query.everyone else (slot,)
+        told = slot.query.callers.values() if slot is slot.query else (slot,)
         for subscription in [subscription for each in told for subscription in each.subscriptions]:
             try:
                 subscription.listener()
@@ -460,7 +484,7 @@ class Queries:
             del slot.subscriptions[subscription]
             slot.query.listening -= 1
             self._settle(slot)
-            self._settle(slot.query.everyone)
+            self._settle(slot.query)
 
     def _query(self, key: QueryKey) -> _Query:
         query = self._queries.get(key)
@@ -472,7 +496,7 @@ class Queries:
         """Keeps an answer that nobody subscribes to for as long as it holds and there is room."""
         query = slot.query
         self._idle_bytes -= self._idle.pop(slot, 0)
-        if slot.running or slot.subscriptions or (slot is query.everyone and query.listening):
+        if slot.running or slot.subscriptions or (slot is query and query.listening):
             return
         if slot.result is None or slot.result.end is not None:
             self._drop(slot)
@@ -489,10 +513,9 @@ class Queries:
         if slot.result is not None and slot.result.end is None:
             self._index.remove(slot, slot.result.intervals)
         slot.result = None
-        if slot is not query.everyone:
+        if slot is not query:
             query.callers.pop(slot.caller, None)
-        everyone = query.everyone
-        if not query.callers and everyone.result is None and not everyone.running and query.key in self._queries:
+        if not query.callers and query.result is None and not query.running and query.key in self._queries:
             del self._queries[query.key]
 
 

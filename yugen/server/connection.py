@@ -210,6 +210,7 @@ class Connection:
                 await self._mutations_done
         finally:
             self._abandon()
+            self._reading = None  # its error leads back here
             if self._sessions is not None and self._session.connect is not None:
                 self._sessions.leave(self._session.connect.session_id, self)
             self.gone.set_result(None)

@@ -76,6 +76,7 @@ class Subscriptions:
         for subscription in self._queries.values():
             subscription()
         self._queries.clear()
+        self._stale = self._answered = self._failed = _nobody  # as in `Writer.stop`
 
     def _kept(self, query: AddQuery, update: Update) -> Answer | None:
         """The answer to a query, which is subscribed to from here on, if it is at hand."""
@@ -131,6 +132,10 @@ class Subscriptions:
     def _fail(self, error: BaseException) -> None:
         self._stop_asking()
         self._failed(error)
+
+
+def _nobody(*_: object) -> None:
+    pass
 
 
 class _Asking:

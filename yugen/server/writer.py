@@ -66,9 +66,12 @@ class Writer:
                 self._finish(closing, (), None)
 
     def stop(self) -> None:
-        """Gives up what is yet to be written."""
+        """Gives up what is yet to be written; nothing is called any more."""
         if self._finishing is not None:
             self._finishing.cancel()
+        # Whoever has this has given it calls that lead back there. With them, neither would go before Python's
+        # collector looks, which it seldom does.
+        self._caught_up = self._failed = _nobody
 
     def _finish(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
         self.lags = True
@@ -92,6 +95,10 @@ class Writer:
             self._caught_up()
         else:
             self._failed(error)
+
+
+def _nobody(*_: object) -> None:
+    pass
 
 
 async def _in_time(writing: Awaitable[None]) -> None:
