@@ -201,6 +201,19 @@ async def test_what_happens_is_written_down(app: TestApp) -> None:
     assert all(event.agent for event in events[1:])
 
 
+async def test_events_are_forgotten_after_a_year(app: TestApp) -> None:
+    browser = Browser(app)
+    await browser.sign_in("ada")
+    day = 86_400_000_000_000
+    app._now_ns += 364 * day
+    await browser.sign_in("bob")
+    for days, left in ((0, ["sign-up", "sign-in", "sign-up", "sign-in"]), (2, ["sign-up", "sign-in"]), (365, [])):
+        app._now_ns += days * day
+        await app.action("auth/core:sweep")
+        events = await app.run(lambda ctx: ctx.db.query(AuditEvent).collect())
+        assert [event.event for event in events] == left
+
+
 @pytest.mark.parametrize(
     ("origin", "allowed"),
     [

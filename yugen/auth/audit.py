@@ -7,6 +7,7 @@ from typing import Any
 from yugen.auth import notices
 from yugen.auth.documents import AuditEvent
 from yugen.functions.context import MutationCtx
+from yugen.functions.declare import internal_mutation
 from yugen.schema import UNSET
 
 AGENT_LENGTH_MAX = 300
@@ -35,3 +36,14 @@ async def note(
     )
     if user is not None:
         await notices.send(ctx, event, user)
+
+
+@internal_mutation
+async def sweep(ctx: MutationCtx, older: float) -> bool:
+    """Deletes events that are older than so many milliseconds; returns whether there may be more of them."""
+    oldest = await ctx.db.query(AuditEvent).take(256)
+    for each in oldest:
+        if each.creation_time > ctx.now - older:
+            return False
+        await ctx.db.delete(each.id)
+    return bool(oldest)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from yugen.auth import crypto, sessions, tokens, verifications
+from yugen.auth import audit, crypto, sessions, tokens, verifications
 from yugen.auth.parts import Endpoint, Part
 from yugen.auth.requests import AuthRequest
 from yugen.functions.context import ActionCtx
 from yugen.functions.declare import internal_action
+from yugen.functions.extensions import extension_of
 from yugen.schema import UNSET
 
 
@@ -71,8 +72,13 @@ async def sign_out(request: AuthRequest) -> dict[str, Any]:
 
 @internal_action
 async def sweep(ctx: ActionCtx) -> None:
-    """Deletes sessions that are over and what was sent and is good no more."""
+    """Deletes sessions that are over, what was sent and is good no more, and events of long ago."""
     while await ctx.run_mutation(sessions.sweep):
         pass
     while await ctx.run_mutation(verifications.sweep):
+        pass
+    from yugen.auth.component import Auth  # noqa: PLC0415 -- which takes in this module
+
+    kept = extension_of(ctx, Auth).lifetimes.events
+    while kept is not None and await ctx.run_mutation(audit.sweep, older=sessions.milliseconds(kept)):
         pass

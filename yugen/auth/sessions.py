@@ -38,6 +38,7 @@ class Lifetimes:
         fresh: how long after signing in one may do what is sensitive.
         pending: how long one waits for a second factor.
         token: how long a token is good that was made for one.
+        events: how long it is known who has signed in, or changed who may do what; None for ever.
     """
 
     session: timedelta = timedelta(days=7)
@@ -46,6 +47,7 @@ class Lifetimes:
     fresh: timedelta = timedelta(minutes=15)
     pending: timedelta = timedelta(minutes=10)
     token: timedelta = timedelta(minutes=10)
+    events: timedelta | None = timedelta(days=365)
 
     def is_fresh(self, session: Session, now: float) -> bool:
         """Whether somebody has shown a short while ago who they are."""
