@@ -77,7 +77,8 @@ class Report:
     def __str__(self) -> str:
         p50, p99, longest = (self.quantile(share) * 1000 for share in (0.5, 0.99, 1.0))
         figures = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {longest:.1f} ms"
-        return f"canary: {len(self.latencies)} of {self.written} seen, {figures}, {len(self.wrong)} wrong"
+        seen = f"{len(self.latencies)} of {self.written} seen, {sum(self.refused.values())} refused"
+        return f"canary: {seen}, {figures}, {len(self.wrong)} wrong"
 
 
 class Canary:

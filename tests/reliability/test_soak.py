@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 
 import pytest
 
+from reliability.canary import Report
 from reliability.resources import MIB, Usage, growth
-from reliability.soak import judge, soak
+from reliability.soak import _of_canary, judge, soak
 
-STEADY = Usage(seconds=0.0, server=60 * MIB, workers=50 * MIB, processes=4, files=60, database=0, stored=0)
+STEADY = Usage(seconds=0.0, server=60 * MIB, workers=50 * MIB, processes=4, files=60, database=0, stored=20 * MIB)
 
 
 def samples(**per_second: float) -> list[Usage]:
@@ -23,7 +25,8 @@ def samples(**per_second: float) -> list[Usage]:
         values |= {"files": STEADY.files + dice.randint(-10, 10), "processes": STEADY.processes}
         values = {name: value + int(per_second.get(name, 0.0) * second) for name, value in values.items()}
         values["server"] += dice.randint(-MIB, MIB)
-        made.append(Usage(seconds=float(second), database=0, stored=0, **values))
+        values["stored"] = int(STEADY.stored * full + per_second.get("stored", 0.0) * second)
+        made.append(Usage(seconds=float(second), database=0, **values))
     return made
 
 
@@ -32,7 +35,8 @@ def test_what_fills_up_and_stays_is_no_growth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "per_second"), [("server", 3000), ("workers", 5000), ("files", 0.02), ("processes", 0.002)]
+    ("name", "per_second"),
+    [("server", 3000), ("workers", 5000), ("files", 0.02), ("processes", 0.002), ("stored", 9000)],
 )
 def test_what_grows_is_named(name: str, per_second: float) -> None:
     assert [failure.partition(":")[0] for failure in judge(samples(**{name: per_second}))] == [name]
@@ -50,9 +54,17 @@ def test_what_sticks_out_is_not_growth() -> None:
     assert growth(line) == pytest.approx(198.0)
 
 
+def test_what_is_late_is_told_unless_it_may_be() -> None:
+    overloaded, other = "Overloaded: come again", "StorageFull"
+    report = Report(written=3, latencies=[0.1, 6.0], refused={overloaded: 1}, wrong=["7 was seen after 8"])
+    assert _of_canary(report, 30.0) == ["canary: 7 was seen after 8"]
+    assert len(_of_canary(report, None)) == 4
+    assert len(_of_canary(dataclasses.replace(report, refused={other: 1}), 5.0)) == 4
+
+
 async def test_ordinary_use_is_answered_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failures = await soak(tmp_path / "data", seconds=6.0, users=8, seed=1, every=0.1, pause=0.05, out=None)
     # In seconds nothing can be said of memory: nothing has warmed up.
-    of_memory = ("server:", "workers:", "files:", "processes:", "memory:")
+    of_memory = ("server:", "workers:", "files:", "processes:", "stored:", "memory:")
     assert [each for each in failures if not each.startswith(of_memory)] == []
     assert "0 wrong" in capsys.readouterr().out
