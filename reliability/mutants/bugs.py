@@ -172,9 +172,9 @@ BUGS: Final = (
     Bug(
         "trim-too-far",
         "More of the log is deleted than the horizon says.",
-        "yugen/storage/sqlite_writer.py",
-        '"UPDATE horizon SET ts = ?", (trimmed[-1],)',
-        '"UPDATE horizon SET ts = ?", (trimmed[0] - 1,)',
+        "yugen/storage/sqlite_log.py",
+        "FROM log WHERE ts <= (SELECT ts FROM horizon) ORDER BY",
+        "FROM log WHERE ts <= (SELECT max(ts) FROM log) ORDER BY",
         ("tests/storage/test_store.py",),
     ),
     Bug(

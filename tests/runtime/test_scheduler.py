@@ -26,7 +26,6 @@ from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.own import change
 from yugen.runtime.run import Run
 from yugen.runtime.scheduler import Endless, Scheduler, _error_of, _Job
-from yugen.storage.interface import StorageError
 from yugen.storage.memory import MemoryStore
 from yugen.testing import TestApp
 
@@ -567,23 +566,6 @@ async def test_what_has_no_end_is_given_up(t: TestApp, monkeypatch: pytest.Monke
     await t.mutation("entries:again")
     with pytest.raises(Endless, match="no end of what is due at once: entries:again"):
         await t.advance()
-
-
-async def test_requests_are_forgotten_after_two_weeks(tmp_path: Path) -> None:
-    through: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    class Forgetting(MemoryStore):
-        async def forget_requests(self, up_to: int) -> None:
-            through.set_result(up_to)
-            raise StorageError("there is no space left", full=True)  # which ends nothing
-
-    now = 1_900_000_000 * 10**9
-    async with engine(Forgetting(), write_app(tmp_path, entries=APP), clock=lambda: now) as runtime:
-        serving = Scheduler(runtime, RunLimits())
-        serving.serve()
-        async with asyncio.timeout(5):
-            assert await through == pytest.approx(now - 14 * 86_400 * 10**9, abs=10**9)
-            await serving.close()
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -267,7 +267,7 @@ async def test_a_store_that_cannot_be_read_is_not_the_functions_failure() -> Non
     async with workers(PATIENT) as (pool, _, peer):
         task = start(pool, "a")
         number, _ = await peer.runs()
-        peer.send("unreadable", number, "the disk is gone", False)
+        peer.send("unreadable", number, "the disk is gone", "failed")
         with pytest.raises(StorageError, match="the disk is gone"):
             await task
 

@@ -267,8 +267,8 @@ async def test_what_the_store_cannot_show_is_not_the_functions_failure(start: St
     with apsw.Connection(str(tmp_path / "app.db")) as connection:
         connection.execute("UPDATE horizon SET ts = 5")
     worker.tell(("run", 1, a_run("f:echo", what=1)))
-    what, number, text, damaged = worker.says()
-    assert (what, number, damaged) == ("unreadable", 1, False)
+    what, number, text, why = worker.says()
+    assert (what, number, why) == ("unreadable", 1, "too old")
     assert "the log reaches back to 5 only" in text
 
 

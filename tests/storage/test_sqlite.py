@@ -13,6 +13,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, rows_of, whole
 from yugen.keys import document_key
 from yugen.storage import sqlite_requests, sqlite_rewrite, sqlite_writer
-from yugen.storage.interface import Change, Commit, RequestRecord, StorageError
+from yugen.storage.interface import Change, Commit, RequestRecord, SnapshotTooOld, StorageError
 from yugen.storage.sqlite import SqliteReader, SqliteStore
 from yugen.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS, pack_keys, unpack_keys
 
@@ -105,6 +106,43 @@ async def test_the_newest_timestamp_outlives_log_and_process(path: Path) -> None
     await store.close()
     store = SqliteStore(path)
     assert await store.open() == 2500
+    await store.close()
+
+
+async def test_steps_of_trimming_have_a_bounded_size(store: SqliteStore) -> None:
+    keys = [key_of(number) for number in range(40)]
+    await append(
+        store,
+        Commit(10, tuple(Change(key, None, b"x" * 300_000) for key in keys)),
+        Commit(20, tuple(Change(key, b"x" * 300_000, b"x") for key in keys)),
+        Commit(30, (Change(keys[0], b"x", b"y"),)),
+    )
+    writer = store._writer
+    assert writer._connection is not None
+    rows = []
+    more = True
+    while more:
+        more = writer.trim(25)
+        rows.append(writer._connection.execute("SELECT count(*) FROM log").get)
+        # Of a commit that is half gone nobody is told.
+        with pytest.raises(SnapshotTooOld):
+            await store.changes(10)
+        assert [commit.ts for commit in await store.changes(20)] == [30]
+    assert rows[-1] == 1
+    assert all(0 < before - after <= 2 for before, after in pairwise([81, *rows]))
+
+
+async def test_a_trim_that_was_cut_goes_on(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, *[Commit(ts, ()) for ts in range(1, 2501)])
+    assert store._writer.trim(2000)
+    await store.close()
+    store = SqliteStore(path)
+    assert await store.open() == 2500
+    with pytest.raises(SnapshotTooOld):
+        await store.changes(1999)
+    assert await store.trim(1) == (500, 2001, 2500)
     await store.close()
 
 

@@ -109,6 +109,25 @@ async def test_news_come_in_parts_that_end_with_a_commit(pair: Pair, monkeypatch
     assert [commit for part in parts for commit in part] == commits
 
 
+@pytest.mark.parametrize("asks", ["news", "append"])
+async def test_a_node_for_which_the_log_is_gone_stops(asks: str, pair: Pair) -> None:
+    one, other = pair
+    history = History()
+    await append(one, history.commit(10, {1: A}))
+    assert await told(other) != []
+    await append(one, history.commit(20, {1: B}), history.commit(30, {1: C}), history.commit(40, {1: A}))
+    await one.trim(10)
+    assert [commit.ts for commit in await told(other)] == [20, 30, 40]
+    await append(one, history.commit(50, {1: B}), history.commit(60, {1: C}))
+    await one.trim(50)
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"up to 40 and the log reaches back to 50 only.*another one") as caught:
+            await (other.news() if asks == "news" else told(other, history.commit(70, {1: A})))
+        assert caught.value.stopped
+    assert other.stopped
+    assert not one.stopped
+
+
 async def test_a_node_far_behind_catches_up_before_its_turn(pair: Pair) -> None:
     one, other = pair
     history = History()

@@ -232,6 +232,15 @@ async def test_a_trimmed_log_no_longer_leads_back(store: AnyStore) -> None:
     snapshot.close()
 
 
+async def test_what_is_left_of_a_log_is_told(store: AnyStore) -> None:
+    history = History()
+    await append(store, *[history.commit(ts, {1: Note(ts, "ada"), 2: A}) for ts in (10, 20, 30)], Commit(40, ()))
+    assert await store.trim(5) == (7, 10, 40)
+    assert await store.trim(20) == (3, 30, 40)
+    assert await store.trim(50) == (0, 40, 40)
+    assert await store.trim(50) == (0, 40, 40)
+
+
 async def test_the_newest_timestamp_outlives_the_log(store: AnyStore) -> None:
     history = History()
     await append(store, history.commit(10, {1: A}), history.commit(20, {1: B}))

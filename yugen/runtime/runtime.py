@@ -49,7 +49,7 @@ from yugen.runtime.runner import CallBack, Closing, Runner
 from yugen.runtime.times import Times
 from yugen.runtime.versions import Versions
 from yugen.runtime.writes import Written
-from yugen.storage.interface import Change, Commit, Peers, StorageError, Store, Timestamp
+from yugen.storage.interface import Change, Commit, Logged, Peers, SnapshotTooOld, StorageError, Store, Timestamp
 
 PAST_SECONDS = 30
 """How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
@@ -64,12 +64,6 @@ _EVERYTHING: Final = (bytes(4), b"\xff" * 5)
 """The interval of all keys."""
 
 logger = logging.getLogger(__name__)
-
-REQUESTS_KEPT_MS: Final = 14 * 86_400_000.0
-"""How long the answers of mutations are kept for clients that send them again, in milliseconds; as in Convex.
-
-A client that was away for longer, with a mutation that it has no answer to, has it carried out once more.
-"""
 
 ACTION_DEPTH_MAX = 8
 """How deep actions may call one another (protocol.md 10)."""
@@ -396,11 +390,13 @@ class Runtime:
         """As `Store.rewrite`: nothing that functions see changes, so nothing runs again."""
         return await self._store.rewrite(start, end, to)
 
-    async def forget_requests(self) -> None:
-        """Forgets what clients have asked for so long ago that none of them sends it again (`REQUESTS_KEPT_MS`)."""
-        through = int((self.now - REQUESTS_KEPT_MS) * 1_000_000)
-        if through > 0:
-            await self._store.forget_requests(through)
+    async def trim_log(self, through: Timestamp) -> Logged:
+        """As `Store.trim`. Nothing must run at an earlier timestamp any more."""
+        return await self._store.trim(through)
+
+    async def forget_requests(self, through: Timestamp) -> None:
+        """As `Store.forget_requests`."""
+        await self._store.forget_requests(through)
 
     @property
     def runner(self) -> Runner:
@@ -486,7 +482,10 @@ class Runtime:
                 f"The timestamp {ts} is not between {self._past[0][1]} and {self.ts}, which can be read now; "
                 "ask /api/query_ts for a new one."
             )
-        return (await self._execute(self.query_key(path, args, public=public), identity, ts)).answer
+        try:
+            return (await self._execute(self.query_key(path, args, public=public), identity, ts)).answer
+        except SnapshotTooOld as error:
+            raise TimestampOutOfReach(f"The timestamp {ts} is older than the log, which is kept for a time.") from error
 
     async def query_once(self, path: str, args: bytes, ts: Timestamp | None = None) -> Answer:
         """The answer of a query of Yugen's own that nobody will ask again. It is not kept, whatever it has read.

@@ -33,9 +33,6 @@ RETRY_SECONDS: Final = 1.0
 
 SWEEP_SECONDS: Final = 600.0
 
-FORGET_SECONDS: Final = 86_400.0
-"""How often old requests are forgotten: for that, all are gone through."""
-
 FINISH_SECONDS_MAX: Final = 2.0
 """How long the ends of what runs may take to be noted when the server stops."""
 AHEAD: Final = 256
@@ -161,7 +158,6 @@ class Scheduler:
         for lane in self._lanes:
             self._begin(self._serve_lane(lane))
         self._begin(self._sweep())
-        self._begin(self._forget_requests())
 
     async def _serve_lane(self, lane: _Lane) -> None:
         while True:
@@ -219,14 +215,6 @@ class Scheduler:
             while await self._put_in_order("sweep"):
                 pass
             await asyncio.sleep(SWEEP_SECONDS)
-
-    async def _forget_requests(self) -> None:
-        while True:
-            try:
-                await self._runtime.forget_requests()
-            except StorageError as error:
-                logger.warning("old requests are not forgotten yet: %s", error)
-            await asyncio.sleep(FORGET_SECONDS)
 
     async def _put_in_order(self, what: str) -> Any:
         """Has one of Yugen's own mutations look after what is scheduled; gives its result, or None if it has none."""

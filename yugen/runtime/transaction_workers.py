@@ -25,7 +25,7 @@ from yugen.runtime.processes import Role
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Closing, Overloaded
 from yugen.runtime.workers import Fork, Worker, Workers, failed
-from yugen.storage.interface import StorageError
+from yugen.storage.interface import SnapshotTooOld, StorageError
 
 _DEATHS_MAX: Final = 2
 """How many processes may die under one function before it counts as the cause."""
@@ -110,10 +110,13 @@ class _Worker(Worker):
                     job.done.set_result(outcome)
                 elif place is not None:
                     self.line.revoke(place.number, outcome.changes)
-            case ("unreadable", number, text, damaged):
+            case ("unreadable", number, text, why):
                 job = self._answered(number)
                 if not job.done.done():
-                    job.done.set_exception(StorageError(text, damaged=damaged))
+                    too_old = why == "too old"
+                    job.done.set_exception(
+                        SnapshotTooOld(text) if too_old else StorageError(text, damaged=why == "damaged")
+                    )
             case ("skipped", numbers):
                 for number in numbers:
                     self._forget(number)

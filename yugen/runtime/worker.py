@@ -159,7 +159,7 @@ class _Transactions:
     def _answer(self, number: int, run: Run, in_line: _InLine | None) -> Message:
         try:
             snapshot = _Watched(self._snapshot(run, in_line))
-        except (StorageError, SnapshotTooOld) as error:
+        except StorageError as error:
             return _unreadable(number, error)
         outcome = self._outcome(run, snapshot)
         if not self._interrupted:
@@ -219,8 +219,9 @@ class _InLine(NamedTuple):
     settled: int
 
 
-def _unreadable(number: int, error: StorageError | SnapshotTooOld) -> Message:
-    return ("unreadable", number, str(error), isinstance(error, StorageError) and error.damaged)
+def _unreadable(number: int, error: StorageError) -> Message:
+    why = "too old" if isinstance(error, SnapshotTooOld) else "damaged" if error.damaged else "failed"
+    return ("unreadable", number, str(error), why)
 
 
 class _Watched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from yugen.runtime.retention import Retention
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
 from yugen.server.caller import Callers
@@ -31,6 +32,7 @@ class Backend:
         files: takes in and finds files.
         variables: changes environment variables.
         scheduler: runs what is scheduled, on the node that does.
+        retention: forgets what is kept for a time, on the node that does.
         everywhere: what other nodes remember, if there are any.
         on_close: called when it is closed, by those in this process who listen to the runtime.
     """
@@ -42,6 +44,7 @@ class Backend:
     files: FileService
     variables: EnvironmentVariables
     scheduler: Scheduler | None = None
+    retention: Retention | None = None
     everywhere: Everywhere | None = None
     on_close: set[Callable[[], None]] = field(default_factory=set)
 
@@ -51,6 +54,8 @@ class Backend:
             told()
         if self.scheduler is not None:
             await self.scheduler.close()
+        if self.retention is not None:
+            await self.retention.close()
         await self.callers.close()
         await self.exports.close()
         await self.imports.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from yugen.errors import Refused
 from yugen.runtime.limits import RunLimits
+from yugen.runtime.retention import LOG_SECONDS
 from yugen.sync.session import SessionLimits
 
 
@@ -23,12 +24,14 @@ class ServerLimits:
             one more is answered 429 `RateLimited`.
         address_connections: new sync connections, likewise; one more is closed with 1013
             `TooManyConcurrentRequests:address`.
+        log_seconds: how long the log of changes is kept, and so how far back can be read; no less than a minute.
     """
 
     connections: int = 10_000
     requests: int = 1024
     address_requests: int = 12_000
     address_connections: int = 3_000
+    log_seconds: float = LOG_SECONDS
 
 
 class BadLimit(Refused):

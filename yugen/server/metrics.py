@@ -66,6 +66,8 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_storage_stopped": Described("gauge", "1 when the node can commit nothing any more and is to be restarted."),
     "yugen_storage_damaged": Described("gauge", "1 once something was met that is damaged on the disk."),
     "yugen_database_bytes": Described("gauge", "Size of a file of the database.", ("file",)),
+    "yugen_log_changes": Described("gauge", "Changes of documents that the log has; of the node that trims it."),
+    "yugen_log_seconds": Described("gauge", "From the oldest of them to the newest commit."),
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
@@ -133,6 +135,8 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         for name, suffix in (("data", ""), ("wal", "-wal"))
         if (size := _size(yugen.database.with_name(yugen.database.name + suffix))) is not None
     }
+    if backend.retention is not None:
+        measured |= {name: _values(value) for name, value in backend.retention.measure().items()}
     runner = backend.runtime.runner
     if isinstance(runner, WorkerPool):
         there = runner.statistics()

@@ -18,6 +18,7 @@ from yugen.functions.storage import FilePlace
 from yugen.runtime.outcome import Answer
 from yugen.runtime.own import CallRefused, value_of
 from yugen.runtime.pool import Nursery, WorkerPool
+from yugen.runtime.retention import Retention
 from yugen.runtime.runner import Overloaded, Runner
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
@@ -436,10 +437,16 @@ class Yugen(InProcessCaller):
                 exporting=lambda: exports.busy,
             )
             files.start()
-            scheduler = Scheduler(runtime, self.limits.run) if node is None or node.first else None
-            self._backend = Backend(runtime, callers, exports, imports, files, variables, scheduler, self.everywhere)
-            if scheduler is not None:
+            scheduler = retention = None
+            if node is None or node.first:
+                scheduler = Scheduler(runtime, self.limits.run)
+                retention = Retention(runtime, self.limits.server.log_seconds)
+            self._backend = Backend(
+                runtime, callers, exports, imports, files, variables, scheduler, retention, self.everywhere
+            )
+            if scheduler is not None and retention is not None:
                 scheduler.serve()
+                retention.serve()
         except BaseException as error:
             self._backend = None
             await runtime.close()

@@ -72,10 +72,6 @@ Decide = Callable[[Sequence[Commit], Timestamp], Sequence[Commit]]
 """Given the commits others appended since the last call and the newest timestamp, what to append now, in order."""
 
 
-class SnapshotTooOld(Exception):
-    """The log no longer reaches back to the timestamp that was asked for."""
-
-
 class AlreadyCarriedOut(ValueError):
     """Requests among those to be recorded have a record, of another node, that nobody knew of.
 
@@ -103,6 +99,24 @@ class StorageError(Exception):
         self.full = full
         self.stopped = stopped
         self.damaged = damaged
+
+
+class SnapshotTooOld(StorageError):
+    """The log no longer reaches back to the timestamp that was asked for."""
+
+
+class Logged(NamedTuple):
+    """What there is of the log.
+
+    Attributes:
+        changes: how many changes of documents; a commit without any counts as one.
+        oldest: the timestamp of the oldest; the newest timestamp of all if there are none.
+        newest: the newest timestamp of all.
+    """
+
+    changes: int
+    oldest: Timestamp
+    newest: Timestamp
 
 
 def check_rising(newest: Timestamp, commits: Sequence[Commit]) -> None:
@@ -192,6 +206,18 @@ class Store(Protocol):
 
         Raises:
             StorageError: some may be left; call it again.
+        """
+
+    async def trim(self, through: Timestamp) -> Logged:
+        """Deletes the log up to and including `through`; earlier timestamps can no longer be read.
+
+        It goes in small steps, between which appends find their turn.
+
+        Returns:
+            What is left.
+
+        Raises:
+            StorageError: some may be left that nobody can read any more; call it again.
         """
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:

@@ -15,6 +15,7 @@ from yugen.storage.interface import (
     AlreadyCarriedOut,
     Commit,
     Decide,
+    Logged,
     RequestRecord,
     Row,
     SnapshotTooOld,
@@ -91,13 +92,14 @@ class MemoryStore:
         await self._pause()
         self._requests = {request: found for request, found in self._requests.items() if found[1] > through}
 
-    async def trim(self, through: Timestamp) -> None:
-        """Forgets the log up to and including `through`; earlier timestamps can no longer be read."""
+    async def trim(self, through: Timestamp) -> Logged:
         await self._pause()
         trimmed = bisect_right(self._log, through, key=attrgetter("ts"))
         if trimmed:
             self._horizon = self._log[trimmed - 1].ts
             del self._log[:trimmed]
+        changes = sum(max(1, len(commit.changes)) for commit in self._log)
+        return Logged(changes, self._log[0].ts if self._log else self._newest, self._newest)
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         await self._pause()

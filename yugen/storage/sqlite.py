@@ -15,16 +15,19 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from yugen.storage import sqlite_rewrite
-from yugen.storage.interface import Commit, Decide, RequestRecord, Timestamp
+from yugen.storage.interface import Commit, Decide, Logged, RequestRecord, Timestamp
 from yugen.storage.sqlite_reader import SqliteReader, SqliteSnapshot
 from yugen.storage.sqlite_writer import Writer
 
 __all__ = ["SqliteReader", "SqliteStore"]
 
 Result = TypeVar("Result")
+
+TRIM_PAUSE_SECONDS: Final = 0.005
+"""How long the writer is left alone after each step of trimming, which takes two or three milliseconds."""
 
 
 class SqliteStore:
@@ -88,13 +91,11 @@ class SqliteStore:
         while await self._on_thread(self._writer.forget_records, through):
             pass
 
-    async def trim(self, through: Timestamp) -> None:
-        """Deletes the log up to and including `through`; earlier timestamps can no longer be read.
-
-        It goes in small steps, between which appends find their turn.
-        """
-        while await self._on_thread(self._writer.trim, through):
-            pass
+    async def trim(self, through: Timestamp) -> Logged:
+        """As `Store.trim`, with the writer left alone for most of the time."""
+        while await self._on_thread(self._writer.trim, through):  # noqa: ASYNC110 -- it is not for something to happen
+            await asyncio.sleep(TRIM_PAUSE_SECONDS)
+        return self._open_reader().logged()
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:
         """As `Store.rewrite`. The log is gone through beforehand, so that appends do not wait for it."""

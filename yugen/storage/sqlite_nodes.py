@@ -46,7 +46,8 @@ _NEWS: Final = """
             coalesce(key, '') || coalesce(before, '') || coalesce(after, '')
                 || coalesce(keys_before, '') || coalesce(keys_after, ''),
             ''
-        ) AS BLOB)
+        ) AS BLOB),
+        (SELECT ts FROM horizon)
     FROM (
         SELECT * FROM log
         WHERE ts > ?1 AND ts <= coalesce((SELECT ts FROM log WHERE ts > ?1 ORDER BY ts, n LIMIT 1 OFFSET ?2), ?3)
@@ -219,7 +220,13 @@ class NodeWriter(Writer):
         """None: whoever has started us holds it, for as long as any of its nodes lives."""
 
     def _take_news(self, connection: apsw.Connection, limit: int) -> list[Commit]:
-        headers, content = connection.execute(_NEWS, (self._newest, limit, _EVER)).get
+        headers, content, horizon = connection.execute(_NEWS, (self._newest, limit, _EVER)).get
+        if horizon > self._newest:
+            self._stopped = (
+                f"this node knows commits up to {self._newest} and the log reaches back to {horizon} only, so it can "
+                "learn of no more: it ends, and another one takes its place."
+            )
+            raise StorageError(self._stopped, stopped=True)
         commits = _to_commits(json.loads(headers), content or b"")
         if commits:
             self._newest = commits[-1].ts

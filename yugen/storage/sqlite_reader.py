@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from yugen.storage.interface import Commit, RequestRecord, Row, Timestamp
+from yugen.storage.interface import Commit, Logged, RequestRecord, Row, Timestamp
 from yugen.storage.overlay import Overlay
 from yugen.storage.sqlite_errors import explain, explained
 from yugen.storage.sqlite_view import View
@@ -74,6 +74,11 @@ class SqliteReader:
         """As `Store.last_request`."""
         with explained(self._path):
             return self._idle_view().last_request(session)
+
+    def logged(self) -> Logged:
+        """What there is of the log."""
+        with explained(self._path):
+            return self._idle_view().logged()
 
     def release(self) -> None:
         """Ends the read transactions that no open snapshot needs, which keep the WAL from starting over.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from yugen.storage.interface import Commit, Decide, RequestRecord, StorageError, Timestamp
+from yugen.storage.interface import Commit, Decide, Logged, RequestRecord, StorageError, Timestamp
 from yugen.storage.sqlite_reader import SqliteReader, SqliteSnapshot
 from yugen.storage.sqlite_view import View
 
@@ -45,6 +45,9 @@ class ReadOnlyStore:
         return await self._opened().snapshot(ts)
 
     async def append(self, decide: Decide) -> Sequence[Commit]:
+        raise StorageError(f"{self._path} is open for reading only.")
+
+    async def trim(self, through: Timestamp) -> Logged:
         raise StorageError(f"{self._path} is open for reading only.")
 
     async def rewrite(self, start: bytes, end: bytes, to: Callable[[bytes], bytes]) -> int:

@@ -88,15 +88,15 @@ def forget_index(connection: apsw.Connection, through: Timestamp, past: tuple[st
     Returns:
         How far it has come; None if that is the end. Until then `forget_records` would leave ways that lead nowhere.
     """
-    looked = "SELECT session, request, ts FROM requests WHERE (session, request) > (?, ?) LIMIT ?"
-    rows = list(connection.execute(looked, (*past, FORGOTTEN_AT_ONCE)))
-    old = [(session, request) for session, request, ts in rows if ts <= through]
-    connection.executemany("DELETE FROM requests WHERE session = ? AND request = ?", old)
-    if len(rows) == FORGOTTEN_AT_ONCE:
-        session, request, _ = rows[-1]
-        return session, request
-    connection.execute("DELETE FROM recent_requests WHERE ts <= ?", (through,))
-    return None
+    looked = "FROM requests WHERE (session, request) > (?, ?)"
+    end = f"SELECT session, request {looked} ORDER BY session, request LIMIT 1 OFFSET ?"
+    last: tuple[str, int] | None = connection.execute(end, (*past, FORGOTTEN_AT_ONCE - 1)).get
+    if last is None:
+        connection.execute(f"DELETE {looked} AND ts <= ?", (*past, through))
+        connection.execute("DELETE FROM recent_requests WHERE ts <= ?", (through,))
+        return None
+    connection.execute(f"DELETE {looked} AND (session, request) <= (?, ?) AND ts <= ?", (*past, *last, through))
+    return last
 
 
 def forget_records(connection: apsw.Connection, through: Timestamp) -> bool:

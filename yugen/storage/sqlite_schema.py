@@ -19,8 +19,8 @@ APPLICATION_ID: Final = int.from_bytes(b"Yugn", "big")
 MIGRATIONS: Final = (
     # Documents and the log keep their rowids, for rows of many kilobytes fit badly into the inner pages of a tree
     # by key. Entries are nothing but a key; the document of one has the same table and the same last 16 bytes.
-    # `log.key` is null in the only row of a commit that changed nothing. `horizon.ts` is the newest commit trimmed
-    # from the log, which holds every commit after it.
+    # `log.key` is null in the only row of a commit that changed nothing. The log holds every commit after
+    # `horizon.ts`; what it has from before is about to be deleted.
     """
     CREATE TABLE documents (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT;
     CREATE TABLE entries (key BLOB NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;

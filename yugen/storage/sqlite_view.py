@@ -10,8 +10,8 @@ from typing import Final
 import apsw
 
 from yugen.keys import index_prefix, slot_of, table_of
-from yugen.storage import sqlite_requests, sqlite_totals
-from yugen.storage.interface import Change, Commit, RequestRecord, Row, SnapshotTooOld, StorageError, Timestamp
+from yugen.storage import sqlite_log, sqlite_requests, sqlite_totals
+from yugen.storage.interface import Change, Commit, Logged, RequestRecord, Row, SnapshotTooOld, StorageError, Timestamp
 from yugen.storage.overlay import Overlay
 from yugen.storage.sqlite_connect import connect
 from yugen.storage.sqlite_errors import explain, explained
@@ -127,6 +127,9 @@ class View:
         ]
         cursor.close()
         return commits
+
+    def logged(self) -> Logged:
+        return sqlite_log.extent(self._connection)
 
     def find_request(self, session: str, request: int) -> tuple[RequestRecord, Timestamp] | None:
         return sqlite_requests.find(self._connection, session, request)

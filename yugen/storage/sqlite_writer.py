@@ -13,7 +13,7 @@ from typing import Final
 
 import apsw
 
-from yugen.storage import sqlite_batch, sqlite_requests, sqlite_rewrite, sqlite_totals, sqlite_wal
+from yugen.storage import sqlite_batch, sqlite_log, sqlite_requests, sqlite_rewrite, sqlite_totals, sqlite_wal
 from yugen.storage.interface import Commit, Decide, StorageError, Timestamp, check_rising
 from yugen.storage.sqlite_batch import Batch
 from yugen.storage.sqlite_connect import connect, reserve
@@ -34,7 +34,6 @@ PAGE_BYTES: Final = 4096
 """Of a new database. Commits write whole pages, and small ones cost them less than large ones save readers."""
 
 _CACHE_KIB: Final = 32 * 1024
-_COMMITS_PER_TRIM: Final = 1000
 
 _CHECKPOINT_FRAMES: Final = 2048
 """Pages in the WAL that are worth a checkpoint: 8 MiB."""
@@ -126,13 +125,9 @@ class Writer:
         """Deletes some of the log up to `through`; whether there is more to delete."""
         self._check_not_stopped()
         with self._transaction() as connection:
-            oldest = "SELECT DISTINCT ts FROM log WHERE ts <= ? ORDER BY ts LIMIT ?"
-            trimmed = [ts for (ts,) in connection.execute(oldest, (through, _COMMITS_PER_TRIM))]
-            if trimmed:
-                connection.execute("DELETE FROM log WHERE ts <= ?", (trimmed[-1],))
-                connection.execute("UPDATE horizon SET ts = ?", (trimmed[-1],))
+            more = sqlite_log.trim(connection, through)
         self.tend_wal()
-        return len(trimmed) == _COMMITS_PER_TRIM
+        return more
 
     def forget_index(self, through: Timestamp, past: tuple[str, int]) -> tuple[str, int] | None:
         """As `sqlite_requests.forget_index`."""
