@@ -114,8 +114,8 @@ class FaultyVFS(apsw.VFS):
         """Lets nothing fail any more."""
         self._plan = None
 
-    def image(self, folder: Path, dice: random.Random) -> None:
-        """Writes what a power cut at this moment might leave of all files into a folder.
+    def image(self, of: Path, folder: Path, dice: random.Random) -> None:
+        """Writes what a power cut at this moment might leave of the files of one folder into another.
 
         Of what was not synced, some is there, in any order, and a part of it only by some of its sectors.
         """
@@ -123,6 +123,8 @@ class FaultyVFS(apsw.VFS):
         share = dice.choice((0.0, dice.random(), 1.0))
         torn = dice.random() < 0.5
         for path, kept in self._kept.items():
+            if path.parent != of:
+                continue
             if kept.synced is None and not (kept.pending and dice.random() < share):
                 continue
             left = [
@@ -134,6 +136,11 @@ class FaultyVFS(apsw.VFS):
             content = bytearray(kept.synced or b"")
             _apply(content, left)
             (folder / path.name).write_bytes(content)
+
+    def know(self, *paths: Path) -> None:
+        """Takes account of files that are there, and wholly synced, before anybody opens them."""
+        for path in paths:
+            self._kept[path] = _Kept(bytearray(path.read_bytes()))
 
     def forget(self) -> None:
         """Takes no account any more of files that were there until now."""
