@@ -208,7 +208,7 @@ async def _cut_one(disk: FaultyVFS, folder: Path, seed: int, count: int, figures
             if figures["images"] + len(taken) == count:
                 return
             image = folder / f"image-{seed}-{len(taken)}"
-            disk.image(image, dice)
+            disk.image(path.parent, image, dice)
             taken.append((image, story.acknowledged))
 
     path = folder / f"life-{seed}" / NAME

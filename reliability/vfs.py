@@ -57,11 +57,13 @@ class _Kept:
         pending: what was done to it since, in order.
     """
 
-    synced: bytes | None = None
+    synced: bytearray | None = None
     pending: list[_Write | _Truncate] = field(default_factory=list)
 
     def sync(self) -> None:
-        self.synced = _after(self.synced or b"", self.pending)
+        if self.synced is None:
+            self.synced = bytearray()
+        _apply(self.synced, self.pending)
         self.pending.clear()
 
 
@@ -112,8 +114,8 @@ class FaultyVFS(apsw.VFS):
         """Lets nothing fail any more."""
         self._plan = None
 
-    def image(self, folder: Path, dice: random.Random) -> None:
-        """Writes what a power cut at this moment might leave of all files into a folder.
+    def image(self, of: Path, folder: Path, dice: random.Random) -> None:
+        """Writes what a power cut at this moment might leave of the files of one folder into another.
 
         Of what was not synced, some is there, in any order, and a part of it only by some of its sectors.
         """
@@ -121,6 +123,8 @@ class FaultyVFS(apsw.VFS):
         share = dice.choice((0.0, dice.random(), 1.0))
         torn = dice.random() < 0.5
         for path, kept in self._kept.items():
+            if path.parent != of:
+                continue
             if kept.synced is None and not (kept.pending and dice.random() < share):
                 continue
             left = [
@@ -129,7 +133,14 @@ class FaultyVFS(apsw.VFS):
                 if dice.random() < share
                 for each in (_sectors(step, dice) if torn and isinstance(step, _Write) else [step])
             ]
-            (folder / path.name).write_bytes(_after(kept.synced or b"", left))
+            content = bytearray(kept.synced or b"")
+            _apply(content, left)
+            (folder / path.name).write_bytes(content)
+
+    def know(self, *paths: Path) -> None:
+        """Takes account of files that are there, and wholly synced, before anybody opens them."""
+        for path in paths:
+            self._kept[path] = _Kept(bytearray(path.read_bytes()))
 
     def forget(self) -> None:
         """Takes no account any more of files that were there until now."""
@@ -143,7 +154,7 @@ class FaultyVFS(apsw.VFS):
         there = path.exists()
         file = _File(self, path, name, flags)
         if path not in self._kept:
-            self._kept[path] = _Kept(path.read_bytes() if there else None)
+            self._kept[path] = _Kept(bytearray(path.read_bytes()) if there else None)
         return file
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 -- SQLite's name
@@ -153,7 +164,7 @@ class FaultyVFS(apsw.VFS):
 
     def kept(self, path: Path) -> _Kept:
         """What the disk has of a file."""
-        return self._kept.setdefault(path, _Kept(b""))
+        return self._kept.setdefault(path, _Kept(bytearray()))
 
     def begin(self, operation: Operation, path: Path) -> Fault | None:
         """Counts an operation. It raises if that fails, or returns the fault of a write that is done in part."""
@@ -236,8 +247,7 @@ def _can(operation: Operation, fault: Fault) -> bool:
             return operation == "write"
 
 
-def _after(content: bytes, steps: list[_Write | _Truncate]) -> bytes:
-    image = bytearray(content)
+def _apply(image: bytearray, steps: list[_Write | _Truncate]) -> None:
     for step in steps:
         match step:
             case _Write(offset, data):
@@ -247,7 +257,6 @@ def _after(content: bytes, steps: list[_Write | _Truncate]) -> bytes:
             case _Truncate(size):
                 del image[size:]
                 image.extend(bytes(size - len(image)))
-    return bytes(image)
 
 
 def _sectors(write: _Write, dice: random.Random) -> list[_Write]:

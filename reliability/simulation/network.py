@@ -62,6 +62,16 @@ class Network:
         """Has something happen, whoever lives by then."""
         self.loop.call_at(when, what, *args, context=self._context)
 
+    def partition(self) -> None:
+        """Lets nothing through any more."""
+        self.partitioned = True
+
+    def heal(self) -> None:
+        """Lets through again what is sent, and what could not get through."""
+        self.partitioned = False
+        for wire in self.wires.values():
+            wire.send_held()
+
     def cut_all(self) -> None:
         """Breaks all connections, as the end of the process at their other end does."""
         for wire in self.wires.values():
@@ -74,17 +84,35 @@ class End:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.arrived: deque[str | bytes | None] = deque()
+        self.under_way: deque[str | bytes | None] = deque()
+        self.held: list[str | bytes | None] = []
         self.waiting: asyncio.Future[None] | None = None
         self.last = 0.0
 
-    def send(self, message: str | bytes | None, *, at_once: bool = False) -> None:
-        now = self.network.loop.now
-        self.last = max(self.last, now + (0 if at_once else self.network.delay()))
-        self.network.later(self.last, self.arrive, message)
+    def send(self, message: str | bytes | None) -> None:
+        if self.network.partitioned:
+            self.held.append(message)  # as TCP does, which sends it again until it gets through
+            return
+        self.under_way.append(message)
+        self.last = max(self.last, self.network.loop.now + self.network.delay())
+        self.network.later(self.last, self.arrive)
 
-    def arrive(self, message: str | bytes | None) -> None:
-        self.arrived.append(message)
-        self.wake()
+    def send_held(self) -> None:
+        """Sends what could not get through until now."""
+        held, self.held = self.held, []
+        for message in held:
+            self.send(message)
+
+    def arrive(self) -> None:
+        if self.under_way:
+            self.arrived.append(self.under_way.popleft())  # for two timers of one moment may come in any order
+            self.wake()
+
+    def lose(self) -> None:
+        """Loses what is under way."""
+        self.under_way.clear()
+        self.held.clear()
+        self.last = 0.0
 
     def wake(self) -> None:
         if self.waiting is not None and not self.waiting.done():
@@ -126,12 +154,17 @@ class Wire:
         self._close = self._close or close
         for end in (self._to_server, self._to_client):
             if self._network.dice.random() < 0.5 and close is None:
-                end.last = 0.0  # overtakes what is under way, which is lost
+                end.lose()
             end.send(None)
         self.read_on()
 
-    def drop(self, message: str | bytes) -> bool:
-        return self.swallows or self._is_cut or self._network.partitioned
+    def send_held(self) -> None:
+        """Has what a partition held back go on its way."""
+        self._to_server.send_held()
+        self._to_client.send_held()
+
+    def _is_lost(self) -> bool:
+        return self.swallows or self._is_cut
 
     def read_on(self) -> None:
         """Has the client read again."""
@@ -145,7 +178,7 @@ class Wire:
         if self._is_cut and self._to_client.arrived and self._to_client.arrived[0] is None:
             raise self._gone()
         self._network.note(f"{self.client} -> {text[:160]}")
-        if not self.drop(text):
+        if not self._is_lost():
             self._to_server.send(text)
 
     async def recv(self) -> str | bytes:
@@ -183,7 +216,7 @@ class Wire:
             await self._reads
             if self._is_cut:
                 raise Disconnected
-        if not self.drop(text):
+        if not self._is_lost():
             self._to_client.send(text)
 
     async def server_close(self, code: int, reason: str) -> None:

@@ -48,10 +48,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run."""
+    """A run.
+
+    Attributes:
+        clients: how many there are.
+        tended: whether the store does soon what it otherwise does when there is much of it: checkpoints, totals.
+        steps: what happens, in order.
+    """
 
     seed: int
     clients: int
+    tended: bool
     steps: tuple[Step, ...]
 
 
@@ -111,4 +118,4 @@ def make(seed: int) -> Plan:
             client = dice.randrange(clients) if kind in ("cut", "swallow", "stall") else -1
             extent = {"n": dice.randrange(1_000_000), "share": dice.random()}
             steps.append(Step(dice.random() * seconds, kind, client, extent))
-    return Plan(seed, clients, tuple(sorted(steps, key=lambda step: step.at)))
+    return Plan(seed, clients, dice.random() < 0.5, tuple(sorted(steps, key=lambda step: step.at)))

@@ -9,7 +9,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -141,8 +141,8 @@ class Run:
             case "cut" | "swallow" | "stall":
                 pass
             case "partition":
-                self._network.partitioned = True
-                later(now + share * 2, setattr, self._network, "partitioned", False)
+                self._network.partition()
+                later(now + share * 2, self._network.heal)
                 self._network.cut_all()
             case "slow network":
                 self._network.slow = share * 0.5
@@ -167,7 +167,8 @@ class Run:
 
     def _heal(self) -> None:
         self._note("all faults end")
-        self._network.partitioned, self._network.slow, self._server.slow = False, DELAY_SECONDS, 0.004
+        self._network.slow, self._server.slow = DELAY_SECONDS, 0.004
+        self._network.heal()
         self._server._countdown = -1
         self.report.counts["disk operations failed"] += self._disk.failed
         self._disk.heal()
@@ -258,8 +259,9 @@ def run(plan: Plan, app: App) -> Report:
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     loop = SimulatedLoop()
     with tempfile.TemporaryDirectory(prefix="simulated-", dir=parent) as name, machine(plan.seed, loop) as clock:  # noqa: SIM117
-        with faulty_disk() as disk, tended_often():
+        with faulty_disk() as disk, tended_often() if plan.tended else nullcontext():
             asyncio.set_event_loop(loop)
+            gc.disable()  # it would come at moments that depend on what was run before
             one = Run(plan, app, Path(name), disk, loop, clock)
             errors = _Errors(one.report, one._note)
             logger = logging.getLogger("yugen")
@@ -287,6 +289,7 @@ def run(plan: Plan, app: App) -> Report:
                 asyncio.set_event_loop(None)
                 report = one.report
                 del one
+                gc.enable()
                 gc.collect()
                 logging.disable(logging.NOTSET)
     return report

@@ -144,8 +144,9 @@ class Server:
         self._note(f"server dies {when}")
         self._number += 1
         path = self._folder / f"life-{self._number}" / self.path.name
-        self._disk.image(path.parent, self._dice)
+        self._disk.image(self.path.parent, path.parent, self._dice)
         self._disk.forget()
+        self._disk.know(*path.parent.iterdir())  # or else what the next life has not opened when it ends would be lost
         self.path = path
         self.runtime = self.scheduler = self._network.accept = None
         self._loop.end(life)

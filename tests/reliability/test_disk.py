@@ -139,7 +139,7 @@ async def test_an_image_has_what_was_synced(tmp_path: Path, faulty: FaultyVFS) -
     await store.open()
     await story.append(store, 5)
     for seed in range(20):
-        faulty.image(tmp_path / str(seed), random.Random(seed))
+        faulty.image(tmp_path / "life", tmp_path / str(seed), random.Random(seed))
     await store.close()
     for seed in range(20):
         store = SqliteStore(tmp_path / str(seed) / disk.NAME)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from types import CodeType
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -21,8 +22,18 @@ class _Schema(GenerateJsonSchema):
         return {"type": f"{schema['type']} {error_info.split(' at ', maxsplit=1)[0]}"}
 
 
+_shapes: Final[WeakKeyDictionary[type[Document], str]] = WeakKeyDictionary()
+
+
 def shape(cls: type[Document]) -> str:
     """A digest of all that decides which documents fit: fields, types, constraints, validators, references."""
+    known = _shapes.get(cls)
+    if known is None:
+        known = _shapes[cls] = _digest(cls)  # it takes milliseconds, and every runner of the app asks
+    return known
+
+
+def _digest(cls: type[Document]) -> str:
     schema = cls.model_json_schema(by_alias=True, schema_generator=_Schema)
     parts = [json.dumps(schema, sort_keys=True, default=repr)]
     parts += [f"{referrer.field} -> {referrer.target}" for referrer in referrers({"": cls})]
