@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,7 +84,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*_without_id(message.get("headers", ())), given]}
+                message["headers"] = _with_id(message.get("headers", ()), given)
             await send(message)
 
         traces = self._yugen.traces
@@ -130,6 +131,6 @@ def _id_of(scope: Scope) -> str:
     return given or secrets.token_hex(8)
 
 
-def _without_id(headers: Any) -> Any:
-    """Headers of a response, without an id that an HTTP action has taken from elsewhere."""
-    return (pair for pair in headers if pair[0].lower() != HEADER)
+def _with_id(headers: Iterable[tuple[bytes, bytes]], given: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Headers of a response with its id, and without one that an HTTP action has taken from elsewhere."""
+    return [*[pair for pair in headers if pair[0] != HEADER], given]
