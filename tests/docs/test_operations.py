@@ -38,7 +38,7 @@ def test_every_alarm_of_the_guide_is_one() -> None:
 
 
 def test_every_metric_is_told_of() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| (.+) \|$", PAGE, re.M)
+    rows = re.findall(r"^\| `((?:yugen|process)_\w+)` \| (.*?) ?\| (.+) \|$", PAGE, re.M)
     assert [(name, re.findall(r"`(\w+)`", labels), help_) for name, labels, help_ in rows] == [
         (name, list(described.labels), described.help) for name, described in METRICS.items()
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import logging
 import uuid
@@ -194,6 +195,16 @@ async def test_an_action_is_answered(notes: Bench) -> None:
     response = await client.response("Action")
     assert response["success"]
     assert response["result"] == 1
+
+
+@pytest.mark.parametrize("call", ["Mutation", "Action"])
+async def test_the_request_id_of_an_error_is_what_the_client_can_tell_beforehand(notes: Bench, call: str) -> None:
+    session = "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11"
+    client = notes.client(connect=False)
+    client.connect(sessionId=session)
+    number = client.mutate("notes:crash") if call == "Mutation" else client.act("notes:crash")
+    expected = hashlib.sha256(f"{session}|{number}".encode()).hexdigest()[:16]
+    assert (await client.response(call))["result"].startswith(f"[Request ID: {expected}] Server Error")
 
 
 async def test_mutations_that_are_refused_fail_by_name_make_way_and_are_not_run(

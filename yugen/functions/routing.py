@@ -28,7 +28,12 @@ class Route(NamedTuple):
 
     def __str__(self) -> str:
         """`POST /hook` or `GET /files/*`, in ASCII."""
-        return f"{self.method} {quote(self.path, safe='/:@!$&(),;=+')}{'*' if self.is_prefix else ''}"
+        return f"{self.method} {self.address}"
+
+    @property
+    def address(self) -> str:
+        """`/hook` or `/files/*`, in ASCII."""
+        return f"{quote(self.path, safe='/:@!$&(),;=+')}{'*' if self.is_prefix else ''}"
 
     def rest_of(self, path: str) -> str:
         """What comes after the prefix in a path; nothing where the route has a whole path."""

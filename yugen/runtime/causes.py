@@ -98,12 +98,16 @@ class Why(NamedTuple):
         subscribers: how many wait for results of the query, now and later.
         again: whether it is a mutation that has lost a race.
         scheduled: what has it run, if nobody calls it now.
+        request_id: of the request that asks for it, where that has one.
+        caller: the action that calls it, if one does.
     """
 
     cause: Cause | None = None
     subscribers: int = 0
     again: bool = False
     scheduled: str = ""
+    request_id: str = ""
+    caller: Run | None = None
 
     def in_words(self, kind: RunKind, catalog: Catalog) -> str:
         """Why, in a few words; none for what somebody has called and nothing is to be said of."""

@@ -58,6 +58,10 @@ Answered: TypeAlias = Callable[[MutationAnswer | BaseException], None]
 """Told of a mutation's answer, or of why there is none, before others hear of its effects."""
 
 
+Committed: TypeAlias = Callable[[Run, Timestamp, float], None]
+"""Told of the timestamp at which a run was committed, and how many seconds after it was proposed."""
+
+
 class InvalidRequest(Refused):
     """A request that was used before for something else."""
 
@@ -132,6 +136,8 @@ class Mutations:
         prepare: makes the next run of a call, or the answer of one that nothing can be run for.
         ended: told of each run that has ended, how many seconds after it was asked for, and why it ran; gives what its
             caller gets.
+        failed: told of errors of the store.
+        committed: told of each commit, if anyone wants to know.
         peers: the other nodes over the same store, if there may be any.
     """
 
@@ -146,9 +152,11 @@ class Mutations:
         prepare: Callable[[Call], Run | Answer],
         ended: Callable[[Run, Outcome, float, Why], Answer],
         failed: Callable[[StorageError], None],
+        committed: Committed | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._failed = failed
+        self._committed = committed
         self._store = store
         self._runner = runner
         self._committer = committer
@@ -343,6 +351,7 @@ class Mutations:
                 reads = (point(request_key(session, number)), *reads)
         origin = (run.path, call.request_id)
         proposal = Proposal(run.ts, reads, outcome.changes, record, outcome.guarded, origin, outcome.place)
+        proposed = 0.0 if self._committed is None else time.perf_counter()
 
         def settled(result: Timestamp | Exception) -> None:
             self._committer.release(run.ts)
@@ -351,6 +360,8 @@ class Mutations:
             elif isinstance(result, Exception):
                 self._finish(call, result)
             else:
+                if self._committed is not None and outcome.changes:
+                    self._committed(run, result, time.perf_counter() - proposed)
                 self._finish(call, MutationAnswer(answer, None if failed else result))
 
         if outcome.place is None and record is None and not outcome.changes and self._peers is None:

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from yugen.guards import GuardedRead
 from yugen.identity import Identity
 from yugen.intervals import Interval
-from yugen.runtime.causes import Cause, Causes, Why
+from yugen.runtime.causes import CALLED, Cause, Causes, Why
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.writes import RecentWrites, Written
@@ -251,8 +251,10 @@ class Queries:
             "yugen_intervals": len(self._index),
         }
 
-    async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer:
+    async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Answer:
         """The answer for a caller at a timestamp that has been published, and is the newest or is being held.
+
+        `why` says who asks, for the run that this may take.
 
         Raises:
             LookupError: nobody holds `ts` and newer commits have been published.
@@ -260,9 +262,9 @@ class Queries:
             StorageError: the store could not be read.
         """
         answer = self.kept(key, caller, ts)
-        return await self._asked(self._query(key), caller, ts) if answer is None else answer
+        return await self._asked(self._query(key), caller, ts, why) if answer is None else answer
 
-    async def _asked(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer:
+    async def _asked(self, query: _Query, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Answer:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def told(answer: Answer | BaseException) -> None:
@@ -275,7 +277,7 @@ class Queries:
             else:
                 answered.set_result(answer)
 
-        self._ask(query, caller, ts, told)
+        self._ask(query, caller, ts, told, why)
         return await answered
 
     def kept(self, key: QueryKey, caller: Identity | None, ts: Timestamp) -> Answer | None:
@@ -400,7 +402,7 @@ class Queries:
                 return result.answer
         return None
 
-    def _ask(self, query: _Query, caller: Identity | None, ts: Timestamp, told: Told) -> None:
+    def _ask(self, query: _Query, caller: Identity | None, ts: Timestamp, told: Told, why: Why = CALLED) -> None:
         answer = self._kept(query, caller, ts)
         if answer is not None:
             told(answer)
@@ -408,17 +410,18 @@ class Queries:
         slot = query.of(caller) if query.personal else query
         if slot.running is None:
             self.hold(ts)
-            task = asyncio.get_running_loop().create_task(self._run(slot, caller, ts))
+            task = asyncio.get_running_loop().create_task(self._run(slot, caller, ts, why))
             slot.running = _Running(task, ts)
             task.add_done_callback(lambda _: self._ended(slot))
         elif ts != slot.running.ts:
             self.hold(ts)
         slot.running.waiting.append(_Waiting(caller, ts, told))
 
-    async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp) -> _Result:
+    async def _run(self, slot: _Slot, caller: Identity | None, ts: Timestamp, asked: Why) -> _Result:
         query, cause, before, began = slot.query, slot.cause, slot.result, time.perf_counter()
         slot.cause = None
-        outcome = await self._execute(query.key, caller, ts, Why(cause, query.listening))
+        why = Why(cause, query.listening, request_id=asked.request_id, caller=asked.caller)
+        outcome = await self._execute(query.key, caller, ts, why)
         ending = self._window.first_overlap(outcome.reads, ts, outcome.guarded)
         end = None if ending is None else ending.ts
         if ending is not None and ending.renews:

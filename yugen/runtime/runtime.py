@@ -39,7 +39,7 @@ from yugen.runtime.environment import Variables
 from yugen.runtime.exchange import Head, What, Wire
 from yugen.runtime.founding import Founding
 from yugen.runtime.meters import Histogram
-from yugen.runtime.mutations import Answered, Call, InvalidRequest, Mutations, Request
+from yugen.runtime.mutations import Answered, Call, Committed, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
 from yugen.runtime.queries import Queries, QueryKey
@@ -87,6 +87,7 @@ class Runtime:
         random_bytes: gives that many random bytes; runs and ids are made from them.
         ended: told of each run of a function that has ended, what came of it, how many seconds after it was asked for,
             and why it ran; gives what its caller gets to see of the answer.
+        committed: told of each commit of a mutation by its run, with how many seconds it took, if anyone wants to know.
         kept: told of each query that is asked for the first time and answered without a run, if anyone wants to know;
             and whether whoever asks subscribes to it.
         peers: the other nodes over the same store, if there may be any.
@@ -111,6 +112,7 @@ class Runtime:
         clock: Callable[[], int] = time.time_ns,
         random_bytes: Callable[[int], bytes] = os.urandom,
         ended: Callable[[Run, Outcome, float, Why], Answer] = lambda run, outcome, seconds, why: outcome.answer,
+        committed: Committed | None = None,
         kept: Callable[[QueryKey, bool], None] | None = None,
         peers: Peers | None = None,
     ) -> None:
@@ -118,6 +120,7 @@ class Runtime:
         self._founding = founding
         self._peers = peers
         self._ended = ended
+        self._committed = committed
         self._kept = kept
         self.ts: Timestamp = 0
         self.catalog = Catalog()
@@ -187,6 +190,7 @@ class Runtime:
             prepare=self._run_of,
             ended=self._ran,
             failed=self._note_damage,
+            committed=self._committed,
             peers=self._peers,
         )
         if self._peers is not None:
@@ -436,15 +440,23 @@ class Runtime:
             path = path[:1024]
         return QueryKey(path, args, public, journal)
 
-    async def query(self, path: str, args: bytes, identity: Identity | None = None, *, public: bool = True) -> Answer:
-        """The answer of a query at the newest timestamp.
+    async def query(
+        self,
+        path: str,
+        args: bytes,
+        identity: Identity | None = None,
+        *,
+        public: bool = True,
+        why: Why = CALLED,
+    ) -> Answer:
+        """The answer of a query at the newest timestamp. `why` is why it runs, if it does.
 
         Raises:
             Overloaded: too much is waiting already.
             StorageError: the store could not be read.
         """
         ts = await self.latest()
-        return await self.queries.at(self.query_key(path, args, public=public), identity, ts)
+        return await self.queries.at(self.query_key(path, args, public=public), identity, ts, why)
 
     async def query_at(
         self,
@@ -607,27 +619,30 @@ class Runtime:
         self._check_draining()
         return await self._act(path, args, identity, public, 1, request_id, why, key)
 
-    async def respond(self, request: Head, identity: Identity | None, wire: Wire) -> Answer:
+    async def respond(
+        self, request: Head, identity: Identity | None, wire: Wire, *, request_id: str | None = None
+    ) -> Answer:
         """Runs an HTTP action once.
 
         Args:
             request: what it answers; its route is of `routes` as they are now.
             identity: who calls.
             wire: the rest of the request, and the way for the response. What is left of that is the answer's value.
+            request_id: what stands before the text of an error.
 
         Raises:
             Overloaded: too much is waiting already, or the server stops.
         """
         self._check_draining()
-        call = self._calls_of(identity, 1)
+        run = self._run("http", str(request.route), b"{}", identity, False, self.ts, request_id)
+        assert isinstance(run, Run)
+        call = self._calls_of(run, 1)
 
         async def asked(kind: RunKind, target: str, given: bytes) -> Answer:
             if kind != "http":
                 return await call(kind, target, given)
             return Answer(await wire(cast("What", target), given))
 
-        run = self._run("http", str(request.route), b"{}", identity, False, self.ts)
-        assert isinstance(run, Run)
         return await self._acted(run._replace(request=request), asked)
 
     def _check_draining(self) -> None:
@@ -664,24 +679,28 @@ class Runtime:
         run = self._run("action", path, args, identity, public, self.ts, request_id, key=key)
         if isinstance(run, Answer):
             return run
-        return await self._acted(run, self._calls_of(identity, depth), why)
+        return await self._acted(run, self._calls_of(run, depth), why)
 
     async def _acted(self, run: Run, call: CallBack, why: Why = CALLED) -> Answer:
         began = time.perf_counter()
         answer = await self._runner.act(run, call)
         return self._ran(run, Outcome(answer), time.perf_counter() - began, why)
 
-    def _calls_of(self, identity: Identity | None, depth: int) -> CallBack:
-        """How an action calls functions that is so deep itself."""
+    def _calls_of(self, run: Run, depth: int) -> CallBack:
+        """How an action calls functions that is so deep itself: for the same caller, and under the same request id."""
+        identity, request_id = run.identity, run.request_id
+        why = Why(request_id=request_id, caller=run)
 
         async def call(kind: RunKind, target: str, given: bytes) -> Answer:
             match kind:
                 case "query":
-                    return await self.query(target, given, identity, public=False)
+                    return await self.query(target, given, identity, public=False, why=why)
                 case "mutation":
-                    return (await self.mutate(target, given, identity, public=False)).answer
+                    return (
+                        await self.mutate(target, given, identity, public=False, request_id=request_id, why=why)
+                    ).answer
                 case "action":
-                    return await self._act(target, given, identity, False, depth + 1)
+                    return await self._act(target, given, identity, False, depth + 1, request_id, why)
                 case "http":
                     raise InvalidRequest("an action that answers no request asks about one")
 
@@ -693,7 +712,7 @@ class Runtime:
             self._damaged = True
 
     async def _execute(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Outcome:
-        run = self._run("query", key.path, key.args, caller, key.public, ts, journal=key.journal)
+        run = self._run("query", key.path, key.args, caller, key.public, ts, why.request_id, key.journal)
         if isinstance(run, Answer):
             outcome = Outcome(run)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +16,11 @@ from starlette.routing import Route
 from yugen import __version__, values
 from yugen.functions.info import Kind
 from yugen.functions.names import FunctionNotFound, canonical_path
+from yugen.runtime.causes import Why
 from yugen.runtime.outcome import Answer
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.runtime import Runtime, TimestampOutOfReach
+from yugen.server.access import visit_of
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import Caller
 from yugen.server.http import (
@@ -29,7 +30,6 @@ from yugen.server.http import (
     JsonResponse,
     admin_of,
     caller_of,
-    header,
     json_object,
     parse,
     read_body,
@@ -61,7 +61,6 @@ _FORMATS: dict[str, Format] = {
     "json": "clean",
     "convex_clean_json": "clean",
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +172,12 @@ class HttpApi:
         calls = [_from_json(query) for query in queries]
         runtime, slots = backend.runtime, asyncio.Semaphore(QUERIES_AT_ONCE_MAX)
         ts = await runtime.latest()
+        why = Why(request_id=visit_of(request.scope).id)
 
         async def one(call: _Call) -> bytes:
             async with slots:
                 key = runtime.query_key(call.path, call.args, public=not caller.admin)
-                return _body(await runtime.queries.at(key, caller.identity, ts), call.form)
+                return _body(await runtime.queries.at(key, caller.identity, ts, why), call.form)
 
         with runtime.queries.holding(ts):
             async with asyncio.TaskGroup() as tasks:
@@ -214,11 +214,11 @@ async def _not_here(request: Request) -> Response:
 
 
 async def _answer(runtime: Runtime, kind: Kind, call: _Call, caller: Caller, request: Request) -> Answer:
-    public, given = not caller.admin, header(request, b"convex-request-id")
-    request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
+    public, request_id = not caller.admin, visit_of(request.scope).id
     match kind:
         case "query":
-            return await runtime.query(call.path, call.args, caller.identity, public=public)
+            why = Why(request_id=request_id)
+            return await runtime.query(call.path, call.args, caller.identity, public=public, why=why)
         case "mutation":
             mutation = await runtime.mutate(call.path, call.args, caller.identity, public=public, request_id=request_id)
             return mutation.answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yugen import __version__
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
+from yugen.server.access import VARIABLE, Access
 from yugen.server.api import HttpApi
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import Callers
@@ -86,7 +88,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
     )
     http = _WithSite(yugen, _site(yugen), for_pages(yugen.edge, Direct(api.calls, routed)))
     root = _Root(http, for_pages(yugen.edge, _Sync(yugen)))
-    return Health(yugen, LimitedByAddress(yugen.address_limits, at_the_door(yugen.edge, root)))
+    return Health(yugen, at_the_gate(yugen, at_the_door(yugen.edge, root)))
 
 
 def _metrics_of(yugen: Yugen) -> Callable[[Request, Backend], Awaitable[Response]]:
@@ -100,7 +102,13 @@ def _metrics_of(yugen: Yugen) -> Callable[[Request, Backend], Awaitable[Response
 
 def make_site(yugen: Yugen) -> ASGIApp:
     """The ASGI app of the HTTP actions of a backend, for an origin of their own."""
-    return at_the_door(yugen.edge, _site(yugen))
+    return at_the_gate(yugen, at_the_door(yugen.edge, _site(yugen)))
+
+
+def at_the_gate(yugen: Yugen, app: ASGIApp) -> ASGIApp:
+    """An app of whose requests note is taken, and to which no address comes too often."""
+    logs_all = os.environ.get(VARIABLE, "0") not in ("", "0")
+    return Access(yugen, LimitedByAddress(yugen.address_limits, app), logs_all=logs_all)
 
 
 def _site(yugen: Yugen) -> Site:

@@ -464,17 +464,21 @@ class Connection:
 
     async def _act(self, work: RunAction) -> None:
         caller: Caller = work.caller
+        connect = self._session.connect
+        request_id = Request(connect.session_id, work.request_id).id if connect else secrets.token_hex(8)
         try:
             args = values.canonical(values.decode(work.args))
         except values.InvalidValue as error:
             answer = invalid_argument(work.path, error)
         else:
             try:
-                answer = await self._runtime.act(work.path, args, caller.identity, public=not caller.admin)
+                answer = await self._runtime.act(
+                    work.path, args, caller.identity, public=not caller.admin, request_id=request_id
+                )
             except Overloaded as error:
                 # Sent away, a client could not ask again: it would take this for an action that was lost, and those
                 # that run for it too.
-                answer = refused(ActionRefused(str(error)), secrets.token_hex(8))
+                answer = refused(ActionRefused(str(error)), request_id)
         self._session.action_finished(work.request_id, answer)
         self._turn()
 

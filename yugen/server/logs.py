@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,9 +18,8 @@ from yugen.runtime.outcome import Answer, Outcome
 from yugen.runtime.queries import QueryKey
 from yugen.runtime.run import Run
 from yugen.server.lines import Lines
-from yugen.server.metrics import RunMeters
-from yugen.server.reports import Reports
 from yugen.server.runs import Runs
+from yugen.server.telemetry import Listener
 
 own = logging.getLogger("yugen")
 logger = logging.getLogger("yugen.run")
@@ -34,8 +33,7 @@ class RunLog:
     Args:
         lines_to_callers: whether what functions log goes to their callers as well.
         runs: where the runs are kept for administrators, if anywhere.
-        meters: counts the runs, if anything does.
-        reports: hears of what fails, if anybody wants to.
+        listeners: hear of the runs, too.
         tells_why: whether it is said why they ran.
 
     Attributes:
@@ -47,13 +45,11 @@ class RunLog:
         *,
         lines_to_callers: bool,
         runs: Runs | None = None,
-        meters: RunMeters | None = None,
-        reports: Reports | None = None,
+        listeners: Sequence[Listener] = (),
         tells_why: bool = False,
     ) -> None:
         self._runs = runs
-        self._meters = meters
-        self._reports = reports
+        self._listeners = listeners
         self._lines_to_callers = lines_to_callers
         self._tells_why = tells_why
         self.catalog: Callable[[], Catalog] = Catalog
@@ -61,10 +57,8 @@ class RunLog:
     def ended(self, run: Run, outcome: Outcome, seconds: float, why: Why = CALLED) -> Answer:
         """Takes note of a run that took so many seconds; gives what its caller gets to see of its answer."""
         answer = outcome.answer
-        if self._meters is not None:
-            self._meters.ended(run.kind, answer, seconds)
-        if self._reports is not None:
-            self._reports.ended(run, answer, seconds)
+        for listener in self._listeners:
+            listener.ended(run, answer, seconds, why)
         if run.path.startswith(SYSTEM_PREFIX):
             level = logging.DEBUG  # an administrator looks around
         else:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from yugen.functions.info import RunKind
+from yugen.runtime.causes import CALLED, Why
 from yugen.runtime.meters import BOUNDS, Histogram
 from yugen.runtime.outcome import Answer
 from yugen.runtime.pool import WorkerPool
+from yugen.runtime.run import Run
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -81,6 +83,8 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_runs_waiting": Described("gauge", "Queries and mutations that wait for a worker."),
     "yugen_address_refusals_total": Described("counter", "Refused to addresses that asked too often.", ("surface",)),
     "yugen_addresses_counted": Described("gauge", "Addresses whose requests are counted.", ("surface",)),
+    "yugen_spans_dropped_total": Described("counter", "Spans of traces that were not delivered."),
+    "yugen_reports_dropped_total": Described("counter", "Errors that were not sent to Sentry, as there were too many."),
     "process_resident_memory_bytes": Described("gauge", "Memory of the server process."),
     "process_cpu_seconds_total": Described("counter", "Time of the processor that the server process has taken."),
     "process_open_fds": Described("gauge", "Open files and sockets of the server process."),
@@ -98,13 +102,13 @@ class RunMeters:
         self._ended: dict[tuple[RunKind, str], int] = {}
         self._seconds: dict[RunKind, Histogram] = {}
 
-    def ended(self, kind: RunKind, answer: Answer, seconds: float) -> None:
+    def ended(self, run: Run, answer: Answer, seconds: float, why: Why = CALLED) -> None:
         """Counts a run that took so many seconds."""
-        key = (kind, "ok" if answer.failure is None else "failed")
+        key = (run.kind, "ok" if answer.failure is None else "failed")
         self._ended[key] = self._ended.get(key, 0) + 1
-        histogram = self._seconds.get(kind)
+        histogram = self._seconds.get(run.kind)
         if histogram is None:
-            histogram = self._seconds[kind] = Histogram()
+            histogram = self._seconds[run.kind] = Histogram()
         histogram.observe(seconds)
 
     def measure(self) -> Measured:
@@ -124,6 +128,8 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         "yugen_connections": yugen.connection_count,
         "yugen_connections_max": limits.server.connections,
         "yugen_connections_refused_total": yugen.connections_refused,
+        "yugen_spans_dropped_total": 0 if yugen.traces is None else yugen.traces.dropped,
+        "yugen_reports_dropped_total": 0 if yugen.reports is None else yugen.reports.dropped,
         "process_resident_memory_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,
         "process_cpu_seconds_total": time.process_time(),
         "process_open_fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 -- nothing is to be made of the names

@@ -6,6 +6,7 @@ is believed by no one: from the right, the client is the first that is no truste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -20,6 +21,11 @@ VARIABLE: Final = "FORWARDED_ALLOW_IPS"
 """Names the trusted proxies, as for uvicorn and gunicorn."""
 
 THIS_MACHINE: Final = "127.0.0.1, ::1"
+
+REQUEST_ID: Final = "yugen.request_id"
+"""In a scope, the id that a trusted proxy has given the request."""
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
 _SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
@@ -80,6 +86,8 @@ class Proxies:
 class BehindProxies:
     """Has an ASGI app see its clients instead of trusted proxies: `scope["client"]` and `scope["scheme"]`.
 
+    And what id they have given a request, in `X-Request-Id`: see `yugen.server.access`.
+
     Args:
         proxies: those that are trusted.
         app: the app.
@@ -104,10 +112,17 @@ class BehindProxies:
                 forwarded.append(value)
             elif name == b"x-forwarded-proto":
                 scheme = _SCHEMES.get(value.strip().lower())
+            elif name == b"x-request-id" and (given := request_id(value)) is not None:
+                scope[REQUEST_ID] = given
         if scheme is not None:
             scope["scheme"] = scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
         if forwarded and (client := self._proxies.client(peer, forwarded)) != peer:
             scope["client"] = (client, 0)
+
+
+def request_id(value: bytes) -> str | None:
+    """The id that a header gives a request, if it may stand in logs as it is: letters, digits, `-`, `_`, 64 of them."""
+    return value.decode() if _REQUEST_ID.fullmatch(value) else None
 
 
 def client_address(scope: Scope) -> str:

@@ -18,6 +18,7 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from yugen.functions.names import SYSTEM_PREFIX
+from yugen.runtime.causes import CALLED, Why
 from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.run import Run
 
@@ -126,7 +127,7 @@ class Reports(logging.Handler):
         self._client.close(timeout=FLUSH_SECONDS_MAX)
         super().close()
 
-    def ended(self, run: Run, answer: Answer, seconds: float) -> None:
+    def ended(self, run: Run, answer: Answer, seconds: float, why: Why = CALLED) -> None:
         """Takes note of a run that took so many seconds."""
         if run.path.startswith(SYSTEM_PREFIX):
             return

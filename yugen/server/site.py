@@ -27,6 +27,7 @@ from yugen.identity import Identity
 from yugen.runtime.exchange import LAST, LEFT, MORE, Begun, Head, What
 from yugen.runtime.outcome import Failure
 from yugen.runtime.runtime import Runtime
+from yugen.server.access import visit_of
 from yugen.server.caller import Callers, ProviderUnavailable
 from yugen.server.http import Endpoint, HttpError, JsonResponse, error_response, header
 
@@ -116,7 +117,9 @@ class Site:
             complete=complete,
             rejected=rejected,
         )
-        answer = await runtime.respond(head, identity, conversation.ask)
+        visit = visit_of(scope)
+        visit.route = f"{root}{route.address}"
+        answer = await runtime.respond(head, identity, conversation.ask, request_id=visit.id)
         if answer.failure is not None:
             return self._failed(answer.failure)
         assert answer.value is not None

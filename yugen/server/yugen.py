@@ -41,6 +41,7 @@ from yugen.server.reports import Reports
 from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
+from yugen.server.telemetry import traces_of
 from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from yugen.server.rate_limits import AddressLimits
+    from yugen.server.traces import Traces
 
 GOODBYE_SECONDS_MAX = 2.0
 """How long clients may take to hear that the server leaves."""
@@ -94,6 +96,8 @@ class Yugen(InProcessCaller):
         obstacle: why there is no backend, when it is not because nobody has asked for one yet.
         has_closed: whether it was closed, and not started again.
         run_meters: counts runs.
+        reports: tells Sentry of errors, where the environment asks for it.
+        traces: has spans of requests and runs, where the environment asks for it.
         connections_refused: how many, because there were too many.
 
     Raises:
@@ -151,7 +155,8 @@ class Yugen(InProcessCaller):
         self._connections: set[Connection] = set()
         self.connections_refused = 0
         self.run_meters = RunMeters()
-        self._reports: Reports | None = None
+        self.reports: Reports | None = None
+        self.traces: Traces | None = None
         self._node = node
         self._sessions = Sessions() if node is None else NodeSessions(node, self._settled)
         self._exchange = None if node is None else Exchange(node.folder, node.number)
@@ -231,9 +236,7 @@ class Yugen(InProcessCaller):
             self.has_closed = True
             await self._stop("ServerShuttingDown")
             await self._part()
-            if self._reports is not None:
-                reports, self._reports = self._reports, None
-                await asyncio.to_thread(reports.close)
+            await self._tell_the_rest()
             self.loop = None
         guard, self._guard = self._guard, None
         if guard is not None:
@@ -336,9 +339,8 @@ class Yugen(InProcessCaller):
     def site_asgi(self) -> ASGIApp:
         """The app's HTTP actions as an ASGI app, for an origin of their own. `asgi()` has them below `/http/` too."""
         from yugen.server.asgi import make_site  # noqa: PLC0415
-        from yugen.server.rate_limits import LimitedByAddress  # noqa: PLC0415
 
-        return LimitedByAddress(self.address_limits, make_site(self))
+        return make_site(self)
 
     async def drain(self) -> None:
         """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
@@ -410,9 +412,11 @@ class Yugen(InProcessCaller):
             raise
 
     async def _open(self, pool: WorkerPool) -> Backend:
-        if self._reports is None and (reports := Reports.of(os.environ)) is not None:
-            self._reports = reports
+        if self.reports is None and (reports := Reports.of(os.environ)) is not None:
+            self.reports = reports
             reports.open()
+        if self.traces is None:
+            self.traces = traces_of(os.environ)
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)
@@ -460,8 +464,7 @@ class Yugen(InProcessCaller):
         log = RunLog(
             lines_to_callers=self._development,
             runs=self.runs,
-            meters=self.run_meters,
-            reports=self._reports,
+            listeners=[each for each in (self.run_meters, self.reports, self.traces) if each is not None],
             tells_why=self._development,
         )
         node, (_, variables, founding) = self._node, self._sealed
@@ -472,11 +475,18 @@ class Yugen(InProcessCaller):
             kept = None
             store = peers = NodeStore(self.database, node.board, node.number, tends=node.first)
         runtime = Runtime(
-            store, runner, variables=variables, founding=founding, ended=log.ended, kept=kept, peers=peers
+            store,
+            runner,
+            variables=variables,
+            founding=founding,
+            ended=log.ended,
+            committed=None if self.traces is None else self.traces.committed,
+            kept=kept,
+            peers=peers,
         )
         log.catalog = lambda: runtime.catalog
-        if self._reports is not None:
-            self._reports.environment = lambda: runtime.catalog.environment.get("YUGEN_ENVIRONMENT")
+        if self.reports is not None:
+            self.reports.environment = lambda: runtime.catalog.environment.get("YUGEN_ENVIRONMENT")
         return runtime
 
     async def _join(self, backend: Backend) -> None:
@@ -525,6 +535,12 @@ class Yugen(InProcessCaller):
 
             verifier = OwnTokens(own, lambda: self._site_url, ask, note, verifier)
         return verifier
+
+    async def _tell_the_rest(self) -> None:
+        """Sends what reports and traces there are to those who take them, as far as they take them at once."""
+        told = [each for each in (self.reports, self.traces) if each is not None]
+        self.reports = self.traces = None
+        await asyncio.gather(*(asyncio.to_thread(each.close) for each in told))
 
     async def _stop(self, reason: str) -> None:
         backend, self._backend = self._backend, None
