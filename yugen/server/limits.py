@@ -25,6 +25,9 @@ class ServerLimits:
         address_connections: new sync connections, likewise; one more is closed with 1013
             `TooManyConcurrentRequests:address`.
         log_seconds: how long the log of changes is kept, and so how far back can be read; no less than a minute.
+        sockets: open sockets, whatever for; one more is answered 503 `TooManySockets`. If the system allows fewer open
+            files, it is those.
+        address_sockets: open sockets of one address; one more is answered 429 `TooManySockets`.
     """
 
     connections: int = 10_000
@@ -32,6 +35,8 @@ class ServerLimits:
     address_requests: int = 12_000
     address_connections: int = 3_000
     log_seconds: float = LOG_SECONDS
+    sockets: int = 12_000
+    address_sockets: int = 3_000
 
 
 class BadLimit(Refused):

@@ -8,13 +8,18 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_remote_addr
 
+from yugen.server.limits import ServerLimits
 from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
+from yugen.server.sockets import Sockets, TurnedAway
 from yugen.server.tls import Certificate
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
@@ -41,7 +46,9 @@ HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _AUTHORITY = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 
 
-def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | None = None) -> uvicorn.Config:
+def config(
+    app: ASGIApp, certificate: Certificate | None = None, proxies: str | None = None, yugen: Yugen | None = None
+) -> uvicorn.Config:
     """The way uvicorn is to run an app, as far as it is not about where to listen.
 
     Args:
@@ -49,13 +56,15 @@ def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | 
         certificate: for TLS, if it is to speak that.
         proxies: whose `X-Forwarded-For` and `X-Forwarded-Proto` to believe, see `Proxies`. By default as
             `FORWARDED_ALLOW_IPS` says, or this machine's.
+        yugen: the backend, which counts the sockets that are open.
 
     Raises:
         BadProxies: that names no proxies.
     """
     trusted = Proxies(os.environ.get(VARIABLE, THIS_MACHINE) if proxies is None else proxies)
+    door = None if yugen is None else _Door(yugen.sockets, yugen.limits.server, trusted)
     return uvicorn.Config(
-        BehindProxies(trusted, app),
+        BehindProxies(trusted, app, None if yugen is None else yugen.sockets),
         proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
         interface="asgi3",
         log_config=None,
@@ -64,7 +73,7 @@ def config(app: ASGIApp, certificate: Certificate | None = None, proxies: str | 
         server_header=False,
         timeout_graceful_shutdown=3,
         timeout_keep_alive=5,
-        http=_HttpProtocol,
+        http=cast("type[asyncio.Protocol]", partial(_HttpProtocol, door=door)),
         ws=WebSocketProtocol,
         ws_max_size=WS_SIZE_MAX,
         ws_ping_interval=PING_SECONDS,
@@ -96,7 +105,7 @@ class Server(uvicorn.Server):
         app = yugen.asgi()
         if site_port is not None:
             app = _ByPort(site_port, yugen.site_asgi(), app)
-        super().__init__(config(app, certificate, proxies))
+        super().__init__(config(app, certificate, proxies, yugen))
         self._yugen = yugen
         self._ready = ready
         self._draining: asyncio.Future[None] | None = None
@@ -146,6 +155,14 @@ class _ByPort:
         return app(scope, receive, send)
 
 
+class _Door(NamedTuple):
+    """What decides who gets in, before they have said anything."""
+
+    sockets: Sockets
+    limits: ServerLimits
+    proxies: Proxies
+
+
 class _Ambiguous(ValueError):
     """A request that others may take for another one.
 
@@ -161,6 +178,11 @@ class _HttpProtocol(HttpToolsProtocol):
 
     _patience: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _leave: Callable[[], None] | None = None  # counts it as gone
+
+    def __init__(self, config: uvicorn.Config, *args: Any, door: _Door | None = None, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self._door = door
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -175,8 +197,23 @@ class _HttpProtocol(HttpToolsProtocol):
             self._stalled.cancel()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if self._door is not None and not self._enters(self._door, transport):
+            return
         super().connection_made(transport)
         self._wait()
+
+    def _enters(self, door: _Door, transport: asyncio.Transport) -> bool:
+        remote = get_remote_addr(transport)
+        # Whoever comes through a proxy is known by what they ask; see `BehindProxies`.
+        address = None if remote is None or door.proxies.trusts(remote[0]) else remote[0]
+        reason = door.sockets.enter(address)
+        if reason is not None:
+            away = TurnedAway(reason, door.limits)
+            transport.set_protocol(away)
+            away.connection_made(transport)
+            return False
+        self._leave = partial(door.sockets.leave, address)
+        return True
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -201,6 +238,7 @@ class _HttpProtocol(HttpToolsProtocol):
                 raise _Ambiguous("another host")
 
     def handle_websocket_upgrade(self) -> None:
+        self.ws_protocol_class = cast("type[asyncio.Protocol]", partial(WebSocketProtocol, ended=self._leave))
         super().handle_websocket_upgrade()
         self._read_on()  # the transport is another protocol's from here on
         # The parser holds this protocol and is held by it. Where garbage is collected rarely, they would stay.
@@ -209,6 +247,8 @@ class _HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._read_on()
+        if self._leave is not None:
+            self._leave()
         super().connection_lost(exc)
 
     def _wait(self) -> None:

@@ -73,6 +73,11 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
+    "yugen_sockets": Described("gauge", "Open sockets of clients, whatever for."),
+    "yugen_sockets_max": Described("gauge", "How many there may be."),
+    "yugen_sockets_refused_total": Described(
+        "counter", "Sockets refused, as there were that many in all, or of that address.", ("reason",)
+    ),
     "yugen_queries_live": Described("gauge", "Queries with their arguments that are subscribed to or kept."),
     "yugen_subscriptions": Described("gauge", "Subscriptions of clients to queries."),
     "yugen_query_cache_bytes": Described("gauge", "Size of the answers that are kept and nobody subscribes to."),
@@ -130,6 +135,8 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         "yugen_connections_refused_total": yugen.connections_refused,
         "yugen_spans_dropped_total": 0 if yugen.traces is None else yugen.traces.dropped,
         "yugen_reports_dropped_total": 0 if yugen.reports is None else yugen.reports.dropped,
+        "yugen_sockets": len(yugen.sockets),
+        "yugen_sockets_max": yugen.sockets.most,
         "process_resident_memory_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,
         "process_cpu_seconds_total": time.process_time(),
         "process_open_fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 -- nothing is to be made of the names
@@ -152,6 +159,7 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         }
         measured["yugen_runs_under_way"] = {("transaction",): there["running"], ("action",): there["actions"]}
         measured["yugen_runs_waiting"] = {(): there["waiting"]}
+    measured["yugen_sockets_refused_total"] = {(reason,): count for reason, count in yugen.sockets.refused.items()}
     refusals, counted = yugen.address_limits.refusals, yugen.address_limits.counted
     measured["yugen_address_refusals_total"] = {(surface,): count for surface, count in refusals.items()}
     measured["yugen_addresses_counted"] = {(surface,): count for surface, count in counted.items()}

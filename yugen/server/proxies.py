@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from yugen.errors import Refused
 from yugen.networks import UNKNOWN, canonical_address, parse_address
+from yugen.server.rate_limits import close_socket
+from yugen.server.sockets import Sockets
 
 VARIABLE: Final = "FORWARDED_ALLOW_IPS"
 """Names the trusted proxies, as for uvicorn and gunicorn."""
@@ -91,11 +93,13 @@ class BehindProxies:
     Args:
         proxies: those that are trusted.
         app: the app.
+        sockets: counts WebSockets of those who come through one of them.
     """
 
-    def __init__(self, proxies: Proxies, app: ASGIApp) -> None:
+    def __init__(self, proxies: Proxies, app: ASGIApp, sockets: Sockets | None = None) -> None:
         self._proxies = proxies
         self._app = app
+        self._sockets = sockets
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         # Not async: its frame would hold the scope of a connection for as long as that is open.
@@ -103,7 +107,20 @@ class BehindProxies:
             peer = scope["client"][0] if scope.get("client") else None
             if self._proxies.trusts(peer):
                 self._believe(scope, peer)
+                if self._sockets is not None and scope["type"] == "websocket" and scope["client"]:
+                    return self._counted(self._sockets, scope["client"][0], scope, receive, send)
         return self._app(scope, receive, send)
+
+    async def _counted(self, sockets: Sockets, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if not sockets.hold(client):
+            await close_socket(receive, send)
+            return
+        try:
+            serving = self._app(scope, receive, send)
+            del scope  # the headers of an idle connection would be some KiB
+            await serving
+        finally:
+            sockets.let_go(client)
 
     def _believe(self, scope: Scope, peer: str | None) -> None:
         forwarded, scheme = [], None

@@ -127,7 +127,7 @@ class LimitedByAddress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and (wait_ms := self._limits.wait_ms(scope)):
             if scope["type"] == "websocket":
-                await _close(receive, send)
+                await close_socket(receive, send)
             else:
                 await _refuse(scope, receive, send, wait_ms)
             return
@@ -140,8 +140,8 @@ def _per_minute(count: int) -> Buckets:
     return Buckets(Rate("token bucket", count, MINUTE_MS, count))
 
 
-async def _close(receive: Receive, send: Send) -> None:
-    """Closes a socket once it is open: of one that is refused before that, a browser tells its page nothing."""
+async def close_socket(receive: Receive, send: Send) -> None:
+    """Closes a WebSocket once it is open: of one that is refused before that, a browser tells its page nothing."""
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": 1013, "reason": CLOSE_REASON})

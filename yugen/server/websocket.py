@@ -53,6 +53,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_answering",
         "_app_state",
         "_config",
+        "_ended",
         "_goodbye",
         "_handshake",
         "_has_room",
@@ -71,7 +72,15 @@ class WebSocketProtocol(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
+        self._ended = ended
         self._config = config
         self._server = server_state
         self._app_state = app_state
@@ -104,6 +113,8 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        if self._ended is not None:
+            self._ended()
         if self._timer is not None:
             self._timer.cancel()
         self._end(CloseCode.ABNORMAL_CLOSURE)

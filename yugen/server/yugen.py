@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from yugen.server.rate_limits import AddressLimits
+    from yugen.server.sockets import Sockets
     from yugen.server.traces import Traces
 
 GOODBYE_SECONDS_MAX = 2.0
@@ -329,6 +330,13 @@ class Yugen(InProcessCaller):
         from yugen.server.rate_limits import AddressLimits  # noqa: PLC0415 -- as for `asgi`
 
         return AddressLimits(self.limits.server)
+
+    @cached_property
+    def sockets(self) -> Sockets:
+        """How many sockets are open."""
+        from yugen.server.sockets import Sockets  # noqa: PLC0415 -- as for `asgi`
+
+        return Sockets(self.limits.server)
 
     def asgi(self) -> ASGIApp:
         """The server as an ASGI app. It starts with its lifespan, or with the first request where that is not run."""
