@@ -576,6 +576,7 @@ export class YugenClient {
       console.error(error);
       return this.#drop({ by: "client", reason: "ProtocolError" });
     }
+    if (this.#session.maySend) this.#scheduleFlush();
     if (this.#retries > 0 && this.#session.caughtUp()) this.#retries = 0;
     this.#announceState();
   }

@@ -18,6 +18,11 @@ export class FunctionError extends Error {
   }
 }
 
+/** So many mutations and actions have no answer yet that one more is not taken. It was not sent. */
+export class TooManyRequestsError extends Error {
+  override readonly name = "TooManyRequestsError";
+}
+
 /** The connection dropped while an action was in flight. It may have run, in part or wholly, or not at all. */
 export class ConnectionLostError extends Error {
   override readonly name = "ConnectionLostError";

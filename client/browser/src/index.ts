@@ -1,7 +1,14 @@
 export type { AuthState, FetchToken } from "./auth.js";
 export { YugenClient } from "./client.js";
 export type { ClientOptions, ConnectionState, MutationOptions, Queries, QueryResults } from "./client.js";
-export { ClientClosedError, ConnectionLostError, FatalServerError, FunctionError, UploadError } from "./errors.js";
+export {
+  ClientClosedError,
+  ConnectionLostError,
+  FatalServerError,
+  FunctionError,
+  TooManyRequestsError,
+  UploadError,
+} from "./errors.js";
 export { anyApi, getFunctionName, makeFunctionReference } from "./functions.js";
 export type {
   AnyApi,

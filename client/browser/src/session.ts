@@ -21,8 +21,16 @@
  *
  * Life of an action: unsent → sent → settled. A drop settles a sent one with ConnectionLostError, because
  * nobody can tell whether it ran.
+ *
+ * Of mutations and actions without a response, so many are sent at a time; the others wait for their turn.
  */
-import { ConnectionLostError, FatalServerError, FunctionError, ProtocolError } from "./errors.js";
+import {
+  ConnectionLostError,
+  FatalServerError,
+  FunctionError,
+  ProtocolError,
+  TooManyRequestsError,
+} from "./errors.js";
 import {
   encodeTimestamp,
   parseServerMessage,
@@ -75,8 +83,18 @@ type Query = {
   journal?: string;
 };
 
+/**
+ * Requests of a connection without a response. A server cuts off who has 1,000 mutations without one, and would again
+ * whenever they came back with all of them.
+ */
+const IN_FLIGHT_MAX = 500;
+
+/** Requests that are not settled. Who makes more of them than the server answers is to hear of it. */
+const REQUESTS_MAX = 10_000;
+
 type Request = {
   readonly message: FunctionRequest;
+  /** Over the present connection. */
   sent: boolean;
   /** Set by a successful response to a mutation. */
   completed?: { ts: Timestamp; outcome: Outcome };
@@ -104,6 +122,10 @@ type Connection = {
   version: StateVersion;
   /** Parts of a transition that is still arriving. */
   chunks: TransitionChunk[];
+  /** Requests that were sent and have no response. */
+  readonly inFlight: Set<RequestId>;
+  /** Whether others wait for the responses of those. */
+  waits: boolean;
   /** Queries and requests below these ids are older than the connection. */
   readonly firstQueryId: QueryId;
   readonly firstRequestId: RequestId;
@@ -240,6 +262,8 @@ export class Session {
       identityVersion: 0,
       version: { querySet: 0, identity: 0, ts: 0n },
       chunks: [],
+      inFlight: new Set(),
+      waits: false,
       firstQueryId: this.#nextQueryId,
       firstRequestId: this.#nextRequestId,
     };
@@ -299,12 +323,24 @@ export class Session {
 
     if (signsIn) connection.identityQuerySet = connection.querySetVersion;
 
+    connection.waits = false;
     for (const request of this.#requests.values()) {
       if (request.sent) continue;
+      if (connection.inFlight.size >= IN_FLIGHT_MAX) {
+        connection.waits = true;
+        break;
+      }
+      connection.inFlight.add(request.message.requestId);
       request.sent = true;
       messages.push(request.message);
     }
     return messages;
+  }
+
+  /** Whether a response has made room for a request that waited for it. */
+  get maySend(): boolean {
+    const connection = this.#connection;
+    return connection !== undefined && connection.waits && connection.inFlight.size < IN_FLIGHT_MAX;
   }
 
   /**
@@ -328,6 +364,7 @@ export class Session {
         return this.#chunk(connection, message);
       case "MutationResponse":
       case "ActionResponse":
+        connection.inFlight.delete(message.requestId);
         return this.#response(message);
       case "AuthError":
         return this.#refused(connection, message);
@@ -399,6 +436,9 @@ export class Session {
   }
 
   #request(type: "Mutation" | "Action", name: string, args: Args): RequestId {
+    if (this.#requests.size >= REQUESTS_MAX) {
+      throw new TooManyRequestsError(`${REQUESTS_MAX} calls wait for their answers; await some of them first`);
+    }
     const requestId = this.#nextRequestId;
     const message: FunctionRequest = { type, requestId, udfPath: name, args: [encodeValue(args)] };
     this.#nextRequestId++;

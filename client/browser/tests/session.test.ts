@@ -1,5 +1,11 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { ConnectionLostError, FatalServerError, FunctionError, ProtocolError } from "../src/errors.js";
+import {
+  ConnectionLostError,
+  FatalServerError,
+  FunctionError,
+  ProtocolError,
+  TooManyRequestsError,
+} from "../src/errors.js";
 import { Session, type SessionEvent } from "../src/session.js";
 import * as server from "./server.js";
 
@@ -275,6 +281,30 @@ describe("mutations", () => {
     const [event] = session.receive(server.mutationFailed(0, "no", { code: "empty" }));
     expect(errorOf(event)).toBeInstanceOf(FunctionError);
     expect(errorOf(event)).toMatchObject({ functionName: "m:send", data: { code: "empty" } });
+  });
+
+  test("no more are sent than servers take at once, and others as those are answered", () => {
+    open();
+    for (let id = 0; id < 502; id++) session.mutation("a:b", {});
+    expect(session.messagesToSend().map((message) => "requestId" in message && message.requestId)).toStrictEqual(
+      Array.from({ length: 500 }, (_, id) => id),
+    );
+    expect(session.maySend).toBe(false);
+    session.receive(server.mutationSucceeded(0, 1));
+    session.receive(server.mutationSucceeded(0, 1));
+    expect(session.maySend).toBe(true);
+    expect(session.messagesToSend()).toStrictEqual([mutation(500, "a:b")]);
+    expect(session.maySend).toBe(false);
+    // What comes back has no more in flight than what came first.
+    session.disconnected("x");
+    expect(open()).toHaveLength(500);
+  });
+
+  test("too many are refused", () => {
+    for (let id = 0; id < 10_000; id++) session.mutation("a:b", {});
+    expect(() => session.mutation("a:b", {})).toThrow(TooManyRequestsError);
+    expect(() => session.action("a:b", {})).toThrow("10000 calls wait for their answers");
+    expect(session.pendingRequests).toBe(10_000);
   });
 
   test("are sent again on a new connection, in order, until they are settled", () => {

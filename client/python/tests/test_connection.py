@@ -20,6 +20,7 @@ from yugen_client import (
     LocalStore,
     ServerRefused,
     __version__,
+    requests,
 )
 from yugen_client.connection import INACTIVITY_SECONDS
 from yugen_client.errors import ProtocolError
@@ -585,6 +586,23 @@ async def test_a_token_that_has_ended_in_sleep_is_replaced(server: ScriptedServe
             patch.setattr(time, "time", lambda: wall() + 3600)
             client.check_connection()
             assert (await peer.receive(Authenticate)).value == "new"
+
+
+async def test_what_waits_for_room_is_sent_when_there_is_some(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "IN_FLIGHT_MAX", 1)
+    async with AsyncClient(server.url) as client:
+        calls = [asyncio.create_task(client.mutation("a:a", {"n": number})) for number in range(3)]
+        peer = await server.accept()
+        await peer.receive_up_to(ModifyQuerySet)
+        for number in range(3):
+            message = await peer.receive(Mutation)
+            assert message.request_id == number
+            failure = MutationResponse(request_id=number, success=False, result="no")
+            await peer.send(failure)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["no"] * 3
 
 
 async def test_a_value_larger_than_the_library_allows_by_default(server: ScriptedServer) -> None:

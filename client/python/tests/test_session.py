@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from scripted import Versions
 
+from yugen_client import requests
 from yugen_client.absent import ABSENT
-from yugen_client.errors import ProtocolError
+from yugen_client.errors import ProtocolError, TooManyRequests
 from yugen_client.messages import (
     Action,
     ActionResponse,
@@ -26,7 +27,9 @@ from yugen_client.messages import (
     TransitionChunk,
     encode_server,
 )
+from yugen_client.optimistic import Draft
 from yugen_client.outcome import Failure, Success
+from yugen_client.requests import IN_FLIGHT_MAX
 from yugen_client.session import ActionLost, QueryChanged, Refused, RequestResolved, Session, TokenRefused
 
 
@@ -263,6 +266,54 @@ def test_mutations_are_sent_again_in_order_until_resolved() -> None:
     server = Versions()
     assert session.receive(committed(answered, ts=5, result="second answer")) == []
     assert session.receive(server.transition(query_set=1, ts=5)) == [RequestResolved(answered, Success("first answer"))]
+
+
+def test_no_more_are_sent_than_servers_take_at_once() -> None:
+    session = Session("s")
+    opened(session)
+    for number in range(IN_FLIGHT_MAX + 2):
+        (session.action if number % 2 else session.mutation)("a:a", {})
+    sent = session.messages_to_send()
+    assert [message.request_id for message in sent if isinstance(message, Mutation | Action)] == [*range(IN_FLIGHT_MAX)]
+    assert (session.may_send, session.messages_to_send()) == (False, [])
+    for _ in range(2):  # the second one makes no more room
+        session.receive(MutationResponse(request_id=0, success=True, result=None, ts=5))
+    [message] = session.messages_to_send()
+    assert message == Mutation(request_id=IN_FLIGHT_MAX, udf_path="a:a", args=({},))
+    lost = session.closed("x")
+    assert len(lost) == IN_FLIGHT_MAX / 2
+    _, *again = opened(session)
+    assert len(again) == IN_FLIGHT_MAX + 2 - len(lost)
+
+
+def test_all_that_was_asked_before_is_sent_before_somebody_else_takes_over() -> None:
+    session = Session("s")
+    opened(session)
+    for _ in range(IN_FLIGHT_MAX + 2):
+        session.mutation("a:a", {})
+    session.become("bob")
+    *before, authenticate = session.messages_to_send()
+    assert len(before) == IN_FLIGHT_MAX + 2
+    assert isinstance(authenticate, Authenticate)
+
+
+def test_too_many_are_refused_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "REQUESTS_MAX", 3)
+    session = Session("s")
+    opened(session)
+    for _ in range(3):
+        session.mutation("a:a", {})
+
+    def update(draft: Draft) -> None:
+        pytest.fail("of a mutation that is not made")
+
+    with pytest.raises(TooManyRequests, match="3 mutations and actions of this client wait"):
+        session.optimistic_mutation("a:a", {}, update)
+    with pytest.raises(TooManyRequests):
+        session.action("a:a", {})
+    session.receive(MutationResponse(request_id=1, success=False, result="no"))
+    assert session.mutation("a:a", {}) == 3
+    assert session.state.in_flight_mutations == 3
 
 
 def test_answers_that_nobody_waits_for_are_ignored() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         InvalidValue,
         ProtocolError,
         ServerRefused,
+        TooManyRequests,
         TransferFailed,
     )
     from yugen_client.frames import to_pandas, to_polars
@@ -41,6 +42,7 @@ _HOMES: Final = {
         "InvalidValue",
         "ProtocolError",
         "ServerRefused",
+        "TooManyRequests",
         "TransferFailed",
     ),
     "yugen_client.frames": ("to_pandas", "to_polars"),
@@ -80,6 +82,7 @@ __all__ = [
     "SyncPaginatedSubscription",
     "SyncSubscription",
     "SyncSubscriptionGroup",
+    "TooManyRequests",
     "TransferFailed",
     "__version__",
     "to_pandas",

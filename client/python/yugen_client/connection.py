@@ -312,6 +312,8 @@ class Connection:
                         raise _Dropped(_TOKEN_REFUSED)
                     case _:
                         self._deliver(event)
+            if self._session.may_send:
+                self._wake.set()
             self._state_changed()
 
     async def _probe(self, socket: ClientConnection) -> None:

@@ -5,6 +5,7 @@ ClientError
 ├── InvalidValue            a value has no form on the wire, or what came is not a value (also a ValueError)
 ├── InvalidResult           a result is not of the type that was asked for
 ├── TransferFailed          a file could not be sent or fetched
+├── TooManyRequests         the client has too many calls without an answer already; nothing was sent
 ├── ConnectionLost          an action was running when the connection dropped
 ├── ClientClosed            the client was closed
 ├── AuthenticationFailed    the server refused the token, and there is no better one
@@ -57,6 +58,10 @@ class TransferFailed(ClientError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TooManyRequests(ClientError):
+    """So many mutations and actions of this client have no answer yet that one more is not taken. It was not sent."""
 
 
 class ConnectionLost(ClientError):

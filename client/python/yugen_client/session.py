@@ -229,7 +229,7 @@ class Session:
     def hold(self) -> None:
         """The client is about to be somebody else: what is asked from now on waits for `become`."""
         if not self._held:
-            self._ahead = self.messages_to_send()
+            self._ahead = self._messages_to_send(all_of_it=True)
         self._held = self._swapping = True
         self._earlier_updates = self._optimistic.request_ids
         self._tokens_refused = 0
@@ -273,6 +273,14 @@ class Session:
 
     def messages_to_send(self) -> list[ClientMessage]:
         """What the connection must be told next, in order; none without a connection."""
+        return self._messages_to_send()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a response has made room for requests that waited for it."""
+        return self._connected and not self._held and self._requests.may_send
+
+    def _messages_to_send(self, *, all_of_it: bool = False) -> list[ClientMessage]:
         if not self._connected:
             return []
         messages, self._ahead = self._ahead, []
@@ -285,7 +293,7 @@ class Session:
         query_set = self._queries.difference()
         if query_set is not None:
             messages.append(query_set)
-        return messages + self._requests.take_unsent()
+        return messages + self._requests.take_unsent(all_of_it=all_of_it)
 
     def receive(self, message: ServerMessage) -> list[Event]:
         """Takes in a message.
