@@ -31,7 +31,7 @@ from reliability.stories import TABLE, Story, check_holds
 from reliability.verify import verify
 from reliability.vfs import Fault, FaultyVFS, Operation, faulty_disk
 from yugen.keys import document_key
-from yugen.storage import sqlite_requests, sqlite_writer
+from yugen.storage import sqlite, sqlite_log, sqlite_requests, sqlite_writer
 from yugen.storage.interface import Change, Commit, StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_connect import connect
@@ -67,6 +67,9 @@ def tended_often() -> Iterator[None]:
             (sqlite_writer, "_TRUNCATE_FRAMES", 120),
             (sqlite_writer, "_DIRTY_MAX", 4),
             (sqlite_requests, "MERGE_AT", 16),
+            (sqlite_requests, "FORGOTTEN_AT_ONCE", 20),
+            (sqlite_log, "ROWS_MAX", 12),
+            (sqlite, "TRIM_PAUSE_SECONDS", 0),
         ):
             patches.enter_context(patch.object(what, name, value))
         yield
@@ -134,7 +137,7 @@ async def _life(
     await story.append(store, 2)
     figures["rows"] += await check_holds(store, story, story.acknowledged)
     await store.close()
-    verify(path, whole_log=False)
+    verify(path, whole_log=False, forgotten=story.forgotten)
     return failed
 
 
@@ -160,7 +163,9 @@ async def _live(path: Path, story: Story) -> list[Exception]:
             await check_holds(store, story, story.acknowledged)  # reads go on
         if number % 3 == 2:
             with _gathered(errors):
-                await store.trim(sorted(ts for ts in story.states if ts <= story.acknowledged)[-2:][0])
+                through = sorted(ts for ts in story.states if ts <= story.acknowledged)[-2:][0]
+                await store.trim(through)
+                await story.forget(store, through)
     with _gathered(errors):
         await store.changes(story.acknowledged)
     with _gathered(errors):
@@ -219,6 +224,7 @@ async def _cut_one(disk: FaultyVFS, folder: Path, seed: int, count: int, figures
         await story.append(store, commits)
         if dice.random() < 0.2:
             await store.trim(story.acknowledged - dice.randrange(10))
+            await story.forget(store, story.acknowledged - dice.randrange(30))
     if dice.random() < 0.2:
         await store.scrub()
     await store.close()
@@ -243,7 +249,7 @@ async def _check_image(path: Path, story: Story, acknowledged: int, figures: Cou
         figures["rows"] += await check_holds(store, story, newest)
     finally:
         await store.close()
-    verify(path, whole_log=False)
+    verify(path, whole_log=False, forgotten=story.forgotten)
     return sum(ts <= newest for ts in story.states)
 
 

@@ -1,7 +1,8 @@
 """`yugen`, whose process is killed at an operation of its disk: `python -m reliability.dying serve ...`.
 
 `YUGEN_DIES` says at which: `sync:-wal:3` is at the third sync of a file whose name ends so, before it is done. The
-steps of a commit are the operations of its disk. Each node counts its own.
+steps of a commit are the operations of its disk. Each node counts its own. With `YUGEN_FORGETS` it trims its log all
+the time, and may do so up to what is older than so many seconds; `--limit log_seconds=` says up to where it does.
 """
 
 from __future__ import annotations
@@ -9,12 +10,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
+from unittest.mock import patch
 
-from reliability.vfs import Operation, faulty_disk
+from reliability.vfs import FaultyVFS, Operation, faulty_disk
 from yugen.cli.main import main
+from yugen.runtime import retention
+from yugen.storage import sqlite_log
 
-DIES = "YUGEN_DIES"
+DIES: Final = "YUGEN_DIES"
+FORGETS: Final = "YUGEN_FORGETS"
 
 
 class Death:
@@ -36,9 +44,36 @@ class Death:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    with faulty_disk() as disk:
+_disks: list[FaultyVFS] = []
+
+
+def live_on() -> None:
+    """Has this process die at no operation after all, such as one that was forked to run functions."""
+    for disk in _disks:
+        disk.on_operation = None
+
+
+def run(words: Sequence[str]) -> None:
+    """Runs `yugen` with these words on its command line."""
+    with faulty_disk() as disk, ExitStack() as patches:
+        _disks.append(disk)
         if plan := os.environ.pop(DIES, ""):
             disk.on_operation = Death(plan)
-        sys.argv[0] = "yugen"
+        if seconds := os.environ.pop(FORGETS, ""):
+            _forget_after(float(seconds), patches)
+        sys.argv = ["yugen", *words]
         main()
+
+
+def _forget_after(seconds: float, patches: ExitStack) -> None:
+    for what, name, value in (
+        (retention, "LOG_SECONDS_MIN", seconds),
+        (retention, "LOOK_SECONDS", seconds),
+        (retention, "RETRY_SECONDS", seconds),
+        (sqlite_log, "ROWS_MAX", 10),
+    ):
+        patches.enter_context(patch.object(what, name, value))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -44,7 +44,11 @@ class Process:
 
     async def start(self) -> None:
         """Starts the program, with standard input closed."""
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await self._begin()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self._cwd,
             env=self._env,
@@ -54,7 +58,6 @@ class Process:
             start_new_session=True,
             limit=2**22,
         )
-        self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

@@ -24,6 +24,7 @@ class Story:
         requests: the timestamps of requests, by their number.
         acknowledged: the newest timestamp of an append that has returned.
         trimmed: up to where its log is gone.
+        forgotten: up to where its requests may be gone.
     """
 
     SESSION: Final = "story"
@@ -37,6 +38,7 @@ class Story:
         self.requests: dict[int, Timestamp] = {}
         self.acknowledged: Timestamp = 0
         self.trimmed: Timestamp = 0
+        self.forgotten: Timestamp = 0
 
     def copy(self) -> Story:
         """Another that has come as far, and goes on by itself."""
@@ -45,6 +47,7 @@ class Story:
         copied._requests = self._requests
         copied.states, copied.ends, copied.requests = dict(self.states), set(self.ends), dict(self.requests)
         copied.acknowledged, copied.trimmed = self.acknowledged, self.trimmed
+        copied.forgotten = self.forgotten
         return copied
 
     async def append(self, store: Store, commits: int) -> None:
@@ -62,6 +65,11 @@ class Story:
 
         await store.append(decide)
         self.acknowledged = batch[-1].ts
+
+    async def forget(self, store: Store, through: Timestamp) -> None:
+        """Has a store forget the requests up to a timestamp."""
+        self.forgotten = max(self.forgotten, through)
+        await store.forget_requests(through)
 
     def _commit(self, newest: Timestamp) -> Commit:
         dice, before = self._dice, self.states[newest]
@@ -124,7 +132,7 @@ async def check_holds(store: Store, story: Story, ts: Timestamp) -> int:
     finally:
         snapshot.close()
     for number, at in story.requests.items():
-        if at <= ts:
+        if story.forgotten < at <= ts:
             found = await store.find_request(Story.SESSION, number)
             assert found is not None, f"the request {number} is not known"
             assert (found[0].value, found[1]) == (str(at).encode(), at), f"another answer of the request {number}"

@@ -236,6 +236,23 @@ async def test_what_cannot_start_says_why(tmp_path: Path) -> None:
         assert f"in use by process {server._process.pid}" in printed
 
 
+async def test_it_does_not_say_that_it_serves_when_a_node_dies_before_the_others_are_there(tmp_path: Path) -> None:
+    app = write_app(
+        tmp_path,
+        killer="""
+            import os, signal
+            from pathlib import Path
+
+            first = Path(__file__).with_name("first")
+            if first.exists():
+                os.kill(int(first.read_text()), signal.SIGKILL)
+            else:
+                first.write_text(str(os.getppid()))  # the node that has this loaded
+        """,
+    )
+    assert "is ready" not in await refused(app, "--port", "0", "--data", tmp_path / "data")
+
+
 async def test_a_node_that_is_not_heard_of_is_replaced(tmp_path: Path) -> None:
     app = write_app(tmp_path, f=ENTRIES)
     program = f"""if True:

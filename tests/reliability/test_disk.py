@@ -17,13 +17,13 @@ from reliability import crash, disk
 from reliability.stories import Story, check_holds
 from reliability.verify import verify
 from reliability.vfs import FaultyVFS, faulty_disk
-from yugen.storage import sqlite_connect, sqlite_errors, sqlite_totals, sqlite_wal, sqlite_writer
+from yugen.storage import sqlite_connect, sqlite_errors, sqlite_log, sqlite_totals, sqlite_wal, sqlite_writer
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_errors import explain
 
 
 async def test_operations_that_fail_lose_nothing(tmp_path: Path) -> None:
-    figures = await disk.faults(tmp_path, seed=1, every=211)
+    figures = await disk.faults(tmp_path, seed=1, every=331)
     assert figures["lives"] > 15
     assert figures["errors"] > 15
     assert figures["rows"] > 0
@@ -49,6 +49,11 @@ def test_a_process_killed_at_its_steps_loses_nothing(tmp_path: Path) -> None:
     figures = crash.steps(tmp_path, seed=1, every=600)
     assert figures["kills"] > 3
     assert figures["rows"] > 0
+
+
+def test_a_file_whose_log_is_trimmed_keeps_its_size_through_kills(tmp_path: Path) -> None:
+    figures = crash.growth(tmp_path, seed=1, lives=12)
+    assert figures["kills"] == 12
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
@@ -89,6 +94,11 @@ async def test_pages_without_checksums_give_wrong_answers(tmp_path: Path) -> Non
 async def test_a_log_that_has_lost_commits_is_noticed_by_nobody_else(tmp_path: Path) -> None:
     with patch.object(sqlite_wal, "check", lambda *_: None), pytest.raises(AssertionError, match="were acknowledged"):
         await disk.flips(tmp_path, seed=1, count=300)
+
+
+def test_a_log_that_nobody_trims_is_noticed(tmp_path: Path) -> None:
+    with patch.object(sqlite_log, "trim", lambda *_: False), pytest.raises(AssertionError, match="the file grows"):
+        crash.growth(tmp_path, seed=1, lives=12)
 
 
 @pytest.fixture

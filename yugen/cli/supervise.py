@@ -263,7 +263,8 @@ class _Supervisor:
             else:
                 self._heard(starting[file])
         self._bury()
-        if not self._complete and not self._missing and all(each.ready is None for each in self._children.values()):
+        serving = not self._missing and all(each.ready is None for each in self._children.values())
+        if serving and not self._complete and not self._stopping:
             self._complete = True
             self._ready()
 
