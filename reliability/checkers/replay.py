@@ -146,8 +146,8 @@ class Replay:
 
 
 def _place(event: Operation | View) -> tuple[int, bool]:
-    """Its place in the order of timestamps; a view at the timestamp of a commit comes after it."""
-    return (event.ts or 0, isinstance(event, View))
+    """Its place in the order of timestamps; a view or a query at the timestamp of a commit comes after it."""
+    return (event.ts or 0, isinstance(event, View) or "token" not in event.args)
 
 
 def _subscription(key: str) -> tuple[str, dict[str, Any]]:

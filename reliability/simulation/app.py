@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from reliability.checkers.replay import State
+from reliability.checkers.replay import Refused, State
+from reliability.checkers.serializability import Transaction
 from reliability.history import lists
+from reliability.records import Operation, Outcome
+from reliability.simulation.jobs import CRONS, JOBS
 
 NOTES: Final = """
 from typing import Any
 
-from yugen import Count, Document, Index, MutationCtx, QueryCtx, Sum, between, mutation, query
+from yugen import (
+    Count, Document, Index, MutationCtx, PaginationOptions, PaginationResult, QueryCtx, Sum, YugenError, between,
+    mutation, query,
+)
 
 
 class Note(Document, table="notes"):
@@ -51,6 +59,11 @@ async def filtered(ctx: QueryCtx, shelf: str, rank: int) -> list[Any]:
 async def get(ctx: QueryCtx, name: str) -> list[Any] | None:
     note = await ctx.db.query(Note).with_index(Note.by_name, name=name).unique()
     return note and shown(note)
+
+
+@query
+async def page(ctx: QueryCtx, shelf: str, opts: PaginationOptions) -> PaginationResult[Note]:
+    return await ctx.db.query(Note).with_index(Note.by_shelf, shelf=shelf).paginate(opts)
 
 
 @query
@@ -98,9 +111,20 @@ async def swap(ctx: MutationCtx, token: str, one: str, other: str) -> bool:
     await ctx.db.patch(a.id, rank=b.rank)
     await ctx.db.patch(b.id, rank=a.rank)
     return True
+
+
+@mutation
+async def nested(ctx: MutationCtx, token: str, parts: list[Any]) -> list[Any]:
+    results: list[Any] = []
+    for number, (steps, ends) in enumerate(parts):
+        try:
+            results.append(await ctx.run_mutation("f:transact", token=f"{token}.{number}", steps=steps, ends=ends))
+        except YugenError:
+            results.append(None)
+    return results
 """
 
-MODULES: Final = {"f": lists.APP, "g": NOTES}
+MODULES: Final = {"f": lists.APP, "g": NOTES, "j": JOBS, "crons": CRONS}
 """The modules of the app, by name."""
 
 _Notes = dict[str, tuple[str, int]]
@@ -108,6 +132,8 @@ _Notes = dict[str, tuple[str, int]]
 
 def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """The app in plain Python."""
+    if function.startswith("j:"):
+        return None, {"newest": args["token"]}  # nothing that others see changes, but something does
     if function.startswith("f:"):
         return lists.model(state, function, args)
     notes: _Notes = state.get("notes", {})
@@ -126,6 +152,8 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
                 return False, {}
             a, b = notes[one], notes[other]
             return True, {"notes": {**notes, one: (a[0], b[1]), other: (b[0], a[1])}}
+        case "g:nested":
+            return _nested(state, args)
         case "g:range":
             inside = _shelf(notes, args["shelf"])
             return [_shown(notes, each) for each in inside if args["low"] <= notes[each][1] <= args["high"]], {}
@@ -136,12 +164,60 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
             return [each for each in _shelf(notes, args["shelf"]) if notes[each][1] == args["rank"]], {}
         case "g:get":
             return _shown(notes, args["name"]), {}
+        case "g:between":  # which is what a page shows that has kept its ends
+            low, high = (None if end is None else tuple(end) for end in (args["low"], args["high"]))
+            return [
+                _shown(notes, key[1])
+                for key in ((notes[each][1], each) for each in _shelf(notes, args["shelf"]))
+                if (low is None or key > low) and (high is None or key <= high)
+            ], {}
         case "g:totals":
             ranks = [notes[each][1] for each in _shelf(notes, args["shelf"])]
             count = sum(args["low"] <= rank <= args["high"] for rank in ranks)
             return [count, sum(ranks), min(ranks, default=None), max(ranks, default=None)], {}
         case _:
             raise ValueError(f"There is no {function}.")
+
+
+def _nested(state: State, args: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    changed: dict[str, Any] = {"newest": args["token"]}
+    results: list[Any] = []
+    for number, (steps, ends) in enumerate(args["parts"]):
+        inner = {"token": f"{args['token']}.{number}", "steps": steps, "ends": ends}
+        try:
+            value, changes = lists.model(ChainMap(changed, dict(state)), "f:transact", inner)
+        except Refused:
+            results.append(None)
+        else:
+            results.append(value)
+            changed.update(changes)
+    return results, changed
+
+
+def parts(operation: Operation) -> list[Operation]:
+    """The transactions of lists that a mutation was: itself, or those it has called."""
+    if operation.function == "f:transact":
+        return [operation]
+    if operation.function != "g:nested":
+        return []
+    inner = []
+    for number, (steps, ends) in enumerate(operation.args["parts"]):
+        token = f"{operation.args['token']}.{number}"
+        value = operation.value[number] if operation.outcome == "ok" else None
+        outcome: Outcome = "failed" if ends == "refused" else operation.outcome
+        args = {"token": token, "steps": steps, "ends": ends}
+        inner.append(replace(operation, function="f:transact", args=args, value=value, outcome=outcome))
+    return inner
+
+
+def transaction(operation: Operation) -> Transaction | None:
+    """What a mutation was for those who only look at lists: what it has called belongs to it, but for what failed."""
+    whole = [each for each in parts(operation) if each.outcome != "failed" or operation.outcome == "failed"]
+    if not whole:
+        return None
+    steps = [step for each in whole for step in each.args["steps"]]
+    value = [result for each in whole for result in each.value] if operation.outcome == "ok" else None
+    return lists.transaction(replace(operation, function="f:transact", args={"steps": steps}, value=value))
 
 
 def _shelf(notes: _Notes, shelf: str) -> list[str]:

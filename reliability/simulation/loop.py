@@ -39,13 +39,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """The event loop.
 
     Attributes:
-        tasks: all that were begun, which must not be collected, for that would run their ends.
+        tasks: all that were begun, and of which life, which must not be collected, for that would run their ends.
+        jitter: seconds by which timers come later than they were to, so that those of one moment come in any order.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.tasks: list[asyncio.Task[Any]] = []
+        self.tasks: list[tuple[asyncio.Task[Any], Life | None]] = []
+        self.jitter: Callable[[], float] = lambda: 0.0
         self._selector = self
         self._clock_resolution = 1e-9
         self.set_task_factory(self._make_task)
@@ -68,8 +70,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
-        self.tasks.append(task)
+        context: Context | None = options.get("context")
+        self.tasks.append((task, LIFE.get() if context is None else context.get(LIFE)))
         return task
+
+    def left_of(self, life: Life) -> list[asyncio.Task[Any]]:
+        """What a life has begun and not ended, and what of it failed without anybody taking note."""
+        return [task for task, begun_by in self.tasks if begun_by is life and (not task.done() or task._log_traceback)]
 
     def _call_soon(self, callback: Any, args: Any, context: Context | None) -> asyncio.Handle:
         handle: asyncio.Handle = super()._call_soon(callback, args, context)  # type: ignore[misc]
@@ -78,7 +85,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
-        timer = super().call_at(when, callback, *args, context=context)
+        timer = super().call_at(when + self.jitter(), callback, *args, context=context)
         if _is_dead(context):
             timer.cancel()
         return timer
@@ -92,7 +99,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def bury(self) -> None:
         """Lets go of all that never came to its end, of lives that have ended and of others, after the run."""
-        for task in self.tasks:
+        for task, _ in self.tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with suppress(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ FAULTS: Final = (
     "disk",
     "clock",
     "restart",
+    "stop",
+    "deploy",
 )
 """The kinds of faults; a seed has some of them."""
 
@@ -32,7 +35,7 @@ class Step:
 
     Attributes:
         at: when, in seconds.
-        what: a mutation, "watch", "unwatch", or a kind of fault.
+        what: a mutation, "watch", "unwatch", "page", "ask", "act", or a kind of fault.
         client: whose step it is; -1 for faults of everybody.
         args: what belongs to it.
     """
@@ -68,25 +71,32 @@ def make(seed: int) -> Plan:
     clients = dice.randint(3, 5)
     seconds = dice.choice((2.0, 5.0, SECONDS))
     steps: list[Step] = []
+    jobs: list[tuple[float, str]] = []
     for number in range(dice.randint(50, 150)):
         at, client = dice.random() * seconds, dice.randrange(clients)
         token = f"{seed:05}/{number:05}"
         lot = dice.random()
         name, shelf = f"n{dice.randrange(8)}", dice.choice("ab")
-        if lot < 0.25:
-            kinds = [dice.choice(("append", "append", "read", "scan")) for _ in range(dice.randint(1, 4))]
-            inner: list[list[Any]] = []
-            for place, kind in enumerate(kinds):
-                key = lists.key(0, dice.randrange(5))
-                if kind == "append":
-                    inner.append([kind, key, number * 10 + place])
-                else:
-                    inner.append([kind, key] if kind == "read" else [kind, lists.key(0, 0), lists.key(0, 4)])
-            ends = dice.choice(("", "", "refused", "scheduled"))
+        if lot < 0.2:
+            inner, ends = _transaction(dice, number * 10)
             steps.append(Step(at, "f:transact", client, {"token": token, "steps": inner, "ends": ends}))
-        elif lot < 0.35:
+        elif lot < 0.25:
+            parts = [_transaction(dice, 10_000 + number * 100 + part * 10) for part in range(dice.randint(1, 3))]
+            steps.append(Step(at, "g:nested", client, {"token": token, "parts": parts}))
+        elif lot < 0.32:
             steps.append(Step(at, "f:bump", client, {"token": token, "name": dice.choice("xy")}))
-        elif lot < 0.55:
+        elif lot < 0.37:
+            seconds_later = dice.choice((0.0, dice.random() * 0.1, dice.random() * 3))
+            args = {"token": token, "kind": dice.choice(("mutation", "action")), "seconds": seconds_later}
+            steps.append(Step(at, "j:later", client, args))
+            jobs.append((at, token))
+        elif lot < 0.39 and jobs:
+            job = dice.choice(jobs)
+            at = min(max(at, job[0]) + dice.random() * 0.05, seconds)
+            steps.append(Step(at, "j:cancel", client, {"token": token, "job": job[1]}))
+        elif lot < 0.41:
+            steps.append(Step(at, "act", client, {"token": token}))
+        elif lot < 0.57:
             args = {"token": token, "name": name, "shelf": shelf, "rank": dice.randrange(6)}
             steps.append(Step(at, "g:put", client, args))
         elif lot < 0.65:
@@ -96,20 +106,14 @@ def make(seed: int) -> Plan:
         elif lot < 0.75:
             other = f"n{dice.randrange(8)}"
             steps.append(Step(at, "g:swap", client, {"token": token, "one": name, "other": other}))
-        elif lot < 0.95:
-            low = dice.randrange(6)
-            high = dice.randint(low, 5)
-            choices: tuple[tuple[str, dict[str, Any]], ...] = (
-                ("g:range", {"shelf": shelf, "low": low, "high": high}),
-                ("g:first", {"shelf": shelf, "count": dice.randint(1, 3), "order": dice.choice(("asc", "desc"))}),
-                ("g:filtered", {"shelf": shelf, "rank": low}),
-                ("g:get", {"name": name}),
-                ("g:totals", {"shelf": shelf, "low": low, "high": high}),
-                ("f:scan", {"low": lists.key(0, low % 3), "high": lists.key(0, 4)}),
-                ("f:counter", {"name": dice.choice("xy")}),
-            )
-            function, args = dice.choice(choices)
+        elif lot < 0.9:
+            function, args = _query(dice, name, shelf)
             steps.append(Step(at, "watch", client, {"function": function, "args": args}))
+        elif lot < 0.93:
+            steps.append(Step(at, "page", client, {"shelf": shelf, "size": dice.randint(1, 3)}))
+        elif lot < 0.97:
+            function, args = _query(dice, name, shelf)
+            steps.append(Step(at, "ask", client, {"function": function, "args": args, "waits": dice.random() * 0.1}))
         else:
             steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))
     kinds_on = [kind for kind in FAULTS if dice.random() < 0.5]
@@ -119,3 +123,30 @@ def make(seed: int) -> Plan:
             extent = {"n": dice.randrange(1_000_000), "share": dice.random()}
             steps.append(Step(dice.random() * seconds, kind, client, extent))
     return Plan(seed, clients, dice.random() < 0.5, tuple(sorted(steps, key=lambda step: step.at)))
+
+
+def _transaction(dice: random.Random, value: int) -> tuple[list[list[Any]], str]:
+    """What a transaction of lists does, which appends values from `value` on, and how it ends."""
+    steps: list[list[Any]] = []
+    for place in range(dice.randint(1, 4)):
+        kind, key = dice.choice(("append", "append", "read", "scan")), lists.key(0, dice.randrange(5))
+        if kind == "append":
+            steps.append([kind, key, value + place])
+        else:
+            steps.append([kind, key] if kind == "read" else [kind, lists.key(0, 0), lists.key(0, 4)])
+    return steps, dice.choice(("", "", "refused", "scheduled"))
+
+
+def _query(dice: random.Random, name: str, shelf: str) -> tuple[str, dict[str, Any]]:
+    low = dice.randrange(6)
+    high = dice.randint(low, 5)
+    choices: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("g:range", {"shelf": shelf, "low": low, "high": high}),
+        ("g:first", {"shelf": shelf, "count": dice.randint(1, 3), "order": dice.choice(("asc", "desc"))}),
+        ("g:filtered", {"shelf": shelf, "rank": low}),
+        ("g:get", {"name": name}),
+        ("g:totals", {"shelf": shelf, "low": low, "high": high}),
+        ("f:scan", {"low": lists.key(0, low % 3), "high": lists.key(0, 4)}),
+        ("f:counter", {"name": dice.choice("xy")}),
+    )
+    return dice.choice(choices)

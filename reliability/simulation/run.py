@@ -7,10 +7,13 @@ import gc
 import hashlib
 import logging
 import tempfile
+import time
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -21,12 +24,15 @@ from reliability.checkers.once import once, scheduled_once
 from reliability.checkers.replay import Replay
 from reliability.checkers.serializability import anomalies
 from reliability.checkers.sessions import Sessions
+from reliability.checkers.violation import Violation
 from reliability.disk import tended_often
 from reliability.history import lists
 from reliability.records import Event, Operation, View, subscription
-from reliability.simulation.app import model
+from reliability.simulation import jobs
+from reliability.simulation.app import model, parts, transaction
 from reliability.simulation.client import Client
 from reliability.simulation.clock import Clock, machine
+from reliability.simulation.jobs import CRON_SECONDS
 from reliability.simulation.loop import SimulatedLoop, Stalled, seeded
 from reliability.simulation.network import DELAY_SECONDS, Network
 from reliability.simulation.plan import Plan, Step
@@ -36,9 +42,11 @@ from yugen import values
 from yugen.functions.registry import App
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.own import value_of
+from yugen.runtime.runtime import Runtime, TimestampOutOfReach
 from yugen.storage import sqlite_connect
+from yugen.storage.interface import StorageError
 
-QUIET_SECONDS = 600.0
+QUIET_SECONDS = 300.0
 """How long clients may take, after the last fault, until all is answered and all show the same."""
 
 FINAL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
@@ -70,15 +78,19 @@ class Report:
 
 
 class _Errors(logging.Handler):
-    def __init__(self, report: Report, note: Callable[[str], None]) -> None:
+    """Hears of errors in the log, of which there are none but those that a failing disk explains."""
+
+    def __init__(self, one: Run) -> None:
         super().__init__(logging.ERROR)
-        self._report = report
-        self._note = note
+        self._one = one
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._note(f"logged {record.getMessage()}")
-        if record.exc_info and record.exc_info[1] is not None:
-            self._report.violations.append(f"logged: {record.getMessage()}: {record.exc_info[1]!r}")
+        text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
+        self._one.note(f"logged {text}")
+        if not self._one.disk_failures or not (error is None or isinstance(error, StorageError)):
+            self._one.report.violations.append(f"logged: {text}: {error!r}")
+        else:
+            self._one.report.counts["errors logged that the disk explains"] += 1
 
 
 class Run:
@@ -88,17 +100,24 @@ class Run:
         self._plan, self._loop, self._disk, self._clock = plan, loop, disk, clock
         self.report = Report(plan.seed)
         self.events: list[Event] = []
-        self._network = Network(loop, seeded(plan.seed, "network"), self._note)
-        self._server = Server(app, folder, loop, disk, self._network, seeded(plan.seed, "server"), self._note)
+        self._network = Network(loop, seeded(plan.seed, "network"), self.note)
+        self._server = Server(app, folder, loop, disk, self._network, seeded(plan.seed, "server"), self.note)
         self._clients = [
             Client(f"c{n}", self._network, seeded(plan.seed, f"client {n}"), self.events.append)
             for n in range(plan.clients)
         ]
         loop.set_exception_handler(self._failed)
-
+        loop.jitter = partial(seeded(plan.seed, "timers").uniform, 0, 1e-6)
         self._folder = folder
+        self._disk_failures_before = 0
+        self._latest = 0.0  # the furthest that the wall clock was set ahead
 
-    def _note(self, line: str) -> None:
+    @property
+    def disk_failures(self) -> int:
+        """How many operations of the disk were made to fail."""
+        return self._disk_failures_before + self._disk.failed
+
+    def note(self, line: str) -> None:
         line = line.replace(f"{self._folder}/", "")  # which is another each time
         self.report.trace.append(f"{self._loop.now:12.6f} {line}")
 
@@ -123,14 +142,23 @@ class Run:
 
     def _do(self, step: Step) -> None:
         self.report.counts[step.what if step.client < 0 or ":" not in step.what else "mutations"] += 1
-        self._note(f"plan {step}")
+        self.note(f"plan {step}")
         later, wire = self._network.later, self._network.wires.get(f"c{step.client}")
         now, share = self._loop.now, step.args.get("share", 0.0)
         match step.what:
             case "watch":
                 self._clients[step.client].watch(step.args["function"], step.args["args"])
+            case "unwatch" if step.args["number"] == 0:
+                self._clients[step.client].unwatch_pages()
             case "unwatch":
                 self._clients[step.client].unwatch(step.args["number"])
+            case "page":
+                self._clients[step.client].watch_page(step.args["shelf"], step.args["size"])
+            case "ask":
+                if self._server.runtime is not None:
+                    self._server.ask(self._ask(self._server.runtime, **step.args))
+            case "act":
+                self._clients[step.client].act("j:called", step.args)
             case "cut" if wire is not None:
                 wire.cut()
             case "swallow" if wire is not None:
@@ -143,7 +171,8 @@ class Run:
             case "partition":
                 self._network.partition()
                 later(now + share * 2, self._network.heal)
-                self._network.cut_all()
+                if share < 0.5:
+                    self._network.cut_all()
             case "slow network":
                 self._network.slow = share * 0.5
                 later(now + 1, setattr, self._network, "slow", DELAY_SECONDS)
@@ -158,70 +187,122 @@ class Run:
             case "disk":
                 kinds = (("sync", "EIO"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "torn"), ("write", "short"))
                 operation, fault = kinds[step.args["n"] % len(kinds)]
+                self._disk_failures_before += self._disk.failed
                 self._disk.fail(operation, 1 + step.args["n"] % 17, fault, persistent=share < 0.3, seed=step.args["n"])  # type: ignore[arg-type]
                 later(now + 1, self._disk.heal)
+            case "stop":
+                self._server.stop()
+            case "deploy":
+                self._server.deploy()
             case "clock":
                 self._clock.jumped += (share * 2 - 1) * 3600
+                self._latest = max(self._latest, self._clock.jumped)
             case function:
                 self._clients[step.client].mutate(function, step.args)
 
     def _heal(self) -> None:
-        self._note("all faults end")
+        self.note("all faults end")
         self._network.slow, self._server.slow = DELAY_SECONDS, 0.004
         self._network.heal()
-        self._server._countdown = -1
-        self.report.counts["disk operations failed"] += self._disk.failed
         self._disk.heal()
+        self._clock.jumped = self._latest  # what was scheduled while it was ahead is due now
         for wire in self._network.wires.values():
             wire.read_on()
         self._server.start()
 
     async def _settle(self) -> None:
-        while any(client.waiting for client in self._clients) or self._server.runtime is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+        pauses = _pauses()
+        while any(client.waiting for client in self._clients) or self._server.runtime is None or self._server.is_doomed:
+            await next(pauses)
         for client in self._clients:
             for function, args in FINAL:
                 client.watch(function, args)
-        seen = {client.name: client.views for client in self._clients}
         self._clients[0].mutate("f:bump", {"token": f"{self._plan.seed:05}/99999", "name": "last"})
         while self._clients[0].waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        done: list[Any] = []
-        schedulers = self._asked("scheduled")
+        runtime, pauses = self._server.runtime, _pauses()
         while True:
-            runtime = self._server.runtime
-            if runtime is not None:
-                low, high = f"{self._plan.seed:05}/", f"{self._plan.seed:05}/~"
-                asked = values.canonical({"round": f"{self._plan.seed:05}", "low": low, "high": high})
-                done = value_of(await runtime.query("f:done", asked))
-                final = {
-                    subscription(function, args): value_of(await runtime.query(function, values.canonical(args)))
-                    for function, args in FINAL
-                }
-                shows = all(
-                    all(client.shown.get(key) == value for key, value in final.items()) for client in self._clients
-                )
-                if shows and len([row for row in done if row[1]]) >= len(schedulers):
-                    break
+            final = {subscription(function, args): await self._asked(function, args) for function, args in FINAL}
+            shows = all(all(client.shown.get(key) == value for key, value in final.items()) for client in self._clients)
+            if shows and not await self._asked("j:left", {}):
+                break
+            await next(pauses)
+        assert self._server.runtime is runtime, "nothing fails any more"
+        before = ticks = len(await self._asked("j:ticks", {}))
+        while ticks == before:  # the scheduler may only now see that somebody has set the clock
+            await asyncio.sleep(0.5)
+            ticks = len(await self._asked("j:ticks", {}))
+        await asyncio.sleep(2.5 * CRON_SECONDS)  # for what would come twice
+        await self._hold_against_what_is_stored(final, ticks)
+        self.note(f"settled; {len(self._clients)} clients converged")
+        for client in self._clients:
+            assert client.task is not None
+            client.task.cancel()
+        self._server.stop(for_good=True)
+        while self._server.is_alive:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        await asyncio.sleep(5)  # for what would come twice
+        await asyncio.sleep(0.5)
+
+    async def _asked(self, function: str, args: dict[str, Any]) -> Any:
+        """The newest result of a query."""
         assert self._server.runtime is not None
-        done = value_of(await self._server.runtime.query("f:done", asked))
-        operations = [each for each in self.events if isinstance(each, Operation) and each.function.startswith("f:")]
-        self._claim(once(operations, (token for token, scheduled in done if not scheduled)))
+        return value_of(await self._server.runtime.query(function, values.canonical(args)))
+
+    async def _ask(self, runtime: Runtime, function: str, args: dict[str, Any], waits: float) -> None:
+        """Asks once, as over HTTP, for the result of what was the newest timestamp some time ago."""
+        called = time.monotonic_ns()
+        try:
+            ts = await runtime.latest()
+            await asyncio.sleep(waits)
+            value = value_of(await runtime.query_at(function, values.canonical(args), None, ts))
+        except (StorageError, TimestampOutOfReach) as error:
+            self.note(f"not told: {error}")
+            return
+        self.report.counts["asked once"] += 1
+        client = f"asker {self.report.counts['asked once']}"  # who has not seen anything else
+        self.events.append(Operation(client, function, args, called, time.monotonic_ns(), "ok", value, ts))
+
+    async def _hold_against_what_is_stored(self, final: dict[str, Any], ticks: int) -> None:
+        low, high = f"{self._plan.seed:05}/", f"{self._plan.seed:05}/~"
+        done = await self._asked("f:done", {"round": f"{self._plan.seed:05}", "low": low, "high": high})
+        operations = [each for each in self.events if isinstance(each, Operation)]
+        noting = [part for each in operations for part in parts(each)]
+        noting += [each for each in operations if each.function == "f:bump"]
+        schedulers = [each for each in noting if each.args.get("ends") == "scheduled" and each.outcome == "ok"]
+        self._claim(once(noting, (token for token, scheduled in done if not scheduled)))
         self._claim(scheduled_once(schedulers, (token for token, scheduled in done if scheduled)))
         views = [each for each in self.events if isinstance(each, View)]
         self._claim(convergence(views, final, [client.name for client in self._clients]))
-        self.report.counts["effects"] += len(done)
-        self.report.counts["scheduled"] += len(schedulers)
-        self._note(f"settled; {len(seen)} clients converged")
+        later = [each for each in operations if each.function in ("j:later", "j:called")]
+        ran = await self._asked("j:ran", {})
+        rows = await self._asked("j:jobs", {})
+        self._claim(jobs.check(later, rows, ran))
+        self._claim(await self._wrong_crons(ticks))
+        self.report.counts.update(
+            {
+                "effects": len(done),
+                "scheduled": len(schedulers),
+                "jobs": len(rows),
+                "jobs cancelled": sum(cancelled for _, _, cancelled in rows),
+                "jobs and actions done": len(ran),
+                "actions lost": sum(each.outcome == "lost" for each in later),
+            }
+        )
 
-    def _asked(self, ends: str) -> list[Operation]:
-        return [
-            each
-            for each in self.events
-            if isinstance(each, Operation) and each.args.get("ends") == ends and each.outcome == "ok"
-        ]
+    async def _wrong_crons(self, ticks: int) -> list[Violation]:
+        """What is wrong with the cron, of which there was to be a run each two seconds."""
+        assert self._server.runtime is not None
+        now = len(await self._asked("j:ticks", {}))
+        lane = values.canonical({"lane": "mutation", "limit": 100.0})
+        due = value_of(await self._server.runtime.query_once("_system/scheduler:pending", lane))
+        pending = sum(each["what"] == "cron tick" for each in due)
+        self.report.counts["runs of the cron"] += now
+        wrong = []
+        if pending != 1:
+            wrong.append(Violation("crons", f"{pending} runs are to come of one cron"))
+        if not 2 <= now - ticks <= 3:
+            wrong.append(Violation("crons", f"{now - ticks} runs in {2.5 * CRON_SECONDS} seconds"))
+        return wrong
 
     def _claim(self, violations: Any) -> None:
         self.report.violations += map(str, violations)
@@ -229,13 +310,15 @@ class Run:
     def judge(self) -> None:
         """Holds the history against the checkers, and the file against SQLite."""
         replay, sessions = Replay(model), Sessions()
-        replay.take(self.events)
-        sessions.take(self.events)
+        told = [each for each in self.events if isinstance(each, View) or each.function != "j:called"]
+        replay.take(told)
+        sessions.take(told)
+        self._claim(f"pages: {wrong}" for client in self._clients for wrong in client.wrong)
+        self._claim(f"left over: {task}" for task in self._server.left)
+        self._claim(self._unexplained(told))
         self._claim([*replay.violations, *sessions.violations])
         transactions = [
-            each
-            for each in map(lists.transaction, (e for e in self.events if isinstance(e, Operation)))
-            if each is not None
+            each for each in map(transaction, (e for e in self.events if isinstance(e, Operation))) if each is not None
         ]
         self._claim(anomalies(sorted(transactions, key=lambda each: each.invoked)))
         with closing(sqlite_connect.connect(self._server.path)) as connection:
@@ -250,8 +333,20 @@ class Run:
                 "views": replay.views,
                 "results compared": replay.results,
                 "transactions": len(transactions),
+                "pages seen again": sum(client.pages for client in self._clients),
+                "disk operations failed": self.disk_failures,
             }
         )
+
+    def _unexplained(self, told: list[Event]) -> list[Violation]:
+        """What has failed that was neither refused by the app nor by the disk."""
+        failed = [each for each in told if isinstance(each, Operation) and each.outcome == "failed"]
+        self.report.counts["mutations failed"] += len(failed)
+        return [
+            Violation("failed", f"{each.function} {each.args}: {each.value}")
+            for each in failed
+            if each.args.get("ends") != "refused" and not self.disk_failures
+        ]
 
 
 def run(plan: Plan, app: App) -> Report:
@@ -263,7 +358,7 @@ def run(plan: Plan, app: App) -> Report:
             asyncio.set_event_loop(loop)
             gc.disable()  # it would come at moments that depend on what was run before
             one = Run(plan, app, Path(name), disk, loop, clock)
-            errors = _Errors(one.report, one._note)
+            errors = _Errors(one)
             logger = logging.getLogger("yugen")
             logger.addHandler(errors)
             propagated, logger.propagate = logger.propagate, False
@@ -284,7 +379,8 @@ def run(plan: Plan, app: App) -> Report:
                 logger.propagate = propagated
                 loop.set_exception_handler(lambda *_: None)
                 logging.disable(logging.CRITICAL)  # whoever is buried complains
-                loop.bury()
+                with warnings.catch_warnings(action="ignore"):
+                    loop.bury()
                 loop.close()
                 asyncio.set_event_loop(None)
                 report = one.report
@@ -293,6 +389,14 @@ def run(plan: Plan, app: App) -> Report:
                 gc.collect()
                 logging.disable(logging.NOTSET)
     return report
+
+
+def _pauses() -> Iterator[Awaitable[None]]:
+    """Waits that get longer, so that what does not come is not looked for again and again."""
+    seconds = 0.1
+    while True:
+        yield asyncio.sleep(seconds)
+        seconds = min(seconds * 1.2, 10.0)
 
 
 _readers = IntervalIndex.readers

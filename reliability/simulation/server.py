@@ -7,9 +7,10 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 from reliability.simulation.loop import LIFE, Life, SimulatedLoop, SimulatedThread
 from reliability.simulation.network import Network, Wire
@@ -50,6 +51,7 @@ class Server:
     Attributes:
         slow: seconds that the disk takes at most.
         counts: what has happened to it.
+        left: what it had not ended when it had stopped.
     """
 
     def __init__(
@@ -67,8 +69,12 @@ class Server:
         self._life: Life | None = None
         self._number = 0
         self._countdown = -1
+        self._is_stopping = False
         self.path = folder / "life-0" / "data.sqlite3"
         self.path.parent.mkdir(parents=True)
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._asked: set[asyncio.Task[None]] = set()
+        self.left: list[str] = []
         self.runtime: Runtime | None = None
         self.scheduler: Scheduler | None = None
         self.slow = 0.004
@@ -84,14 +90,13 @@ class Server:
         context.run(LIFE.set, life)
         self.counts["lives"] += 1
         self._note(f"server starts life {self._number}")
-        self._serving = self._loop.create_task(self._serve(), context=context)
+        self._serving: asyncio.Task[None] = self._loop.create_task(self._serve(), context=context)
 
     async def _serve(self) -> None:
         thread = SimulatedThread(self._loop, lambda: self._dice.random() * self.slow)
         store = SqliteStore(self.path, thread=thread)
-        runner = Slow(self._app, store, secret=bytes(32), isolated=False)
-        runner.dice = self._dice
-        runtime = Runtime(store, runner, clock=time.time_ns, random_bytes=os.urandom)
+        self._store, self._is_stopping = store, False
+        runtime = Runtime(store, self._runner(store), clock=time.time_ns, random_bytes=os.urandom)
         life = LIFE.get()
         try:
             await runtime.start()
@@ -107,12 +112,14 @@ class Server:
         callers = Callers(AdminKey(self._folder / "admin_key"), None)
         sessions, rounds = Sessions(), Rounds()
         context = copy_context()
-        serving: set[asyncio.Task[None]] = set()  # which nobody else holds
+        self._connections.clear()
+        self._asked.clear()
 
         def accept(wire: Wire) -> None:
             connection = Connection(wire.server_end, runtime, callers, sessions=sessions, rounds=rounds)
-            serving.add(self._loop.create_task(connection.serve()))
+            self._connections[connection] = self._loop.create_task(connection.serve())
 
+        self._callers = callers
         self.runtime = runtime
         self._network.accept = lambda wire: context.run(accept, wire)
         while not runtime.has_failed:  # noqa: ASYNC110
@@ -122,6 +129,94 @@ class Server:
         self.counts["ends by itself"] += 1
         self.crash()
         self._loop.call_later(0.5, self.start, context=self._network._context)
+
+    def ask(self, work: Coroutine[Any, Any, None]) -> None:
+        """Has something be done by the life that there is, and die with it."""
+        context = copy_context()
+        context.run(LIFE.set, self._life)
+        task = self._loop.create_task(work, context=context)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a life, which may not serve yet, or any more."""
+        return self._life is not None
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether the power is to fail after so many operations of the disk."""
+        return self._countdown > 0
+
+    def stop(self, *, for_good: bool = False) -> None:
+        """Ends the life as SIGTERM does: in good order."""
+        if self.runtime is not None and not self._is_stopping:
+            self._is_stopping = True
+            asked = self._asked
+            self._asked = set()
+            self.ask(self._stop(self.runtime, asked, for_good))
+
+    async def _stop(self, runtime: Runtime, asked: set[asyncio.Task[None]], for_good: bool) -> None:
+        """As `Yugen.close` does."""
+        life, scheduler = self._life, self.scheduler
+        assert scheduler is not None
+        assert life is not None
+        self._note("server stops")
+        self._network.accept = None
+        self._serving.cancel()
+        if asked:
+            await asyncio.wait(asked)
+        await scheduler.rest()
+        await runtime.drain()
+        await scheduler.finish()
+        connections = tuple(self._connections)
+        for connection in connections:
+            connection.shut_down(1001, "ServerShuttingDown")
+        if connections:
+            await asyncio.wait([connection.gone for connection in connections], timeout=2)
+        for connection in connections:
+            connection.abort()
+        try:
+            await scheduler.close()
+            await self._callers.close()
+            await runtime.close()
+        except StorageError as error:
+            self._note(f"server ends badly: {error}")
+        self._network.cut_all()
+        self.counts["stops in good order"] += 1
+        self._note("server has stopped")
+        self.runtime = self.scheduler = self._life = None
+        self._loop.call_later(0.2, self._see_to_it_that_nothing_is_left, life, context=self._network._context)
+        if not for_good:
+            self._loop.call_later(0.3, self.start, context=self._network._context)
+
+    def _see_to_it_that_nothing_is_left(self, life: Life) -> None:
+        left = self._loop.left_of(life)
+        self.counts["stops after which nothing was left"] += not left
+        for task in left:
+            name = f"{task.get_coro()}".partition(" at 0x")[0]
+            self.left.append(f"{name} failed: {task.exception()!r}" if task.done() else name)
+        self._loop.end(life)
+
+    def deploy(self) -> None:
+        """Takes up the code of the app anew, while it serves."""
+        if self.runtime is not None and not self._is_stopping:
+            self.ask(self._deploy(self.runtime))
+
+    async def _deploy(self, runtime: Runtime) -> None:
+        assert self.scheduler is not None
+        try:
+            await runtime.take_up(self._runner(self._store))
+            await self.scheduler.take_up_crons()
+        except StorageError as error:
+            self._note(f"the code is not taken up: {error}")
+        else:
+            self.counts["code taken up"] += 1
+
+    def _runner(self, store: SqliteStore) -> Slow:
+        runner = Slow(self._app, store, secret=bytes(32), isolated=False)
+        runner.dice = self._dice
+        return runner
 
     def crash_within(self, operations: int) -> None:
         """Has the power fail before the nth operation of the disk from now."""

@@ -99,6 +99,13 @@ NOTES = """
 
 
     @mutation
+    async def drop(ctx: MutationCtx, book: str, text: str) -> None:
+        for note in await ctx.db.query(Note).with_index(Note.by_book, book=book).collect():
+            if note.text == text:
+                await ctx.db.delete(note.id)
+
+
+    @mutation
     async def rest(ctx: MutationCtx) -> None:
         pass
 

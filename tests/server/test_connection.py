@@ -835,6 +835,19 @@ async def test_trap_42_a_page_keeps_its_end_while_it_is_subscribed_to(notes: Ben
     assert [note["text"] for note in again[0]["value"]["page"]] == ["e", "f"]
 
 
+async def test_what_goes_from_a_page_makes_it_shorter_and_moves_no_end(notes: Bench) -> None:
+    for text in "bdf":
+        await change(notes.runtime, "notes:add", book="a", text=text)
+    client = notes.client(page(2))
+    first = (await client.hear("Transition"))["modifications"][0]
+    assert [note["text"] for note in first["value"]["page"]] == ["b", "d"]
+    await change(notes.runtime, "notes:drop", book="a", text="b")
+    shorter = (await client.hear("Transition"))["modifications"][0]
+    assert [note["text"] for note in shorter["value"]["page"]] == ["d"]
+    assert shorter["value"]["continueCursor"] == first["value"]["continueCursor"]
+    assert shorter["journal"] == first["journal"]
+
+
 async def test_a_journal_that_comes_back_after_a_reconnect_is_honoured(notes: Bench) -> None:
     for text in "bd":
         await change(notes.runtime, "notes:add", book="a", text=text)
