@@ -3,6 +3,8 @@
 Each input is a valid thing, changed by chance in its structure or in its text. A surface may take it or refuse it with
 the error that it declares; anything else is a finding, which is made shorter and printed with its seed. The counts of
 what was taken and refused show that neither side is empty. What was once found is in `fuzzing/corpus/` and tried again.
+
+`--openapi CASES` asks what the OpenAPI documents of the examples say can be asked, and what they say cannot.
 """
 
 from __future__ import annotations
@@ -48,12 +50,29 @@ def main(words: Sequence[str]) -> bool:
     options.add_argument("--inputs", type=int, default=100_000, help="of all surfaces together")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--surface", choices=SURFACES, action="append")
+    options.add_argument("--openapi", type=int, metavar="CASES", help="only this: for each function of the examples")
     options.add_argument("--input", help="one input as JSON, as it was printed or is in the corpus")
     chosen = options.parse_args(words)
+    if chosen.openapi is not None:
+        return asyncio.run(_openapi(chosen.openapi, chosen.seed))
     surfaces = [SURFACES[name] for name in chosen.surface or SURFACES]
     if chosen.input is not None:
         return asyncio.run(_one(surfaces[0], chosen.input))
     return asyncio.run(_run(surfaces, max(1, chosen.inputs // len(surfaces)), chosen.seed))
+
+
+async def _openapi(cases: int, seed: int) -> bool:
+    from reliability.fuzzing import openapi  # noqa: PLC0415 -- schemathesis takes its time to load
+
+    held = True
+    for name, app in openapi.APPS.items():
+        explored = await openapi.explore(app, cases=cases, seed=seed)
+        figures = ", ".join(f"{what} {count}" for what, count in explored.counts.most_common())
+        print(f"openapi, {name}: {explored.counts.total()} requests from seed {seed}: {figures}", flush=True)
+        for failure in explored.failures:
+            print(f"  {failure[:2000]}", flush=True)
+        held = held and not explored.failures and explored.counts.total() > 0
+    return held
 
 
 async def _one(surface: Surface, text: str) -> bool:
