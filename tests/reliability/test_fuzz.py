@@ -1,33 +1,69 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from unittest.mock import AsyncMock
+
 import pytest
+from convex import values as official
 
 from reliability import fuzz
+from reliability.fuzzing import http, raw, surface, texts, world
+from reliability.fuzzing.shrink import shrunk
+from reliability.fuzzing.surface import CORPUS, Tally, replayed, tried
+from reliability.fuzzing.world import SECRET, Reply, in_process
 from yugen.functions.cursors import Cursors
 from yugen.ids import InvalidId, decode_id
+from yugen.server import api, listen
 from yugen.server.frames import FrameReader
 from yugen.sync.session import ServerSession
 
-
-@pytest.mark.parametrize("name", fuzz.SURFACES)
-def test_hostile_input_is_taken_or_refused_as_declared(name: str) -> None:
-    counts, found = fuzz.tried(name, 2000, seed=0)
-
-    assert found == []
-    assert counts["taken"] > 100
-    assert counts.total() - counts["taken"] > 100
+PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "raw")]
+"""Those that need no server."""
 
 
-def test_an_error_that_is_not_declared_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def check(tally: Tally, inputs: int) -> None:
+    assert [str(each) for each in tally.found] == []
+    assert tally.counts.total() == inputs
+    assert tally.taken > inputs // 20
+    assert tally.refused > inputs // 20
+
+
+@pytest.mark.parametrize("name", PLAIN)
+async def test_hostile_input_is_taken_or_refused_as_declared(name: str) -> None:
+    async with fuzz.SURFACES[name].open() as attempt:
+        known, still = await replayed(fuzz.SURFACES[name], attempt)
+        check(await tried(fuzz.SURFACES[name], range(2000), attempt), 2000)
+
+    assert known == len(list(CORPUS.glob(f"{name}-*.json")))
+    assert still == []
+
+
+def test_the_corpus_is_of_surfaces_that_there_are() -> None:
+    for file in CORPUS.iterdir():
+        kept = json.loads(file.read_text())
+        assert file.name.startswith(f"{kept['surface']}-")
+        assert kept["surface"] in fuzz.SURFACES
+        assert kept["why"]
+
+
+async def few(name: str, inputs: int = 100) -> Tally:
+    async with fuzz.SURFACES[name].open() as attempt:
+        return await tried(fuzz.SURFACES[name], range(inputs), attempt)
+
+
+async def test_an_error_that_is_not_declared_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(text: object) -> tuple[int, bytes]:
         raise IndexError
 
-    monkeypatch.setattr(fuzz, "decode_id", broken)
+    monkeypatch.setattr(texts, "decode_id", broken)
 
-    assert len(fuzz.tried("ids", 10, seed=0)[1]) == 10
+    assert (await few("ids", 10)).counts["found"] == 10
 
 
-def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = decode_id
 
     def lenient(text: str) -> tuple[int, bytes]:
@@ -36,26 +72,129 @@ def test_an_id_that_is_taken_for_another_is_found(monkeypatch: pytest.MonkeyPatc
         except InvalidId:
             return 1, bytes(16)
 
-    monkeypatch.setattr(fuzz, "decode_id", lenient)
+    monkeypatch.setattr(texts, "decode_id", lenient)
 
-    assert fuzz.tried("ids", 100, seed=0)[1]
+    assert (await few("ids")).found
 
 
-def test_a_session_that_goes_on_after_bad_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_that_another_client_reads_otherwise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(official, "convex_to_json", lambda value: [value])
+
+    assert (await few("values")).found
+
+
+async def test_a_session_that_goes_on_after_bad_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerSession, "close", lambda *_: None)
 
-    assert fuzz.tried("conversations", 100, seed=0)[1]
+    assert (await few("conversations")).found
 
 
-def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_takes_a_token_unchecked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServerSession, "token_rejected", lambda self, _: self.token_accepted(None))
+
+    assert (await few("conversations")).found
+
+
+async def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Cursors.open
     monkeypatch.setattr(Cursors, "open", lambda self, cursor, _: real(self, cursor, b"a"))
 
-    assert fuzz.tried("cursors", 100, seed=0)[1]
+    assert (await few("cursors")).found
 
 
-def test_a_reader_of_frames_that_forgets_what_came_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_of_frames_that_forgets_what_came_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = FrameReader.read
     monkeypatch.setattr(FrameReader, "read", lambda _, data: real(FrameReader(1 << 16), data))
 
-    assert fuzz.tried("frames", 100, seed=0)[1]
+    assert (await few("frames")).found
+
+
+async def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it in one test, for the server takes longer to start than most of this."""
+    async with in_process() as server:
+        await check_placeholders(server)
+        for name, attempt, inputs in (("http", http.attempt, 400), ("raw", raw.attempt, 150)):
+            attempted = partial(attempt, server)
+            known, still = await replayed(fuzz.SURFACES[name], attempted)
+            assert (known > 1, still) == (True, [])
+            check(await tried(fuzz.SURFACES[name], range(inputs), attempted), inputs)
+        await check_what_is_found(server, monkeypatch)
+
+
+async def check_placeholders(server: world.InProcess) -> None:
+    assert await world.filled(server, "a ⟨admin⟩ b") == f"a {server.admin_key} b"
+    spoiled = await world.filled(server, "⟨admin~1⟩")
+    assert spoiled not in (server.admin_key, "⟨admin~1⟩")
+    assert spoiled == await world.filled(server, "⟨admin~1⟩")
+    for name in ("file", "private", "session", "user", "cursor", "note", "ts", "upload", "import"):
+        assert len(await server.known(name)) > 10, name
+
+
+async def check_what_is_found(server: world.InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must not be, one after the other."""
+
+    async def find(what: str, given: object, attempt: Callable[[Any, Any], Awaitable[str]] = http.attempt) -> None:
+        with pytest.raises(surface.Finding, match=what):
+            await attempt(server, given)
+
+    echo = {"method": "POST", "target": "/echo", "headers": [], "body": ""}
+    assert await http.attempt(server, echo) == "taken"
+    await find("a secret", echo | {"body": SECRET})
+    await find("a traceback", echo | {"body": 'File "/x.py"'})
+
+    refused = {"method": "POST", "target": "/api/query", "headers": [], "body": ""}
+    assert await http.attempt(server, refused) == "400 BadContentType"
+    with monkeypatch.context() as patched:
+        digests = iter("ab")
+        patched.setattr(server, "digest", AsyncMock(side_effect=digests))
+        await find("has changed", refused)
+    with monkeypatch.context() as patched:
+        patched.setattr(http, "CODES", frozenset())
+        await find("not declared", refused)
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "_remembered_call", lambda _: 1 / 0)
+        body = '{"path": "notes:list", "args": {"topic": "t"}}'
+        await find("a request failed", refused | {"headers": [["Content-Type", "application/json"]], "body": body})
+    with monkeypatch.context() as patched:
+        patched.setattr(listen, "HEAD_BYTES_MAX", 1 << 40)
+        for bomb in ("url", "headers", "trailers"):
+            await find("without an end", {"bomb": bomb}, raw.attempt)
+
+
+async def test_a_request_hidden_in_another_is_found() -> None:
+    class Naive:
+        async def send(self, data: bytes) -> Reply:
+            return Reply(statuses=[200, 404], paths=["/echo", "/smuggled"])
+
+        def complaints(self) -> list[str]:
+            return []
+
+    with pytest.raises(surface.Finding, match="hidden"):
+        await raw.attempt(Naive(), {"framing": "Content-Length: 0", "body": "{inner}"})  # type: ignore[arg-type]
+
+
+async def test_what_was_found_is_made_short() -> None:
+    async def fails(given: Any) -> bool:
+        return "!" in str(given.get("text")) and 1 in given.get("list", ())
+
+    given = {"text": "a long text!, that goes on", "list": [3, 1, 2, 4], "more": {"a": "b" * 99}}
+
+    assert await shrunk(given, fails) == {"text": "!", "list": [1]}
+
+
+async def test_what_was_found_is_told_once_for_each_kind_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> tuple[int, bytes]:
+        raise ValueError(f"{len(text)} letters") if len(text) % 2 else LookupError("even")
+
+    monkeypatch.setattr(texts, "decode_id", broken)
+    tally = await few("ids", 40)
+
+    assert tally.counts["found"] == 40
+    assert {each.why.partition(":")[0] for each in tally.found} >= {"ValueError", "LookupError"}
+    assert any(each.given == "" for each in tally.found)
+    assert "--surface ids --inputs 1 --seed" in str(tally.found[0])
+
+
+def test_one_input_can_be_tried_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--surface", "ids", "--input", '"x"'])
+    assert capsys.readouterr().out == "InvalidId\n"

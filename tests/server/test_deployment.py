@@ -212,7 +212,14 @@ async def test_why_things_ran_again_is_told(api: Api) -> None:
     reruns, newest, none = [answer.json()["occurrences"] for answer in asked]
     assert [each["because"]["mutation"] for each in reruns] == ["notes:add"] * 2
     assert (newest, none) == (reruns[:1], [])
-    for limit in ("0", "1001", "x"):
+    for limit in ("0", "1001", "x", "²", "9" * 5000):
         answer = await api.client.get("/api/why", params={"limit": limit}, headers=api.admin)
         assert (answer.status_code, answer.json()["code"]) == (400, "BadLimit")
     unsubscribe()
+
+
+@pytest.mark.parametrize("ts", ["1", "x", "-1", "9" * 5000], ids=["old", "word", "below", "huge"])
+async def test_an_export_that_is_not_there_says_so(api: Api, ts: str) -> None:
+    answer = await api.client.get(f"/api/export/zip/{ts}", headers=api.admin)
+    assert (answer.status_code, answer.json()["code"]) == (400, "ExportNotFound")
+    assert (await api.client.get(f"/api/export/zip/{ts}")).status_code == 403

@@ -26,8 +26,8 @@ TAKEN: Final = "validation"
 GIVEN: Final = "serialization"
 
 _BASE64: Final = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_NO_TAG: Final = {"pattern": "^([^$]|$)"}
-"""Of names: one that begins with `$` makes an object another value, or none."""
+_NAME: Final = {"pattern": "^([ -#%-~][ -~]*)?$"}
+"""Of fields: printable ASCII. One that begins with `$` makes an object another value, or none."""
 
 
 def schemas(annotations: Iterable[tuple[str, Mode, Any]], template: str) -> tuple[dict[tuple[str, Mode], Json], Json]:
@@ -108,7 +108,7 @@ class _Generator(GenerateJsonSchema):
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
         made = super().dict_schema(schema)
         names = made.get("propertyNames")
-        return made | {"propertyNames": _NO_TAG if names is None else {"allOf": [names, _NO_TAG]}}
+        return made | {"propertyNames": _NAME if names is None else {"allOf": [names, _NAME]}}
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:
         made, cls = super().model_schema(schema), schema["cls"]
@@ -123,11 +123,10 @@ class _Generator(GenerateJsonSchema):
         return self._untagged(super().typed_dict_schema(schema))
 
     def _untagged(self, made: JsonSchemaValue) -> JsonSchemaValue:
-        """An object that needs no field does not take a tagged value for one with fields that it does not know."""
-        needless = made.get("type") == "object" and not made.get("required")
-        if self._gives or not needless or made.get("additionalProperties") is False:
+        """An object that takes fields it does not know takes such as can be: no tagged value is one."""
+        if self._gives or made.get("type") != "object" or made.get("additionalProperties") is False:
             return made
-        return made | {"propertyNames": _NO_TAG}
+        return made | {"propertyNames": _NAME}
 
     def _as_document(self, made: JsonSchemaValue, cls: type[Document]) -> None:
         fields = made["properties"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -27,9 +28,11 @@ POLL_SECONDS_MAX = 60.0
 POLLS_MAX = 64
 """Requests that may wait for runs at once."""
 
-
 OCCURRENCES_MAX = 1000
 """Reruns, conflicts and slow functions in one answer."""
+
+_NUMBER: Final = re.compile("[0-9]{1,20}")
+"""Of what clients write as a number: Python reads none of more than 4,300 digits."""
 
 
 class DeploymentApi:
@@ -57,7 +60,7 @@ class DeploymentApi:
             Route("/api/reload", self._endpoints.make(self._take_up_code)),
             Route("/api/why", self._endpoints.make(_why, "GET")),
             Route("/api/export/request/zip", self._endpoints.make(_request_export)),
-            Route("/api/export/zip/{ts:int}", self._endpoints.make(_send_export, "GET")),
+            Route("/api/export/zip/{ts}", self._endpoints.make(_send_export, "GET")),
             Route("/api/import/start_upload", self._endpoints.make(_start_upload)),
             Route("/api/import/upload_part", self._endpoints.make(_upload_part)),
             Route("/api/import/finish_upload", self._endpoints.make(_finish_upload)),
@@ -141,7 +144,7 @@ async def _why(request: Request, backend: Backend) -> Response:
     """What ran again, lost a race or took long, the newest first."""
     await admin_of(request, backend.callers)
     function, limit = request.query_params.get("function"), request.query_params.get("limit", "100")
-    if not limit.isdecimal() or not 0 < int(limit) <= OCCURRENCES_MAX:
+    if not _NUMBER.fullmatch(limit) or not 0 < int(limit) <= OCCURRENCES_MAX:
         raise HttpError(400, "BadLimit", f"`limit` is a number from 1 to {OCCURRENCES_MAX}, not {limit[:100]!r}.")
     runtime = backend.runtime
     occurrences = runtime.queries.causes.to_json(runtime.catalog, function=function, limit=int(limit))
@@ -161,10 +164,12 @@ async def _request_export(request: Request, backend: Backend) -> Response:
 async def _send_export(request: Request, backend: Backend) -> Response:
     await admin_of(request, backend.callers)
     ts = request.path_params["ts"]
-    archive = backend.exports.find(ts)
+    archive = backend.exports.find(int(ts)) if _NUMBER.fullmatch(ts) else None
     if archive is None:
         # Not 404, upon which the convex command line asks again for half a minute.
-        raise HttpError(400, "ExportNotFound", f"There is no export of {ts}; it may have been replaced by newer ones.")
+        raise HttpError(
+            400, "ExportNotFound", f"There is no export of {ts[:100]!r}; it may have been replaced by newer ones."
+        )
     # Not the `filename` of FileResponse, for the command line takes quotes for a part of the name.
     headers = {"Content-Disposition": f"attachment; filename=snapshot_{ts}.zip"}
     return FileResponse(archive, media_type="application/zip", headers=headers)

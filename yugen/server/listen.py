@@ -30,6 +30,12 @@ WS_SIZE_MAX = 64 * 1024 * 1024
 HEADERS_SECONDS_MAX = 30.0
 """How long a request may take up to its body."""
 
+HEAD_BYTES_MAX = 128 * 1024
+"""How much may come without a request getting anywhere: its line and headers, what stands between chunks, trailers.
+
+What Yugen takes tokens for has room in it several times, and all cookies of a site.
+"""
+
 STALLED_SECONDS_MAX = 60.0
 """How long a client may read nothing of a response when enough of it is on its way."""
 
@@ -155,6 +161,13 @@ class _ByPort:
         return app(scope, receive, send)
 
 
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 34\r\nconnection: close\r\n\r\n"
+    b"The headers of a request are small"
+)
+
+
 class _Door(NamedTuple):
     """What decides who gets in, before they have said anything."""
 
@@ -173,11 +186,14 @@ class _Ambiguous(ValueError):
 class _HttpProtocol(HttpToolsProtocol):
     """uvicorn's, which by itself waits for ever for the rest of a request, and for a client to read a response.
 
-    It says which host is asked for once (RFC 9112, 3.2), which uvicorn leaves to apps.
+    Nor does uvicorn mind how long headers are, and it takes trailers for headers (RFC 9110, 6.5.1). Here a request also
+    says once which host is asked for (RFC 9112, 3.2), which uvicorn leaves to apps.
     """
 
     _patience: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _in_head = True
+    _came = 0  # bytes since the request last got anywhere
     _leave: Callable[[], None] | None = None  # counts it as gone
 
     def __init__(self, config: uvicorn.Config, *args: Any, door: _Door | None = None, **kwargs: Any) -> None:
@@ -215,14 +231,33 @@ class _HttpProtocol(HttpToolsProtocol):
         self._leave = partial(door.sockets.leave, address)
         return True
 
+    def data_received(self, data: bytes) -> None:
+        self._came += len(data)
+        super().data_received(data)
+        if self._came > HEAD_BYTES_MAX and not self.transport.is_closing():
+            if self._in_head:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head = True
         self._wait()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._check_host()
+        self._in_head = False
+        self._came = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._came = 0
+        super().on_body(body)
 
     def _check_host(self) -> None:
         hosts = [value for name, value in self.headers if name == b"host"]

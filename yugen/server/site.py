@@ -90,7 +90,7 @@ class Site:
     async def _answer(self, conversation: _Conversation, request: Request) -> Response:
         scope, path = request.scope, path_of(request.scope)
         length = header(request, b"content-length") or ""
-        if length.isdigit() and int(length) > self._request_bytes:
+        if length.isdecimal() and int(length) > self._request_bytes:
             conversation.refuse_body()
             return Response()
         identity, rejected = await self._identify(request)
