@@ -25,6 +25,8 @@ class ServerLimits:
         address_connections: new sync connections, likewise; one more is closed with 1013
             `TooManyConcurrentRequests:address`.
         log_seconds: how long the log of changes is kept, and so how far back can be read; no less than a minute.
+        notice_seconds: how long a server that is told to stop goes on as before, apart from `/ready`, so that whoever
+            balances load comes to send nobody here any more.
     """
 
     connections: int = 10_000
@@ -32,6 +34,7 @@ class ServerLimits:
     address_requests: int = 12_000
     address_connections: int = 3_000
     log_seconds: float = LOG_SECONDS
+    notice_seconds: float = 0.0
 
 
 class BadLimit(Refused):

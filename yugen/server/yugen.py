@@ -95,6 +95,8 @@ class Yugen(InProcessCaller):
         loop: the event loop that it serves in, if any.
         obstacle: why there is no backend, when it is not because nobody has asked for one yet.
         has_closed: whether it was closed, and not started again.
+        is_leaving: whether its server has been told to stop, and goes on for a moment.
+        is_hurrying: whether it closes without waiting for actions.
         run_meters: counts runs.
         reports: tells Sentry of errors, where the environment asks for it.
         traces: has spans of requests and runs, where the environment asks for it.
@@ -150,6 +152,7 @@ class Yugen(InProcessCaller):
         self._changing = asyncio.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.has_closed = False
+        self.is_leaving = self.is_hurrying = False
         # Closes this with the event loop, where it has started by itself and so perhaps nobody else will.
         self._guard: AsyncGenerator[None, None] | None = None
         self._connections: set[Connection] = set()
@@ -279,8 +282,8 @@ class Yugen(InProcessCaller):
 
     @property
     def is_draining(self) -> bool:
-        """Whether it is closing, or has closed."""
-        return self.has_closed or (self._backend is not None and self._backend.runtime.is_draining)
+        """Whether it is closing, or is going to before long, or has closed."""
+        return self.has_closed or self.is_leaving or (self._backend is not None and self._backend.runtime.is_draining)
 
     @property
     def has_failed(self) -> bool:
@@ -345,7 +348,7 @@ class Yugen(InProcessCaller):
     async def drain(self) -> None:
         """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
         backend = self._backend
-        if backend is None or backend.runtime.is_draining:
+        if backend is None or backend.runtime.is_draining or self.is_hurrying:
             return
         if backend.scheduler is not None:
             await backend.scheduler.rest()
