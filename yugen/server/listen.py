@@ -98,6 +98,8 @@ class Server(uvicorn.Server):
         proxies: str | None = None,
     ) -> None:
         app = yugen.asgi()
+        if certificate is not None:
+            yugen.certificate_expires = certificate.expires
         if site_port is not None:
             app = _ByPort(site_port, yugen.site_asgi(), app)
         super().__init__(config(app, certificate, proxies))
