@@ -46,8 +46,13 @@ async def two_nodes(tmp_path: Path, **modules: str) -> AsyncIterator[Server]:
 
 async def kill_a_node(server: Server, dice: random.Random) -> None:
     """Kills one as `kill -9` does, and waits until another one serves in its place."""
+    await end_node(server, dice.choice(server.children()), signal.SIGKILL)
+
+
+async def end_node(server: Server, pid: int, number: signal.Signals) -> None:
+    """Ends one by a signal, and waits until another one serves in its place."""
     seen = len(server.lines)
-    os.kill(dice.choice(server.children()), signal.SIGKILL)
+    os.kill(pid, number)
     await server.printed("serves again", since=seen)
 
 
@@ -99,7 +104,7 @@ async def test_clients_see_no_anomaly_whatever_node_they_come_to(kills: int, tmp
 
 
 @pytest.mark.timeout(120)
-async def test_acknowledged_mutations_survive_dying_nodes_once_and_reach_all_who_listen(tmp_path: Path) -> None:
+async def test_acknowledged_mutations_survive_nodes_that_end_once_and_reach_all_who_listen(tmp_path: Path) -> None:
     dice = random.Random(1)
     acknowledged: Counter[str] = Counter()
     arrived = asyncio.Condition()
@@ -126,11 +131,12 @@ async def test_acknowledged_mutations_survive_dying_nodes_once_and_reach_all_who
 
         watching = [asyncio.create_task(watch(seen)) for seen in shown]
         writing = [asyncio.create_task(write(f"c{number}")) for number in range(6)]
-        for _ in range(4):
+        # Each is killed, and each is told to end, as all are in turn to be replaced.
+        for number, node in ((signal.SIGKILL, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)):
             goal = acknowledged.total() + dice.randint(20, 120)
             async with arrived:
                 await arrived.wait_for(lambda goal=goal: acknowledged.total() >= goal)  # type: ignore[misc]
-            await kill_a_node(server, dice)
+            await end_node(server, server.children()[node], number)  # the longest there, or the newest
         stopping = True
         await asyncio.gather(*writing)
         async with AsyncClient(server.url) as reader:

@@ -33,6 +33,20 @@ def test_an_alarm_is_about_metrics_that_there_are_and_says_what_to_do(rule: dict
     assert len(section[1]) > 100
 
 
+def test_what_is_said_of_alarms_names_metrics_that_there_are() -> None:
+    named = re.findall(r"`((?:yugen|process)_\w+)`", PAGE[PAGE.index("## Alarms") :])
+    assert len(named) >= 5
+    assert set(named) <= METRICS.keys()
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_a_rule_is_of_the_form_that_prometheus_reads(rule: dict[str, Any]) -> None:
+    assert rule.keys() <= {"alert", "expr", "for", "labels"}
+    assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})
+    assert re.fullmatch(r"\d+[mh]", rule.get("for", "1m"))
+    assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
 def test_every_alarm_of_the_guide_is_one() -> None:
     assert re.findall(r"^### (Yugen\w+)$", PAGE, re.M) == [rule["alert"] for rule in ALERTS]
 

@@ -612,3 +612,18 @@ async def test_what_cannot_be_put_in_order_is_told_and_keeps_nothing_else(
         await t.mutation("entries:later", seconds=1, args={"text": "x"})
         await t.advance(seconds=2)
         assert "x" in await t.query("entries:texts")
+
+
+async def test_those_who_watch_see_what_is_next_and_for_how_long_it_has_been_due(tmp_path: Path) -> None:
+    async with TestApp(write_app(tmp_path, entries=APP), now=START) as t:
+        for seconds in (3, 5):
+            await t.mutation("entries:later", seconds=seconds, args={"text": "x"})
+        await t._scheduler.run_due()
+        measured = t._scheduler.measure()
+        assert measured["yugen_scheduled_pending"] == {"mutation": 2, "action": 0}
+        assert measured["yugen_scheduled_running"] == {"mutation": 0, "action": 0}
+        assert measured["yugen_scheduler_lag_seconds"] == {"mutation": 0.0, "action": 0.0}
+        lane = t._scheduler._lanes[0]
+        assert lane.lag_ms(lane.known[0].time + 7000) == 7000
+        await t.advance(seconds=6)
+        assert t._scheduler.measure()["yugen_scheduled_pending"] == {"mutation": 0, "action": 0}

@@ -14,6 +14,7 @@ from tests.issuer import SigningKey, signing_key
 from tests.server.peers import until_blocked
 from yugen.fetch import Fetched, FetchFailed
 from yugen.functions.providers import JwtProvider, OidcProvider
+from yugen.runtime.meters import Outcomes
 from yugen.server import jwks
 from yugen.server.caller import ProviderUnavailable
 from yugen.server.jwks import ProviderKeys
@@ -43,6 +44,7 @@ class Site:
         self.gate = asyncio.Event()
         self.gate.set()
         self.reachable = True
+        self.counts = Outcomes()
         self.documents = {DISCOVERY: json.dumps({"issuer": ID, "jwks_uri": JWKS}).encode()}
         self.publish(OLD)
 
@@ -57,7 +59,7 @@ class Site:
         return Fetched(self.documents[url], self.max_age)
 
     def keys(self, provider: JwtProvider | OidcProvider = JWT) -> ProviderKeys:
-        return ProviderKeys(provider, self, lambda: self.now)
+        return ProviderKeys(provider, self, lambda: self.now, self.counts)
 
 
 @pytest.fixture
@@ -275,3 +277,15 @@ async def test_keys_that_are_written_out_are_never_fetched(site: Site) -> None:
         assert not await has(keys, NEW.kid)
         site.now += 10**9
     assert site.fetched == []
+
+
+async def test_those_who_watch_hear_how_often_keys_could_not_be_had(site: Site) -> None:
+    keys = site.keys()
+    assert await has(keys, OLD.kid)
+    site.reachable = False
+    site.now += jwks.STALE_SECONDS_MAX
+    for _ in range(3):
+        site.now += jwks.RETRY_SECONDS + 1
+        with pytest.raises(ProviderUnavailable):
+            await keys.find(OLD.kid)
+    assert (site.counts.ok, site.counts.failed) == (1, 3)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.apps import write_app
 from tests.server.certificates import certified
@@ -176,3 +178,11 @@ def test_what_cannot_be_used_is_said_at_once(tmp_path: Path, certificate: Certif
     ):
         with pytest.raises(OSError, match=f"cannot be used with the key .*{why}.*--tls-cert and --tls-key"):
             Certificate(file, key)
+
+
+async def test_those_who_watch_see_when_it_ends(certificate: Certificate, tmp_path: Path) -> None:
+    yugen = Yugen(write_app(tmp_path, notes=NOTES), database=tmp_path / "data")
+    Server(yugen, certificate=certificate)
+    assert yugen.certificate_expires is not None
+    ends = load_pem_x509_certificate((tmp_path / "certificate.pem").read_bytes()).not_valid_after_utc
+    assert yugen.certificate_expires() == ends.timestamp() > time.time()

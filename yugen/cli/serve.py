@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -195,6 +195,7 @@ async def serve(
     edge: Outside,
     *,
     development: bool = False,
+    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
 ) -> None:
     """Serves until it is told to stop by a signal.
 
@@ -205,6 +206,7 @@ async def serve(
         say_gone: called when it no longer does, while no other server can have the data yet.
         edge: how the way there is secured.
         development: whether to take up what is saved.
+        signals: which tell it to stop; a second one does not wait for anybody.
     """
     from yugen.cli.dev import started
     from yugen.server.listen import Server
@@ -225,13 +227,13 @@ async def serve(
     assert main is not None
 
     def stop(number: int) -> None:
-        # Before it serves there is nobody to say goodbye to. A second interrupt does not wait for anybody.
+        # Before it serves there is nobody to say goodbye to.
         if server.started:
             server.handle_exit(number, None)
         else:
             main.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with started(yugen, say_ready) if development else yugen:

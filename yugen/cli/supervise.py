@@ -233,13 +233,16 @@ class _Supervisor:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            # A terminal tells all processes at once, and a second time would be one of the supervisor's.
+            signal.signal(signal.SIGINT, lambda *_: None)
             die_with_parent(supervisor)
             logs.configure(readable=False)
             api, site = self._places
             listeners = Listeners(_bind_like(api), site and _bind_like(site))
             yugen = self._make(node)
             yugen.load_early()
-            run(serve(yugen, listeners, lambda: _begin(node, yugen, ready), lambda: None, self._edge))
+            began = partial(_begin, node, yugen, ready)
+            run(serve(yugen, listeners, began, lambda: None, self._edge, signals=(signal.SIGTERM,)))
             status = 0
         except (Refused, StorageError, OSError) as error:
             print(error, file=sys.stderr)
@@ -259,7 +262,7 @@ class _Supervisor:
             if file == self._woken:
                 for number in os.read(file, 4096):
                     if number != signal.SIGCHLD:
-                        self._stop(number)
+                        self._stop()
             else:
                 self._heard(starting[file])
         self._bury()
@@ -289,14 +292,15 @@ class _Supervisor:
                 os.close(child.ready)
             code = os.waitstatus_to_exitcode(status)
             # One that has not come to serve ends by the signal that tells it to.
-            failed = code not in (0, -signal.SIGTERM, -signal.SIGINT)
+            failed = code not in (0, -signal.SIGTERM)
             self._ended(child, f"by signal {-code}" if code < 0 else f"with status {code}", failed=failed)
 
     def _ended(self, child: _Child, how: str, *, failed: bool) -> None:
         if self._stopping or not self._complete:
             # It has said why it does not come to serve.
             self._status = self._status or int(failed or not self._stopping)
-            self._stop(signal.SIGTERM)
+            if not self._stopping:
+                self._stop()
             return
         self._board.set_present(child.number, False)
         for other in self._mail.others(child.number):
@@ -317,12 +321,11 @@ class _Supervisor:
                 self._board.beat(child.number)
                 os.kill(pid, signal.SIGKILL)
 
-    def _stop(self, number: int) -> None:
-        """Tells all nodes to end. A second interrupt has them wait for nobody."""
-        number = number if self._stopping else signal.SIGTERM
+    def _stop(self) -> None:
+        """Tells all nodes to end. A second time has them wait for nobody."""
         self._stopping = True
         for pid in self._children:
-            os.kill(pid, number)
+            os.kill(pid, signal.SIGTERM)
 
 
 def _begin(node: Node, yugen: Yugen, ready: int) -> None:

@@ -161,7 +161,9 @@ class ActionWorkers(Workers[_Worker]):
     def lost(self, worker: _Worker) -> None:
         """Settles what a process had started that has ended, and gives the rest to another."""
         self.discard(worker)
-        for job in [job for job in self.jobs.values() if job.worker is worker]:
+        jobs = [job for job in self.jobs.values() if job.worker is worker]
+        self.losses += bool(jobs) and not self.closed
+        for job in jobs:
             if job.started:
                 text = f"{job.run.path} was stopped with the process it ran in; it may have done part of its work."
                 self._end(job, failed(job.run, "ActionLost", text))

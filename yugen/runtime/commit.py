@@ -121,6 +121,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._closing = False
         self.append_seconds = Histogram()  # of appends that were made durable
+        self.publish_seconds = Histogram()  # from the timestamp of a commit, also of another node's
         self.commits = 0
         self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
 
@@ -278,6 +279,7 @@ class Committer:
         for place in settled:
             place.line.settle(place, self._newest)
         self._published(commits)
+        self.publish_seconds.observe(max(0, self._clock() - commits[0].ts) / 1e9)
 
     async def _take_in(self) -> None:
         """Publishes what other nodes have committed."""

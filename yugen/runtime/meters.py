@@ -27,3 +27,17 @@ class Histogram:
         """Counts one."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
+
+
+class Outcomes:
+    """Counts what was tried.
+
+    Attributes:
+        ok: how often it went well.
+        failed: how often it did not.
+    """
+
+    __slots__ = ("failed", "ok")
+
+    def __init__(self) -> None:
+        self.ok = self.failed = 0

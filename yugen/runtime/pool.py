@@ -92,10 +92,12 @@ class WorkerPool:
         await self._nursery.close()
 
     def statistics(self) -> dict[str, int]:
-        """How many workers there are, and how many runs they have or that wait for one."""
+        """How many workers there are and were lost, and how many runs they have or that wait for one."""
         return {
             "transaction_workers": len(self._transactions.all),
             "action_workers": len(self._actions.all),
+            "transaction_workers_lost": self._transactions.losses,
+            "action_workers_lost": self._actions.losses,
             "running": sum(len(worker.jobs) for worker in self._transactions.all),
             "waiting": self._transactions.count_waiting(),
             "actions": len(self._actions.jobs),

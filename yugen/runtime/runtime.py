@@ -416,6 +416,7 @@ class Runtime:
             "yugen_mutations_refused_total": self._mutations.refused,
             "yugen_overloaded": int(self.refusing),
             "yugen_commit_seconds": self._committer.append_seconds,
+            "yugen_publish_seconds": self._committer.publish_seconds,
             "yugen_commits_total": self._committer.commits,
             "yugen_commit_queue": self._committer.queue_length,
             "yugen_newest_commit_timestamp_seconds": self.ts / 1e9,

@@ -100,6 +100,15 @@ class Scheduler:
         for lane in self._lanes:
             lane.subscribe()
 
+    def measure(self) -> dict[str, dict[str, float]]:
+        """What there is of each kind, by the names of `yugen.server.metrics`."""
+        now = self._runtime.now
+        return {
+            "yugen_scheduled_pending": {lane.kind: len(lane.known) for lane in self._lanes},
+            "yugen_scheduled_running": {lane.kind: len(lane.running) for lane in self._lanes},
+            "yugen_scheduler_lag_seconds": {lane.kind: lane.lag_ms(now) / 1000 for lane in self._lanes},
+        }
+
     def serve(self) -> None:
         """Starts, and runs from here on what is due, by itself."""
         self._begin(self._serve())
@@ -257,6 +266,7 @@ class _Lane:
     """What is scheduled of one kind.
 
     Attributes:
+        kind: the kind.
         changed: set when there may be something to do.
         running: what runs, by id.
         known: what is next, as it was when it was last looked at.
@@ -267,7 +277,7 @@ class _Lane:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.known: deque[_Job] = deque()
         self._runtime = runtime
-        self._kind = kind
+        self.kind = kind
         self._most = most
         self._run = run
         self._subscription: Subscription | None = None
@@ -276,9 +286,13 @@ class _Lane:
 
     def subscribe(self) -> None:
         # As many as may run may be among the first without being next.
-        args = values.canonical({"lane": self._kind, "limit": float(self._most + AHEAD)})
+        args = values.canonical({"lane": self.kind, "limit": float(self._most + AHEAD)})
         key = self._runtime.query_key("_system/scheduler:pending", args, public=False)
         self._subscription = self._runtime.queries.subscribe(key, None, self.changed.set)
+
+    def lag_ms(self, now: float) -> float:
+        """For how long what is next has been due."""
+        return max(0.0, now - self.known[0].time) if self.known else 0.0
 
     def end(self) -> None:
         if self._subscription is not None:

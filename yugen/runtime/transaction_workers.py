@@ -253,6 +253,7 @@ class TransactionWorkers(Workers[_Worker]):
         jobs = list(worker.jobs.values())
         worker.jobs.clear()
         if jobs and not worker.leaving and not self.closed:
+            self.losses += 1
             self._blame(jobs[0], overdue=worker.overdue)
         self._put_back([job for job in jobs if job.number not in worker.skipped])
         if self.closed:

@@ -124,6 +124,7 @@ class Workers(ABC, Generic[W]):
     Attributes:
         all: those that can be given work, sooner or later.
         catalog: the tables of the deployment.
+        losses: how many have ended with functions in them, which they were not to.
     """
 
     role: Role
@@ -133,6 +134,7 @@ class Workers(ABC, Generic[W]):
         self.catalog = Catalog()
         self.limits = limits
         self.closed = False
+        self.losses = 0
         self._fork = fork
         self._loop = asyncio.get_running_loop()
         self._adding: set[asyncio.Task[None]] = set()

@@ -87,11 +87,12 @@ class Access:
                 message["headers"] = _with_id(message.get("headers", ()), given)
             await send(message)
 
-        traces = self._yugen.traces
+        traces, answers = self._yugen.traces, self._yugen.answers
         span = None if traces is None else traces.request(visit.id, scope)
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            answers[status // 100] = answers.get(status // 100, 0) + 1
             if traces is not None and span is not None:
                 traces.answered(span, visit.id, scope["method"], visit.route or path_shown(scope), status)
             if self._logs_all or status >= _FAULT or not status:

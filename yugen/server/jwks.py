@@ -11,6 +11,7 @@ from typing import Protocol
 from yugen import values
 from yugen.fetch import Fetched, FetchFailed
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer, inline_keys
+from yugen.runtime.meters import Outcomes
 from yugen.server.caller import ProviderUnavailable
 from yugen.signatures import Malformed, PublicKey, read_keys
 
@@ -74,9 +75,13 @@ class ProviderKeys:
         provider: whose.
         fetch: fetches a document.
         now: seconds of a clock that never goes back.
+        fetches: counts how often keys were asked for.
     """
 
-    def __init__(self, provider: OutsideProvider, fetch: Fetch, now: Callable[[], float]) -> None:
+    def __init__(
+        self, provider: OutsideProvider, fetch: Fetch, now: Callable[[], float], fetches: Outcomes | None = None
+    ) -> None:
+        self._counts = fetches or Outcomes()
         self._provider = provider
         self._fetch = fetch
         self._now = now
@@ -136,8 +141,10 @@ class ProviderKeys:
         try:
             await self._fetch_keys()
             self._failed = False
+            self._counts.ok += 1
         except (FetchFailed, Malformed) as error:
             self._failed = True
+            self._counts.failed += 1
             self._retry_at = self._now() + RETRY_SECONDS
             logger.warning("the keys of %s cannot be had: %s", self._provider.issuer, error)
         finally:

@@ -28,6 +28,8 @@ class ServerLimits:
         sockets: open sockets, whatever for; one more is answered 503 `TooManySockets`. If the system allows fewer open
             files, it is those.
         address_sockets: open sockets of one address; one more is answered 429 `TooManySockets`.
+        notice_seconds: how long a server that is told to stop goes on as before, apart from `/ready`, so that whoever
+            balances load comes to send nobody here any more.
     """
 
     connections: int = 10_000
@@ -37,6 +39,7 @@ class ServerLimits:
     log_seconds: float = LOG_SECONDS
     sockets: int = 12_000
     address_sockets: int = 3_000
+    notice_seconds: float = 0.0
 
 
 class BadLimit(Refused):

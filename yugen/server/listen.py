@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -48,6 +49,8 @@ It keeps the Rust client connected and finds clients that are gone (protocol.md 
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 """A header `Host`: what has more in it is not one, and would end up in the addresses that are made of it."""
+
+logger = logging.getLogger(__name__)
 
 _AUTHORITY = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 
@@ -109,12 +112,14 @@ class Server(uvicorn.Server):
         proxies: str | None = None,
     ) -> None:
         app = yugen.asgi()
+        if certificate is not None:
+            yugen.certificate_expires = certificate.expires
         if site_port is not None:
             app = _ByPort(site_port, yugen.site_asgi(), app)
         super().__init__(config(app, certificate, proxies, yugen))
         self._yugen = yugen
         self._ready = ready
-        self._draining: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None  # for what a second signal cuts short
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
@@ -122,23 +127,38 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, after actions have finished and clients have been told; nobody else is let in meanwhile."""
+        """As uvicorn's, after actions have finished and clients have been told; nobody else is let in meanwhile.
+
+        Before that it goes on for `notice_seconds` as if nothing were, while `/ready` says that nobody is to be sent.
+        """
+        self._yugen.is_leaving = True
+        if notice := self._yugen.limits.server.notice_seconds:
+            logger.info("Serving for %g s more, for those who look at /ready; interrupt again to stop at once", notice)
+            await self._wait(lambda: asyncio.sleep(notice))
         for server in self.servers:
             server.close()
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, HttpToolsProtocol):
                 connection.shutdown()  # which has those come to their end that are about something
         self._yugen.runs.close()
-        self._draining = asyncio.ensure_future(self._yugen.drain())
-        await asyncio.wait([self._draining])
+        await self._wait(self._yugen.drain)
         await self._yugen.disconnect_all("ServerShuttingDown")
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """As uvicorn's. A second interrupt waits for no action either."""
+        """As uvicorn's. A second one, whichever it is, waits for no action and no request."""
+        self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
-        if self.force_exit and self._draining is not None:
-            self._draining.cancel()
+        if self.force_exit:
+            self._yugen.is_hurrying = True
+            if self._waiting is not None:
+                self._waiting.cancel()
+
+    async def _wait(self, what: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Waits for something, unless there is a second signal."""
+        if not self.force_exit:
+            self._waiting = asyncio.ensure_future(what())
+            await asyncio.wait([self._waiting])
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

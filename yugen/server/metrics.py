@@ -62,6 +62,9 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_mutations_refused_total": Described("counter", "Mutations refused because the server did not keep up."),
     "yugen_overloaded": Described("gauge", "1 while mutations that have waited for long are refused."),
     "yugen_commit_seconds": Described("histogram", "How long an append to the log took, until it was durable."),
+    "yugen_publish_seconds": Described(
+        "histogram", "From the timestamp of a commit, of whichever node, to when this node has told its subscribers."
+    ),
     "yugen_commits_total": Described("counter", "Commits of this node."),
     "yugen_commit_queue": Described("gauge", "Commits that wait for their append."),
     "yugen_newest_commit_timestamp_seconds": Described("gauge", "The newest timestamp that this node shows."),
@@ -83,9 +86,29 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_query_cache_bytes": Described("gauge", "Size of the answers that are kept and nobody subscribes to."),
     "yugen_query_cache_bytes_max": Described("gauge", "How large that may be."),
     "yugen_intervals": Described("gauge", "Ranges that live answers depend on."),
+    "yugen_scheduled_pending": Described(
+        "gauge", "What is scheduled next, up to some hundred; of the first node.", ("kind",)
+    ),
+    "yugen_scheduled_running": Described("gauge", "Functions that were scheduled and run.", ("kind",)),
+    "yugen_scheduler_lag_seconds": Described("gauge", "For how long what is scheduled next has been due.", ("kind",)),
     "yugen_workers": Described("gauge", "Processes that run functions.", ("role",)),
+    "yugen_workers_lost_total": Described(
+        "counter", "Those that have ended, or were ended, while functions ran in them.", ("role",)
+    ),
     "yugen_runs_under_way": Described("gauge", "Functions that run.", ("role",)),
     "yugen_runs_waiting": Described("gauge", "Queries and mutations that wait for a worker."),
+    "yugen_event_loop_lag_seconds": Described(
+        "histogram", "How late the event loop comes to what is due, by a look a second."
+    ),
+    "yugen_http_answers_total": Described(
+        "counter", "Answers over HTTP, as 2xx; none for those that nobody waited for.", ("status",)
+    ),
+    "yugen_key_fetches_total": Described(
+        "counter", "How often keys of providers of tokens were asked for.", ("outcome",)
+    ),
+    "yugen_certificate_expiry_timestamp_seconds": Described(
+        "gauge", "Until when the certificate for TLS is good, where there is one."
+    ),
     "yugen_address_refusals_total": Described("counter", "Refused to addresses that asked too often.", ("surface",)),
     "yugen_addresses_counted": Described("gauge", "Addresses whose requests are counted.", ("surface",)),
     "yugen_spans_dropped_total": Described("counter", "Spans of traces that were not delivered."),
@@ -93,6 +116,7 @@ METRICS: Final[Mapping[str, Described]] = {
     "process_resident_memory_bytes": Described("gauge", "Memory of the server process."),
     "process_cpu_seconds_total": Described("counter", "Time of the processor that the server process has taken."),
     "process_open_fds": Described("gauge", "Open files and sockets of the server process."),
+    "process_max_fds": Described("gauge", "How many of them it may have."),
     "process_start_time_seconds": Described("gauge", "When the server process began, since the epoch."),
 }
 """All metrics, in the order in which they are shown."""
@@ -140,6 +164,7 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         "process_resident_memory_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,
         "process_cpu_seconds_total": time.process_time(),
         "process_open_fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 -- nothing is to be made of the names
+        "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "process_start_time_seconds": _STARTED,
     }
     measured |= {name: {(): value} for name, value in single.items()}
@@ -148,14 +173,27 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         for name, suffix in (("data", ""), ("wal", "-wal"))
         if (size := _size(yugen.database.with_name(yugen.database.name + suffix))) is not None
     }
-    if backend.retention is not None:
-        measured |= {name: _values(value) for name, value in backend.retention.measure().items()}
+    for part in (backend.retention, backend.scheduler):
+        if part is not None:
+            measured |= {name: _values(value) for name, value in part.measure().items()}
+    fetches, lag = yugen.key_fetches, yugen.loop_lag.seconds
+    measured["yugen_key_fetches_total"] = {("ok",): fetches.ok, ("failed",): fetches.failed}
+    measured["yugen_event_loop_lag_seconds"] = _values(lag)
+    measured["yugen_http_answers_total"] = {
+        (f"{digit}xx" if digit else "none",): count for digit, count in yugen.answers.items()
+    }
+    if yugen.certificate_expires is not None:
+        measured["yugen_certificate_expiry_timestamp_seconds"] = {(): yugen.certificate_expires()}
     runner = backend.runtime.runner
     if isinstance(runner, WorkerPool):
         there = runner.statistics()
         measured["yugen_workers"] = {
             ("transaction",): there["transaction_workers"],
             ("action",): there["action_workers"],
+        }
+        measured["yugen_workers_lost_total"] = {
+            ("transaction",): there["transaction_workers_lost"],
+            ("action",): there["action_workers_lost"],
         }
         measured["yugen_runs_under_way"] = {("transaction",): there["running"], ("action",): there["actions"]}
         measured["yugen_runs_waiting"] = {(): there["waiting"]}

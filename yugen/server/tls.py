@@ -41,6 +41,12 @@ class Certificate:
         self.context.sni_callback = self._choose
         """For a listener: each handshake is that of the newest certificate."""
 
+    def expires(self) -> float:
+        """When the one in use is good no more, in seconds since the epoch."""
+        from cryptography import x509  # noqa: PLC0415 -- only those load it who ask
+
+        return x509.load_pem_x509_certificate(self._text).not_valid_after_utc.timestamp()
+
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
         stamp = self._look()
         if stamp != self._stamp:
@@ -65,6 +71,7 @@ class Certificate:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self.file, self.key, password=_no_password)
+        self._text = self.file.read_bytes()
         return context
 
 

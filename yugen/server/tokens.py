@@ -16,6 +16,7 @@ from yugen.errors import TokenRejected
 from yugen.fetch import Fetcher
 from yugen.functions.providers import JwtProvider, OidcProvider, OutsideProvider, full_issuer
 from yugen.identity import Identity
+from yugen.runtime.meters import Outcomes
 from yugen.server.caller import NoAuthProvider, Verified
 from yugen.server.jwks import Fetch, ProviderKeys
 from yugen.signatures import Algorithm, Malformed, UnverifiedToken, read_token
@@ -47,6 +48,7 @@ class TokenVerifier:
         fetch: fetches what providers publish.
         now: seconds since the epoch.
         monotonic: seconds of a clock that never goes back.
+        fetches: counts how often keys were asked for.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class TokenVerifier:
         fetch: Fetch | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        fetches: Outcomes | None = None,
     ) -> None:
         fetch = fetch or Fetcher()
-        self._providers = [(provider, ProviderKeys(provider, fetch, monotonic)) for provider in providers]
+        self._providers = [(provider, ProviderKeys(provider, fetch, monotonic, fetches)) for provider in providers]
         self._now = now
 
     async def verify(self, token: str) -> Verified:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from yugen.errors import Refused
 from yugen.files.place import check_place
 from yugen.functions.providers import OwnProvider, Provider
 from yugen.functions.storage import FilePlace
+from yugen.runtime.meters import Outcomes
 from yugen.runtime.outcome import Answer
 from yugen.runtime.own import CallRefused, value_of
 from yugen.runtime.pool import Nursery, WorkerPool
@@ -33,6 +34,7 @@ from yugen.server.exports import Exports
 from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
+from yugen.server.lag import LoopLag
 from yugen.server.limits import Limits
 from yugen.server.logs import RunLog
 from yugen.server.metrics import Measured, RunMeters, measure
@@ -96,7 +98,13 @@ class Yugen(InProcessCaller):
         loop: the event loop that it serves in, if any.
         obstacle: why there is no backend, when it is not because nobody has asked for one yet.
         has_closed: whether it was closed, and not started again.
+        is_leaving: whether its server has been told to stop, and goes on for a moment.
+        is_hurrying: whether it closes without waiting for actions.
         run_meters: counts runs.
+        answers: counts answers over HTTP by the first digit of their status; 0 for those that were not given.
+        key_fetches: counts how often the keys of providers of tokens were asked for.
+        loop_lag: how late the event loop is.
+        certificate_expires: says until when a certificate for TLS is good, if there is one.
         reports: tells Sentry of errors, where the environment asks for it.
         traces: has spans of requests and runs, where the environment asks for it.
         connections_refused: how many, because there were too many.
@@ -151,11 +159,16 @@ class Yugen(InProcessCaller):
         self._changing = asyncio.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.has_closed = False
+        self.is_leaving = self.is_hurrying = False
         # Closes this with the event loop, where it has started by itself and so perhaps nobody else will.
         self._guard: AsyncGenerator[None, None] | None = None
         self._connections: set[Connection] = set()
         self.connections_refused = 0
         self.run_meters = RunMeters()
+        self.answers = dict.fromkeys((0, 2, 3, 4, 5), 0)
+        self.key_fetches = Outcomes()
+        self.loop_lag = LoopLag()
+        self.certificate_expires: Callable[[], float] | None = None
         self.reports: Reports | None = None
         self.traces: Traces | None = None
         self._node = node
@@ -238,6 +251,7 @@ class Yugen(InProcessCaller):
             await self._stop("ServerShuttingDown")
             await self._part()
             await self._tell_the_rest()
+            self.loop_lag.stop()
             self.loop = None
         guard, self._guard = self._guard, None
         if guard is not None:
@@ -280,8 +294,8 @@ class Yugen(InProcessCaller):
 
     @property
     def is_draining(self) -> bool:
-        """Whether it is closing, or has closed."""
-        return self.has_closed or (self._backend is not None and self._backend.runtime.is_draining)
+        """Whether it is closing, or is going to before long, or has closed."""
+        return self.has_closed or self.is_leaving or (self._backend is not None and self._backend.runtime.is_draining)
 
     @property
     def has_failed(self) -> bool:
@@ -353,7 +367,7 @@ class Yugen(InProcessCaller):
     async def drain(self) -> None:
         """Begins no more actions, and waits for those that run, as long as they may take when a server stops."""
         backend = self._backend
-        if backend is None or backend.runtime.is_draining:
+        if backend is None or backend.runtime.is_draining or self.is_hurrying:
             return
         if backend.scheduler is not None:
             await backend.scheduler.rest()
@@ -465,6 +479,7 @@ class Yugen(InProcessCaller):
             self._cannot(error)
             raise
         self.loop, self.has_closed = asyncio.get_running_loop(), False
+        self.loop_lag.start()
         self.obstacle = None
         return self._backend
 
@@ -528,7 +543,7 @@ class Yugen(InProcessCaller):
         if others:
             from yugen.server.tokens import TokenVerifier  # noqa: PLC0415 -- loads cryptography and an HTTP client
 
-            verifier = TokenVerifier(others)
+            verifier = TokenVerifier(others, fetches=self.key_fetches)
         if own is not None:
             from yugen.server.own_tokens import OwnTokens  # noqa: PLC0415 -- as above
 
