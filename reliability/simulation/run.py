@@ -156,7 +156,7 @@ class Run:
             case "page":
                 self._clients[step.client].watch_page(step.args["shelf"], step.args["size"])
             case "ask":
-                if self._server.runtime is not None:
+                if self._server.runtime is not None and self._server.serves:
                     self._server.ask(self._ask(self._server.runtime, **step.args))
             case "act":
                 self._clients[step.client].act("j:called", step.args)
@@ -372,8 +372,8 @@ def run(plan: Plan, app: App) -> Report:
                 ):
                     loop.run_until_complete(one.carry_out())
                 one.judge()
-            except Stalled:
-                one.report.violations.append("stalled: everybody waits, and nothing is going to happen")
+            except Stalled as stalled:
+                one.report.violations.append(f"stalled: {stalled}")
             except Exception as error:
                 one.report.violations.append(f"the run failed: {error!r}")
             finally:
