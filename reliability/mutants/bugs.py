@@ -242,6 +242,14 @@ BUGS: Final = (
         (MODEL, "tests/runtime/test_queries.py"),
     ),
     Bug(
+        "update-torn",
+        "What is asked for an update later than the rest is of the newest timestamp, and not of the update's.",
+        "yugen/server/subscriptions.py",
+        "self._of._queries[query.query_id].ask(self.update.ts,",
+        "self._of._queries[query.query_id].ask(self._of._runtime.ts,",
+        ("tests/server/test_subscriptions.py",),
+    ),
+    Bug(
         "journal-ignored",
         "A page does not keep the end that it had.",
         "yugen/server/subscriptions.py",

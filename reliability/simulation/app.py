@@ -26,9 +26,10 @@ class Note(Document, table="notes"):
     name: str
     shelf: str
     rank: int
+    made: str  # by which call, so that all that are ever of one name have an order that the model knows
 
     by_name = Index("name", unique=True)
-    by_shelf = Index("shelf", "rank", "name")
+    by_shelf = Index("shelf", "rank", "name", "made")
     counted = Count("shelf", "rank")
     ranks = Sum("rank", by=("shelf",))
 
@@ -77,7 +78,7 @@ async def totals(ctx: QueryCtx, shelf: str, low: int, high: int) -> list[Any]:
 async def put(ctx: MutationCtx, token: str, name: str, shelf: str, rank: int) -> list[Any] | None:
     note = await ctx.db.query(Note).with_index(Note.by_name, name=name).unique()
     if note is None:
-        await ctx.db.insert(Note(name=name, shelf=shelf, rank=rank))
+        await ctx.db.insert(Note(name=name, shelf=shelf, rank=rank, made=token))
         return None
     before = shown(note)
     await ctx.db.patch(note.id, shelf=shelf, rank=rank)
@@ -94,12 +95,13 @@ async def drop(ctx: MutationCtx, token: str, name: str) -> bool:
 
 
 @mutation
-async def pop(ctx: MutationCtx, token: str, shelf: str) -> str | None:
-    note = await ctx.db.query(Note).with_index(Note.by_shelf, shelf=shelf).first()
+async def pop(ctx: MutationCtx, token: str, shelf: str) -> list[Any] | None:
+    inside = ctx.db.query(Note).with_index(Note.by_shelf, shelf=shelf)
+    note = await inside.first()
     if note is None:
         return None
     await ctx.db.delete(note.id)
-    return note.name
+    return [note.name, [shown(each) for each in await inside.take(3)]]
 
 
 @mutation
@@ -127,7 +129,7 @@ async def nested(ctx: MutationCtx, token: str, parts: list[Any]) -> list[Any]:
 MODULES: Final = {"f": lists.APP, "g": NOTES, "j": JOBS, "crons": CRONS}
 """The modules of the app, by name."""
 
-_Notes = dict[str, tuple[str, int]]
+_Notes = dict[str, tuple[str, int, str]]
 
 
 def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
@@ -140,18 +142,21 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
     match function:
         case "g:put":
             before = _shown(notes, args["name"])
-            return before, {"notes": {**notes, args["name"]: (args["shelf"], args["rank"])}}
+            made = notes[args["name"]][2] if before else args["token"]
+            return before, {"notes": {**notes, args["name"]: (args["shelf"], args["rank"], made)}}
         case "g:drop":
             return args["name"] in notes, _without(notes, args["name"])
         case "g:pop":
-            name = next(iter(_shelf(notes, args["shelf"])), None)
-            return name, {} if name is None else _without(notes, name)
+            name, *rest = [*_shelf(notes, args["shelf"]), ""]
+            if not name:
+                return None, {}
+            return [name, [_shown(notes, each) for each in rest[:-1][:3]]], _without(notes, name)
         case "g:swap":
             one, other = args["one"], args["other"]
             if one not in notes or other not in notes or one == other:
                 return False, {}
             a, b = notes[one], notes[other]
-            return True, {"notes": {**notes, one: (a[0], b[1]), other: (b[0], a[1])}}
+            return True, {"notes": {**notes, one: (a[0], b[1], a[2]), other: (b[0], a[1], b[2])}}
         case "g:nested":
             return _nested(state, args)
         case "g:range":
@@ -168,7 +173,7 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
             low, high = (None if end is None else tuple(end) for end in (args["low"], args["high"]))
             return [
                 _shown(notes, key[1])
-                for key in ((notes[each][1], each) for each in _shelf(notes, args["shelf"]))
+                for key in ((notes[each][1], each, notes[each][2]) for each in _shelf(notes, args["shelf"]))
                 if (low is None or key > low) and (high is None or key <= high)
             ], {}
         case "g:totals":
@@ -225,7 +230,7 @@ def _shelf(notes: _Notes, shelf: str) -> list[str]:
 
 
 def _shown(notes: _Notes, name: str) -> list[Any] | None:
-    return [name, *notes[name]] if name in notes else None
+    return [name, *notes[name][:2]] if name in notes else None
 
 
 def _without(notes: _Notes, name: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class _Page:
     Attributes:
         query_id: its subscription.
         shelf: what it is a page of.
-        low: the last row of the page before, as rank and name; None if it is the first.
+        low: the last row of the page before, by what rows are ordered by; None if it is the first.
         high: its own last row, when it was there first; None while it goes up to the end of the shelf.
         cursor: what the server calls its end; None until it is there.
         size: how many rows it was to have first.
@@ -170,7 +170,7 @@ class Client:
             rows = [[row["name"], row["shelf"], row["rank"]] for row in value["page"]]
             if page.cursor is None:
                 page.cursor, page.is_last = value["continueCursor"], value["isDone"]
-                page.high = None if page.is_last else [rows[-1][2], rows[-1][0]]
+                page.high = None if page.is_last else [value["page"][-1][each] for each in ("rank", "name", "made")]
                 if len(rows) != page.size and not (page.is_last and len(rows) < page.size):
                     self.wrong.append(f"a page of {page.size} had {len(rows)} rows when it was there first")
             elif value["continueCursor"] != page.cursor or value["isDone"] != page.is_last:

@@ -32,7 +32,11 @@ LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
 
 
 class Stalled(Exception):
-    """Everybody waits, and nothing is going to happen."""
+    """Everybody waits and nothing is going to happen, or somebody is busy without end and without time passing."""
+
+
+STILL_MAX = 20_000
+"""How many rounds of callbacks there may be at one moment."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -49,6 +53,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.tasks: list[tuple[asyncio.Task[Any], Life | None]] = []
         self.jitter: Callable[[], float] = lambda: 0.0
         self._selector = self
+        self._still = 0
         self._clock_resolution = 1e-9
         self.set_task_factory(self._make_task)
 
@@ -58,7 +63,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def select(self, timeout: float | None) -> list[Any]:
         """In the place of a selector: nothing comes from outside, so that what is left of the wait can be skipped."""
         if timeout is None:
-            raise Stalled
+            raise Stalled("everybody waits, and nothing is going to happen")
+        self._still = 0 if timeout else self._still + 1
+        if self._still > STILL_MAX:
+            raise Stalled("somebody is busy without end")
         self.now += timeout
         return []
 

@@ -144,6 +144,11 @@ class Server:
         return self._life is not None
 
     @property
+    def serves(self) -> bool:
+        """Whether it answers, and goes on with that."""
+        return self.runtime is not None and not self._is_stopping
+
+    @property
     def is_doomed(self) -> bool:
         """Whether the power is to fail after so many operations of the disk."""
         return self._countdown > 0

@@ -597,19 +597,34 @@ async def test_trap_18_a_fault_ends_the_connection_so_that_the_client_tries_agai
     assert str(error) in caplog.text
 
 
+@pytest.mark.parametrize("what", ["receive", "begin_update"])
 async def test_a_session_that_breaks_its_own_rules_ends_with_a_close(
-    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
-    def broken(session: ServerSession, frame: object) -> None:
+    def broken(session: ServerSession, *_: object, **__: object) -> None:
         raise AssertionError("impossible")
 
     client = notes.client()
     await until_blocked()
-    monkeypatch.setattr(ServerSession, "receive", broken)
+    monkeypatch.setattr(ServerSession, what, broken)
     for _ in range(2):
         client.say({"type": "Event"})
     assert await client.is_closed() == (1011, "InternalServerError")
     assert caplog.text.count("Traceback") == 1
+
+
+async def test_a_session_that_cannot_even_say_goodbye_ends_without(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(session: ServerSession, **_: object) -> None:
+        raise AssertionError("impossible")
+
+    client = notes.client()
+    await until_blocked()
+    monkeypatch.setattr(ServerSession, "messages_to_send", broken)
+    client.say({"type": "Event"})
+    await notes.gone()
+    assert caplog.text.count("Traceback") == 2
 
 
 async def test_a_runtime_that_closes_takes_its_connections_along(notes: Bench) -> None:

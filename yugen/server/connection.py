@@ -338,11 +338,15 @@ class Connection:
         self._due = False
         if self._ended.done():
             return
+        has_closed = self._session.has_closed
         try:
-            self._update(round)
+            if not has_closed:
+                self._update(round)
             self._write(round)
         except Exception as error:
             self._fail(error)
+            if has_closed:
+                self._end()  # it cannot even say goodbye, and would try again and again
         if self._may_read is not None and self._listens:
             self._may_read.set_result(None)
             self._may_read = None

@@ -623,6 +623,11 @@ class ServerSession:
         messages, self._outbox = self._outbox, []
         return messages
 
+    @property
+    def has_closed(self) -> bool:
+        """Whether it has ended, but for what it still has to say."""
+        return self._close is not None
+
     def close(self, code: int, reason: str) -> None:
         """Ends the session: nothing more is read, run or answered. What it had to say before may still be sent.
 
