@@ -170,7 +170,7 @@ class FaultyVFS(apsw.VFS):
         if plan.fault == "ENOSPC":
             raise apsw.exception_for(apsw.SQLITE_FULL)
         if plan.fault == "EIO":
-            raise apsw.exception_for(_EIO[operation])
+            raise io_error(operation)
         return plan.fault
 
     def part(self, data: bytes, fault: Fault) -> list[_Write]:
@@ -211,6 +211,11 @@ class _File(apsw.VFSFile):
         self._vfs.begin("sync", self._path)
         super().xSync(flags)
         self._vfs.kept(self._path).sync()
+
+
+def io_error(operation: Operation) -> Exception:
+    """What SQLite is told of an operation that fails."""
+    return apsw.exception_for(_EIO[operation])
 
 
 @contextmanager

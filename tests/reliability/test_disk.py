@@ -56,13 +56,6 @@ def test_a_file_whose_log_is_trimmed_keeps_its_size_through_kills(tmp_path: Path
     assert figures["kills"] == 12
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
-async def test_a_server_killed_at_its_steps_loses_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
-    figures = await crash.servers(tmp_path, 1, 1, *options)
-    assert figures["acknowledged"] > 0
-    assert figures["scheduled mutations"] > 0
-
-
 # What they are for ----------------------------------------------------------------------------------------------------
 
 
