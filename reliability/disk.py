@@ -393,7 +393,7 @@ async def conversion(folder: Path, seed: int, every: int) -> Counter[str]:
                 if not await _convert(disk, place, story, n, figures):
                     break
                 shutil.rmtree(place)
-            shutil.rmtree(place)
+            shutil.rmtree(folder / "life")
     return figures
 
 
