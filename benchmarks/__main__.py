@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from benchmarks import (
     backlog,
+    checksums,
     database,
     delivery,
     engine,
@@ -47,12 +48,13 @@ SECTIONS: Mapping[str, Callable[[], Section]] = {
     "tracking": needless.measure,
     "storage": storage.measure,
     "settings": settings.measure,
+    "checksums": checksums.measure,
     "store": storage.measure_growth,
     "database": database.measure,
     "scale": growth.measure_large,
 }
 
-ASKED_FOR = ("intervals", "tracking", "storage", "settings", "store", "database", "scale")
+ASKED_FOR = ("intervals", "tracking", "storage", "settings", "checksums", "store", "database", "scale")
 """Sections that take long or change only with the code: they are measured only by name."""
 
 

@@ -25,6 +25,7 @@ from yugen import ids, keys
 from yugen.storage import sqlite_batch, sqlite_requests
 from yugen.storage.interface import Change, Commit, RequestRecord
 from yugen.storage.sqlite import SqliteReader, SqliteStore
+from yugen.storage.sqlite_connect import connect, reserve
 from yugen.storage.sqlite_schema import MIGRATIONS, pack_keys
 from yugen.storage.sqlite_writer import PAGE_BYTES
 
@@ -205,9 +206,11 @@ class Load:
         return Commit(int(_EPOCH_MS * 1e6) + number * 50_000 + table, (change,), request)
 
 
-def opened(path: Path, page_bytes: int = PAGE_BYTES) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+def opened(path: Path, page_bytes: int = PAGE_BYTES, *, checked: bool = False) -> apsw.Connection:
+    connection = connect(path) if checked else apsw.Connection(str(path))
     connection.pragma("page_size", page_bytes)
+    if checked:
+        reserve(connection)
     connection.pragma("journal_mode", "wal")
     connection.pragma("cache_size", -32 * 1024)
     connection.wal_autocheckpoint(0)
@@ -265,9 +268,9 @@ def measure() -> Section:
     return Section(figures)
 
 
-def build(path: Path, count: int) -> list[bytes]:
-    """A database of the store with so many documents; some of their keys."""
-    connection = opened(path)
+def build(path: Path, count: int, *, checked: bool = True) -> list[bytes]:
+    """A database of the store with so many documents, whose pages have checksums or not; some of their keys."""
+    connection = opened(path, checked=checked)
     for migration in MIGRATIONS:
         connection.execute(migration)
     connection.pragma("application_id", int.from_bytes(b"Yugn", "big"))

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from reliability.disk import BATCHES, NAME, tended_often
-from reliability.dying import DIES, FORGETS, Death
+from reliability.dying import DIES, FORGETS, death
 from reliability.serving import Server
 from reliability.stories import TABLE, Story, check_holds
 from reliability.verify import verify
@@ -93,7 +93,7 @@ def _life(live: Callable[[int], Coroutine[Any, Any, None]], dies_at: int) -> tup
         try:
             os.close(reading)
             with faulty_disk() as disk, tended_often():
-                disk.on_operation = Death(f"any::{dies_at}")
+                disk.on_operation = death(f"any::{dies_at}")
                 asyncio.run(live(writing))
             status = 0
         finally:
@@ -291,20 +291,15 @@ class DyingServer(Server):
         )
 
 
-async def servers(folder: Path, seed: int, kills: int, *options: str, say: bool = False) -> Counter[str]:
+async def servers(
+    zygote: Zygote, folder: Path, seed: int, kills: int, *options: str, say: bool = False
+) -> Counter[str]:
     """Kills a server so many times while clients write, and holds what is there against what they were told.
 
     Raises:
         AssertionError: something was lost, doubled or wrong.
     """
-    async with Zygote() as zygote:
-        return await _servers(zygote, folder, random.Random(seed), kills, *options, say=say)
-
-
-async def _servers(
-    zygote: Zygote, folder: Path, dice: random.Random, kills: int, *options: str, say: bool
-) -> Counter[str]:
-    figures = Counter[str]()
+    dice, figures = random.Random(seed), Counter[str]()
     app, data = folder / "app", folder / "data"
     app.mkdir(parents=True)
     (app / "f.py").write_text(textwrap.dedent(APP))
@@ -472,6 +467,11 @@ async def _settle(server: Server, acknowledged: Counter[str], figures: Counter[s
     await server.stop()
 
 
+async def _run_servers(folder: Path, seed: int, kills: int, *options: str) -> Counter[str]:
+    async with Zygote() as zygote:
+        return await servers(zygote, folder, seed, kills, *options, say=True)
+
+
 def main(words: Sequence[str]) -> bool:
     """Runs it; whether everything held."""
     parser = argparse.ArgumentParser(prog="python -m reliability crash", description=__doc__.split("\n")[0])
@@ -489,9 +489,9 @@ def main(words: Sequence[str]) -> bool:
         runs: dict[str, Callable[[], Counter[str]]] = {
             "steps": lambda: steps(folder / "steps", options.seed, every=options.every),
             "growth": lambda: growth(folder / "growth", options.seed, options.lives),
-            "servers: one process": lambda: asyncio.run(servers(folder / "one", options.seed, half, say=True)),
+            "servers: one process": lambda: asyncio.run(_run_servers(folder / "one", options.seed, half)),
             "servers: two nodes": lambda: asyncio.run(
-                servers(folder / "two", options.seed, half, "--workers", "2", say=True)
+                _run_servers(folder / "two", options.seed, half, "--workers", "2")
             ),
         }
         for what, run in runs.items():

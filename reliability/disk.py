@@ -2,10 +2,11 @@
 
     python -m reliability disk [PART ...] [--images 2000] [--flips 2000] [--every 1] [--log 1000000] [--seed 1]
 
-Four parts. *faults*: every operation of a store's life, from open to close, fails in every way there is, once and for
+Five parts. *faults*: every operation of a store's life, from open to close, fails in every way there is, once and for
 good. *images*: the power is cut at any moment, and of what was not synced anything may be left. *flips*: a bit is
-another than was written, in pages of every kind and in the log. *restart*: how long it takes to open a database that
-was killed with a large log. After each, what was acknowledged must be there, and no answer be wrong.
+another than was written, in pages of every kind and in the log. *conversion*: a file from before pages had checksums
+is opened, and that fails or is cut off anywhere. *restart*: how long it takes to open a database that was killed with a
+large log. After each, what was acknowledged must be there, and no answer be wrong.
 """
 
 from __future__ import annotations
@@ -31,10 +32,19 @@ from reliability.stories import TABLE, Story, check_holds
 from reliability.verify import verify
 from reliability.vfs import Fault, FaultyVFS, Operation, faulty_disk
 from yugen.keys import document_key
-from yugen.storage import sqlite, sqlite_log, sqlite_requests, sqlite_writer
+from yugen.storage import (
+    sqlite,
+    sqlite_connect,
+    sqlite_log,
+    sqlite_requests,
+    sqlite_schema,
+    sqlite_view,
+    sqlite_writer,
+)
 from yugen.storage.interface import Change, Commit, StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_connect import connect
+from yugen.storage.sqlite_schema import CHECKSUMS_SINCE, MIGRATIONS
 
 FAULTS: tuple[tuple[Operation | None, Fault], ...] = (
     (None, "EIO"),
@@ -50,7 +60,7 @@ BATCHES = (1, 3, 1, 64, 1, 5, 1, 2, 20, 1)
 FEW, SMALL = (1, 2, 16, 1, 3, 1), (20, 20, 300, 9000)
 """The same of a life in which every operation fails once, and sizes of documents in it."""
 
-PARTS = ("faults", "images", "flips", "restart")
+PARTS = ("faults", "images", "flips", "conversion", "restart")
 
 WAL_BYTES = 64 * 2**20
 """Which a WAL may have before it starts over; and what of the restart is done with that."""
@@ -353,6 +363,90 @@ async def _check_log(store: SqliteStore, story: Story) -> None:
             assert change.after == story.states[commit.ts].get(change.key), f"another change at {commit.ts}"
 
 
+# Conversion -----------------------------------------------------------------------------------------------------------
+
+
+async def conversion(folder: Path, seed: int, every: int) -> Counter[str]:
+    """Opens databases from before pages had checksums; at one in so many operations it fails, or the power is cut.
+
+    Raises:
+        AssertionError: something was lost or wrong, or a file was left as it was.
+    """
+    figures: Counter[str] = Counter()
+    story = Story(seed, SMALL)
+    closed, killed = folder / "closed", folder / "killed"
+    with _without_checksums():
+        store = SqliteStore(closed / NAME)
+        await store.open()
+        for commits in FEW:
+            await story.append(store, commits)
+        shutil.copytree(closed, killed, ignore=shutil.ignore_patterns("*-shm"))  # with a log to recover
+        await store.close()
+    with faulty_disk() as disk:
+        for before in (closed, killed):
+            for n in itertools.count(1, every):
+                disk.heal()
+                disk.forget()
+                place = folder / "life"
+                shutil.copytree(before, place)
+                disk.know(place)
+                if not await _convert(disk, place, story, n, figures):
+                    break
+                shutil.rmtree(place)
+            shutil.rmtree(folder / "life")
+    return figures
+
+
+async def _convert(disk: FaultyVFS, place: Path, story: Story, n: int, figures: Counter[str]) -> bool:
+    """Opens a database whose nth operation fails, and what a power cut before it leaves; whether there was one."""
+    image, left = place / "image", itertools.count(1)
+    dice = random.Random(n)
+
+    def cut(_: Operation, path: Path) -> None:
+        if next(left) == n:
+            disk.image(image, dice)
+
+    disk.on_operation = cut
+    disk.fail(None, n, "EIO")
+    store, errors = SqliteStore(place / NAME), list[Exception]()
+    with _gathered(errors):
+        await store.open()
+    await store.close()
+    assert not any(isinstance(each, StorageError) and each.damaged for each in errors), f"not damaged: {errors}"
+    figures["failures"] += len(errors)
+    failed, disk.on_operation = disk.failed > 0, None
+    disk.heal()
+    for each in (place, image):
+        if each.exists():
+            figures["opened"] += 1
+            figures["rows"] += await _check_converted(each / NAME, story)
+    return failed
+
+
+async def _check_converted(path: Path, story: Story) -> int:
+    store = SqliteStore(path)
+    assert await store.open() == story.acknowledged, "commits are lost"
+    rows = await check_holds(store, story, story.acknowledged)
+    await _check_log(store, story)
+    await store.close()
+    verify(path)
+    return rows
+
+
+@contextmanager
+def _without_checksums() -> Iterator[None]:
+    """Has stores make and open databases as they were before pages had checksums."""
+    before = MIGRATIONS[: CHECKSUMS_SINCE - 1]
+    with ExitStack() as patches:
+        for what, name, value in (
+            (sqlite_connect, "_VFS", "unix"),
+            (sqlite_writer, "reserve", lambda _: None),
+            *((module, "MIGRATIONS", before) for module in (sqlite_schema, sqlite_writer, sqlite_view)),
+        ):
+            patches.enter_context(patch.object(what, name, value))
+        yield
+
+
 # Restart --------------------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +511,7 @@ def main(words: Sequence[str]) -> bool:
             "faults": lambda: faults(folder / "faults", options.seed, every=options.every, say=True),
             "images": lambda: images(folder / "images", options.seed, options.images),
             "flips": lambda: flips(folder / "flips", options.seed, options.flips),
+            "conversion": lambda: conversion(folder / "conversion", options.seed, options.every),
             "restart": lambda: restart(folder / "restart", options.log),
         }
         held = True

@@ -146,6 +146,11 @@ class FaultyVFS(apsw.VFS):
         """Takes no account any more of files that were there until now."""
         self._kept.clear()
 
+    def know(self, folder: Path) -> None:
+        """Takes account of the files of a folder, which are durable as they are."""
+        for path in folder.iterdir():
+            self._kept[path] = _Kept(path.read_bytes())
+
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 -- SQLite's name
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name is not None else None
         if path is None or not flags[0] & _KEPT:
@@ -181,7 +186,7 @@ class FaultyVFS(apsw.VFS):
         if plan.fault == "ENOSPC":
             raise apsw.exception_for(apsw.SQLITE_FULL)
         if plan.fault == "EIO":
-            raise apsw.exception_for(_EIO[operation])
+            raise io_error(operation)
         return plan.fault
 
     def part(self, data: bytes, fault: Fault) -> list[_Write]:
@@ -222,6 +227,11 @@ class _File(apsw.VFSFile):
         self._vfs.begin("sync", self._path)
         super().xSync(flags)
         self._vfs.kept(self._path).sync()
+
+
+def io_error(operation: Operation) -> Exception:
+    """What SQLite is told of an operation that fails."""
+    return apsw.exception_for(_EIO[operation])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tests.cli.chat import write_chat
 from yugen import __version__
 from yugen.cli import doctor
 from yugen.cli.doctor import Finding
+from yugen.server.yugen import Yugen
 
 
 @pytest.fixture
@@ -107,6 +108,34 @@ def test_a_database_that_is_damaged(here: list[str], tmp_path: Path) -> None:
     called = call("doctor", "--json", *here)
     assert called.status == 1
     assert by_check(called)["database"][0] == "error"
+
+
+async def test_stored_files_that_are_not_what_was_stored(tmp_path: Path) -> None:
+    text = """
+        from yugen import ActionCtx, action
+
+        @action
+        async def store(ctx: ActionCtx, size: int) -> str:
+            return await ctx.storage.store(b"x" * size)
+    """
+    app, data = write_app(tmp_path, f=text), tmp_path / "data"
+    async with Yugen(app, database=data) as yugen:
+        ids = [await yugen.action("f:store", size=size) for size in (0, 10, 300_000)]
+    there = ("doctor", "--json", "--thorough", "--data", data, "--app", app, "--port", str(free_port()))
+    assert by_check(await call_there(*there))["files"] == ("ok", "3 files as they were stored", "")
+    stored = sorted((data / "files").glob("??/*"), key=lambda file: file.stat().st_size)
+    content = bytearray(stored[2].read_bytes())
+    content[123_456] ^= 1
+    stored[2].write_bytes(content)
+    stored[1].unlink()
+    called = await call_there(*there)
+    assert called.status == 1
+    state, found, advice = by_check(called)["files"]
+    assert state == "error"
+    assert found.startswith("2 of 3 are not what was stored: ")
+    assert ids[1] in found
+    assert ids[2] in found
+    assert advice
 
 
 def test_a_key_that_others_can_read(here: list[str], tmp_path: Path) -> None:

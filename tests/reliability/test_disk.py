@@ -18,6 +18,7 @@ from reliability.stories import Story, check_holds
 from reliability.verify import verify
 from reliability.vfs import FaultyVFS, faulty_disk
 from yugen.storage import sqlite_connect, sqlite_errors, sqlite_log, sqlite_totals, sqlite_wal, sqlite_writer
+from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_errors import explain
 
@@ -40,6 +41,13 @@ async def test_a_flipped_bit_makes_no_answer_wrong(tmp_path: Path) -> None:
     assert sum(count for what, count in figures.items() if "noticed" in what) > 15
 
 
+async def test_a_database_from_before_checksums_loses_nothing_when_it_gets_them(tmp_path: Path) -> None:
+    figures = await disk.conversion(tmp_path, seed=1, every=97)
+    assert figures["failures"] > 5
+    assert figures["opened"] > 10
+    assert figures["rows"] > 0
+
+
 async def test_a_database_with_a_large_log_opens_soon(tmp_path: Path) -> None:
     figures = await disk.restart(tmp_path, 5000)
     assert figures["MiB of WAL"] >= 64
@@ -54,13 +62,6 @@ def test_a_process_killed_at_its_steps_loses_nothing(tmp_path: Path) -> None:
 def test_a_file_whose_log_is_trimmed_keeps_its_size_through_kills(tmp_path: Path) -> None:
     figures = crash.growth(tmp_path, seed=1, lives=12)
     assert figures["kills"] == 12
-
-
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
-async def test_a_server_killed_at_its_steps_loses_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
-    figures = await crash.servers(tmp_path, 1, 1, *options)
-    assert figures["acknowledged"] > 0
-    assert figures["scheduled mutations"] > 0
 
 
 # What they are for ----------------------------------------------------------------------------------------------------
@@ -89,6 +90,11 @@ async def test_pages_without_checksums_give_wrong_answers(tmp_path: Path) -> Non
         pytest.raises(AssertionError),
     ):
         await disk.flips(tmp_path, seed=1, count=300)
+
+
+async def test_a_conversion_that_converts_nothing_is_noticed(tmp_path: Path) -> None:
+    with patch.object(sqlite_writer, "reserve", lambda _: None), pytest.raises((AssertionError, StorageError)):
+        await disk.conversion(tmp_path, seed=1, every=10_000)
 
 
 async def test_a_log_that_has_lost_commits_is_noticed_by_nobody_else(tmp_path: Path) -> None:

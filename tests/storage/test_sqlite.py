@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 
 from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, rows_of, whole
 from yugen.keys import document_key
-from yugen.storage import sqlite_requests, sqlite_rewrite, sqlite_writer
+from yugen.storage import sqlite_requests, sqlite_rewrite, sqlite_view, sqlite_writer
 from yugen.storage.interface import Change, Commit, RequestRecord, SnapshotTooOld, StorageError
 from yugen.storage.sqlite import SqliteReader, SqliteStore
+from yugen.storage.sqlite_connect import memory_bytes
 from yugen.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS, pack_keys, unpack_keys
 
 A, B = Note(1, "ada"), Note(2, "bob")
@@ -107,6 +108,18 @@ async def test_the_newest_timestamp_outlives_log_and_process(path: Path) -> None
     store = SqliteStore(path)
     assert await store.open() == 2500
     await store.close()
+
+
+async def test_the_pages_that_a_store_keeps_in_memory_are_bounded(store: SqliteStore) -> None:
+    before = memory_bytes()
+    for number in range(30):
+        await append(store, Commit(number + 1, (Change(key_of(number), None, b"x" * 1_000_000),)))
+    snapshot = await store.snapshot(30)
+    assert len(await snapshot.scan(*whole(0), limit=100)) == 30
+    snapshot.close()
+    used = memory_bytes() - before
+    bound = (sqlite_writer._CACHE_KIB + sqlite_view._CACHE_KIB + 2048) * 1024
+    assert bound / 2 < used < bound
 
 
 async def test_steps_of_trimming_have_a_bounded_size(store: SqliteStore) -> None:

@@ -407,7 +407,9 @@ def _add_doctor(commands: Commands) -> None:
     one = commands.add(doctor, "yugen doctor\nyugen doctor --thorough\nyugen doctor --json")
     one.add_argument("--port", type=whole(1, 65535), default=3210, help="The port of the API. Default: 3210.")
     one.add_argument(
-        "--thorough", action="store_true", help="Also read the whole database, and hold each page against its checksum."
+        "--thorough",
+        action="store_true",
+        help="Also hold the whole database and all files against their checksums.",
     )
     _add_json(one, "Print each check on a line of JSON.")
     _add_where(one, app=True)

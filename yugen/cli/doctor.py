@@ -28,7 +28,9 @@ from yugen import __version__
 from yugen.cli.remote import Where, holder, key_for, noted_address
 from yugen.cli.show import counted
 from yugen.cli.status import FAILED
+from yugen.cli.stored_files import look
 from yugen.errors import Refused
+from yugen.files.store import BadFileStore, FileStoreError
 from yugen.functions.registry import App, load
 from yugen.runtime.deploy import unfinished
 from yugen.runtime.inline import InlineRunner
@@ -57,6 +59,7 @@ _YEAR_MIN: Final = 1_750_000_000
 
 _NETWORKED: Final = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs")
 _SECONDS_MAX: Final = 5.0
+_SHOWN_MAX: Final = 10
 _NS: Final = 1_000_000_000
 _MARKS: Final[dict[State, str]] = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
@@ -89,7 +92,7 @@ def examine(where: Where, *, port: int, as_json: bool, thorough: bool) -> None:
         where: the app and its data.
         port: where a server is looked for.
         as_json: whether to print lines of JSON.
-        thorough: whether to read the whole database.
+        thorough: whether to read the whole database and all stored files.
     """
     data = where.folder
     findings = [*python(), *sqlite(), *asyncio.run(_server(where, port)), *clock(time.time())]
@@ -100,6 +103,7 @@ def examine(where: Where, *, port: int, as_json: bool, thorough: bool) -> None:
         findings += wal(data)
         if thorough:
             findings += pages(data)
+            findings += files(data)
         findings += asyncio.run(_stored(data, app))
     for finding in findings:
         print(json.dumps(asdict(finding)) if as_json else finding)
@@ -234,6 +238,21 @@ def pages(data: Path) -> Iterator[Finding]:
         yield Finding("pages", "error", str(error), "Restore it from a backup, after a look at the disk.")
     else:
         yield Finding("pages", "ok", f"{counted(found, 'page')} as they were written")
+
+
+def files(data: Path) -> Iterator[Finding]:
+    """Whether every stored file is what was stored, by its checksum."""
+    try:
+        count, damaged = asyncio.run(look(data, os.environ.get("YUGEN_FILES", "")))
+    except (StorageError, FileStoreError, BadFileStore) as error:
+        yield Finding("files", "error", f"cannot be read: {error}", "See whether $YUGEN_FILES is what the server has.")
+        return
+    if damaged:
+        shown = ", ".join(damaged[:_SHOWN_MAX]) + (", ..." if len(damaged) > _SHOWN_MAX else "")
+        advice = "Store them again, or restore them from a backup, after a look at the disk."
+        yield Finding("files", "error", f"{len(damaged)} of {count} are not what was stored: {shown}", advice)
+    else:
+        yield Finding("files", "ok", f"{counted(count, 'file')} as they were stored")
 
 
 # The server -----------------------------------------------------------------------------------------------------------

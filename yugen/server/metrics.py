@@ -22,6 +22,7 @@ from yugen.runtime.meters import BOUNDS, Histogram
 from yugen.runtime.outcome import Answer
 from yugen.runtime.pool import WorkerPool
 from yugen.runtime.run import Run
+from yugen.storage.sqlite_connect import memory_bytes
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -71,6 +72,7 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_storage_stopped": Described("gauge", "1 when the node can commit nothing any more and is to be restarted."),
     "yugen_storage_damaged": Described("gauge", "1 once something was met that is damaged on the disk."),
     "yugen_database_bytes": Described("gauge", "Size of a file of the database.", ("file",)),
+    "yugen_sqlite_memory_bytes": Described("gauge", "Memory of the server process that SQLite has."),
     "yugen_log_changes": Described("gauge", "Changes of documents that the log has; of the node that trims it."),
     "yugen_log_seconds": Described("gauge", "From the oldest of them to the newest commit."),
     "yugen_connections": Described("gauge", "Open sync connections."),
@@ -154,6 +156,7 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
     measured = yugen.run_meters.measure() | {name: _values(value) for name, value in backend.runtime.measure().items()}
     single = {
         "yugen_storage_stopped": int(yugen.has_failed),
+        "yugen_sqlite_memory_bytes": memory_bytes(),
         "yugen_connections": yugen.connection_count,
         "yugen_connections_max": limits.server.connections,
         "yugen_connections_refused_total": yugen.connections_refused,

@@ -49,6 +49,12 @@ def reserve(connection: apsw.Connection) -> None:
     connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, ctypes.addressof(room))
 
 
+def memory_bytes() -> int:
+    """What SQLite has of this process's memory: pages and prepared statements of all connections."""
+    used, _ = apsw.status(apsw.SQLITE_STATUS_MEMORY_USED)
+    return used
+
+
 def check_pages(path: Path) -> int:
     """Reads all of a database, also while a server has it; how many pages there are.
 
