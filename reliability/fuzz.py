@@ -15,11 +15,13 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from reliability.fuzzing import conversations, http, raw, texts
+from reliability.fuzzing import answers, archives, conversations, http, imports, raw, texts, tokens
 from reliability.fuzzing.surface import Surface, Tally, replayed, tried
 
 SURFACES: Final[dict[str, Surface]] = {
-    surface.name: surface for surface in (*texts.SURFACES, *conversations.SURFACES, *http.SURFACES, *raw.SURFACES)
+    surface.name: surface
+    for module in (texts, conversations, answers, tokens, archives, imports, http, raw)
+    for surface in module.SURFACES
 }
 
 
