@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -110,10 +109,6 @@ async def _filled(world: World, part: Any) -> Any:
 async def _opened() -> AsyncIterator[Attempt]:
     async with in_process() as world:
         yield partial(attempt, world)
-
-
-def _made(dice: random.Random) -> Any:
-    return requests.request(dice)
 
 
 SURFACES: Final = (

@@ -109,16 +109,16 @@ class Tally:
         return self.counts.total() - self.taken - self.counts["found"]
 
 
-def dice_of(surface: Surface, seed: int) -> random.Random:
-    """The dice that make the input of a seed."""
-    return random.Random(f"{surface.name} {seed}")
+def dice_of(name: str, seed: int) -> random.Random:
+    """The dice that make the input of a seed at the surface of this name."""
+    return random.Random(f"{name} {seed}")
 
 
 async def tried(surface: Surface, seeds: Iterable[int], attempt: Attempt) -> Tally:
     """Tries the inputs of these seeds. What shows a fault is made shorter."""
     tally, began, known = Tally(), time.monotonic(), set[tuple[str, str]]()
     for seed in seeds:
-        given = surface.make(dice_of(surface, seed))
+        given = surface.make(dice_of(surface.name, seed))
         why = None
         try:
             outcome = await attempt(given)

@@ -210,7 +210,7 @@ class InProcess:
             raise Finding(f"it has taken more than {SECONDS_MAX:g} s") from None
         finally:
             reply.has_closed = transport.is_closing()
-            transport.protocol.connection_lost(None)
+            transport.lose()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=SECONDS_MAX)
         if self._state.tasks:
@@ -303,7 +303,7 @@ class _Transport(asyncio.Transport):
         super().__init__({"peername": (host, 1234), "sockname": ("127.0.0.1", 3210)})
         self.written = bytearray()
         self.protocol: Any = None
-        self._closing = False
+        self._closing = self._lost = False
         self._reads = asyncio.Event()
         self._reads.set()
 
@@ -315,12 +315,20 @@ class _Transport(asyncio.Transport):
                     await self._reads.wait()
         return self._reads.is_set()
 
+    def lose(self) -> None:
+        """Has the protocol hear that its client is gone. What is written from here on is a fault, as with uvloop."""
+        self._closing = self._lost = True
+        self._reads.set()
+        self.protocol.connection_lost(None)
+
     def write(self, data: Any) -> None:
+        if self._lost:
+            raise RuntimeError("the handler is closed")
         self.written += data
 
     def writelines(self, list_of_data: Any) -> None:
         for data in list_of_data:
-            self.written += data
+            self.write(data)
 
     def pause_reading(self) -> None:
         self._reads.clear()

@@ -12,7 +12,8 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
 from yugen.server.tls import Certificate
@@ -177,6 +178,7 @@ class _HttpProtocol(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None
     _in_head = True
     _came = 0  # bytes since the request last got anywhere
+    _answering: RequestResponseCycle | None = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -244,7 +246,15 @@ class _HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._read_on()
+        if self._answering is not None:
+            # uvicorn tells the newest request, which may be one that waits behind this.
+            self._answering.disconnected = not self._answering.response_complete
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _wait(self) -> None:
         self._stop_waiting()
