@@ -113,6 +113,9 @@ async def _opened() -> AsyncIterator[Attempt]:
 
 SURFACES: Final = (
     Surface(
-        "http", _made, _opened, "Requests: refused as declared, with nothing changed, nothing logged, no secret told."
+        "http",
+        requests.request,
+        _opened,
+        "Requests: refused as declared, with nothing changed, nothing logged, no secret told.",
     ),
 )
