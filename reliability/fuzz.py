@@ -26,13 +26,21 @@ SURFACES: Final[dict[str, Surface]] = {
 }
 
 
-async def _run(surfaces: Sequence[Surface], inputs: int, seed: int) -> bool:
+AT_A_TIME: Final = 20_000
+"""After so many inputs it is said how far it is."""
+
+
+async def _run(surfaces: Sequence[Surface], all_inputs: int, seed: int) -> bool:
     held = True
+    weights = sum(surface.weight for surface in surfaces)
     for surface in surfaces:
+        inputs = max(1, all_inputs * surface.weight // weights)
         async with surface.open() as attempt:
             known, again = await replayed(surface, attempt)
-            tally = await tried(surface, range(seed, seed + inputs), attempt)
-        _print(surface, seed, tally)
+            tally = Tally()
+            for begin in range(seed, seed + inputs, AT_A_TIME):
+                tally.add(await tried(surface, range(begin, min(begin + AT_A_TIME, seed + inputs)), attempt))
+                _print(surface, seed, tally)
         for found in (*again, *tally.found):
             print(f"  {found}", flush=True)
         if known:
@@ -64,7 +72,7 @@ def main(words: Sequence[str]) -> bool:
     surfaces = [SURFACES[name] for name in chosen.surface or SURFACES]
     if chosen.input is not None:
         return asyncio.run(_one(surfaces[0], chosen.input))
-    return asyncio.run(_run(surfaces, max(1, chosen.inputs // len(surfaces)), chosen.seed))
+    return asyncio.run(_run(surfaces, chosen.inputs, chosen.seed))
 
 
 async def _openapi(cases: int, seed: int) -> bool:

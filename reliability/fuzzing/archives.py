@@ -144,4 +144,6 @@ async def _opened() -> AsyncIterator[Attempt]:
         yield partial(attempt, Path(folder))
 
 
-SURFACES: Final = (Surface("archives", made, _opened, "Files to import: refused in words, and nothing is unpacked."),)
+SURFACES: Final = (
+    Surface("archives", made, _opened, "Files to import: refused in words, and nothing is unpacked.", 40),
+)

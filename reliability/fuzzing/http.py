@@ -117,5 +117,6 @@ SURFACES: Final = (
         requests.request,
         _opened,
         "Requests: refused as declared, with nothing changed, nothing logged, no secret told.",
+        60,
     ),
 )

@@ -43,15 +43,17 @@ class Surface:
         make: makes an input by chance.
         open: gets ready what inputs are tried with.
         says: in one line, what it takes in and what must hold.
+        weight: the share of inputs that it gets, beside those of the others: what is slow gets fewer.
     """
 
     name: str
     make: Callable[[random.Random], Given]
     open: Callable[[], AbstractAsyncContextManager[Attempt]]
     says: str = ""
+    weight: int = 100
 
 
-def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str]) -> Surface:
+def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str], weight: int = 100) -> Surface:
     """A surface that needs nothing but a function, by whose name it goes."""
 
     @asynccontextmanager
@@ -61,7 +63,7 @@ def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str
 
         yield tried
 
-    return Surface(attempt.__name__, make, opened, (attempt.__doc__ or "").partition("\n")[0])
+    return Surface(attempt.__name__, make, opened, (attempt.__doc__ or "").partition("\n")[0], weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,12 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     found: list[Found] = field(default_factory=list)
     seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Adds what has become of other inputs of the same surface."""
+        self.counts += other.counts
+        self.found += [each for each in other.found if len(self.found) < FOUND_MAX]
+        self.seconds += other.seconds
 
     @property
     def taken(self) -> int:

@@ -194,4 +194,6 @@ async def _opened() -> AsyncIterator[Attempt]:
     await issuers.verifier.close()
 
 
-SURFACES: Final = (Surface("tokens", _made, _opened, "Tokens: what is taken is signed, in time, and for this app."),)
+SURFACES: Final = (
+    Surface("tokens", _made, _opened, "Tokens: what is taken is signed, in time, and for this app.", 80),
+)
