@@ -43,7 +43,7 @@ class Usage:
 
 def usage(pid: int, data: Path, seconds: float) -> Usage:
     """What the server of this process id has now, whose data is in this folder."""
-    others = list(_descendants(pid))
+    others = list(descendants(pid))
     sizes = {path: path.stat().st_size for path in _files(data)}
     database = sum(size for path, size in sizes.items() if ".sqlite" in path.name)
     return Usage(
@@ -83,12 +83,13 @@ def allow_many_files() -> int:
     return hard
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """The process ids of all that a process has started, and that they have."""
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
                 yield int(child)
-                yield from _descendants(int(child))
+                yield from descendants(int(child))
 
 
 def _memory(pid: int, file: str, name: str) -> int:

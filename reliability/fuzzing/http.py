@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -112,12 +111,12 @@ async def _opened() -> AsyncIterator[Attempt]:
         yield partial(attempt, world)
 
 
-def _made(dice: random.Random) -> Any:
-    return requests.request(dice)
-
-
 SURFACES: Final = (
     Surface(
-        "http", _made, _opened, "Requests: refused as declared, with nothing changed, nothing logged, no secret told."
+        "http",
+        requests.request,
+        _opened,
+        "Requests: refused as declared, with nothing changed, nothing logged, no secret told.",
+        60,
     ),
 )

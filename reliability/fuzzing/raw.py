@@ -12,7 +12,7 @@ from typing import Any, Final
 from reliability.fuzzing import conversations, requests, spoil
 from reliability.fuzzing.http import check
 from reliability.fuzzing.surface import TAKEN, Attempt, Finding, Surface
-from reliability.fuzzing.world import World, in_process
+from reliability.fuzzing.world import Reply, World, in_process
 
 _HEAD_BYTES: Final = 1 << 18
 """Of what comes without a request getting anywhere, so much must have been refused."""
@@ -64,7 +64,8 @@ _CHUNKS: Final = (
 _BOMBS: Final = ("url", "header", "headers", "trailer", "trailers", "extension", "lines", "requests", "chunks")
 
 
-def _made(dice: random.Random) -> Any:
+def made(dice: random.Random) -> Any:
+    """Bytes, described or as they are."""
     match dice.randrange(10):
         case 0 | 1:
             chunks = dice.choice(_CHUNKS) if dice.random() < 0.7 else "{inner}"
@@ -127,7 +128,7 @@ async def attempt(world: World, given: Any) -> str:
     if complaints := world.complaints():
         raise Finding("it is logged: " + "\n".join(complaints))
     check(reply, None)
-    if kind is not None and kind not in ("requests", "chunks", "lines") and not reply.has_closed:
+    if kind is not None and kind not in ("requests", "chunks", "lines") and not _refuses(reply):
         raise Finding(f"{len(sent)} bytes without an end are taken: {reply.statuses}")
     if any(status >= 500 for status in reply.statuses):
         raise Finding(f"{reply.statuses}: {reply.raw[:500]!r}")
@@ -136,13 +137,18 @@ async def attempt(world: World, given: Any) -> str:
     return TAKEN if reply.statuses[0] < 400 else str(reply.statuses[0])
 
 
+def _refuses(reply: Reply) -> bool:
+    """Whether the connection is over, or said to be."""
+    return reply.has_closed or reply.raw.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
+
+
 async def _ambiguous(world: World, framing: str, body: str) -> str:
     body = body.replace("{inner}", _INNER).replace("{size:x}", f"{len(_INNER):x}")
     head = f"POST /echo HTTP/1.1\r\nHost: a\r\n{framing.replace('{size}', str(len(body)))}\r\n\r\n"
     reply = await world.send((head + body).encode("latin-1"))
     if complaints := world.complaints():
         raise Finding("it is logged: " + "\n".join(complaints))
-    if "/smuggled" in reply.paths:
+    if "/smuggled" in reply.paths or len(reply.statuses) > 1:
         raise Finding(f"a request is hidden in the body of another: {reply.statuses}, {reply.paths}")
     if any(status >= 500 for status in reply.statuses):
         raise Finding(f"{reply.statuses}: {reply.raw[:500]!r}")
@@ -158,5 +164,5 @@ async def _opened() -> AsyncIterator[Attempt]:
 
 
 SURFACES: Final = (
-    Surface("raw", _made, _opened, "Bytes of requests: none hides another, and none may go on for ever."),
+    Surface("raw", made, _opened, "Bytes of requests: none hides another, and none may go on for ever.", 30),
 )

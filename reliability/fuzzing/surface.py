@@ -43,15 +43,17 @@ class Surface:
         make: makes an input by chance.
         open: gets ready what inputs are tried with.
         says: in one line, what it takes in and what must hold.
+        weight: the share of inputs that it gets, beside those of the others: what is slow gets fewer.
     """
 
     name: str
     make: Callable[[random.Random], Given]
     open: Callable[[], AbstractAsyncContextManager[Attempt]]
     says: str = ""
+    weight: int = 100
 
 
-def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str]) -> Surface:
+def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str], weight: int = 100) -> Surface:
     """A surface that needs nothing but a function, by whose name it goes."""
 
     @asynccontextmanager
@@ -61,7 +63,7 @@ def plain(make: Callable[[random.Random], Given], attempt: Callable[[Given], str
 
         yield tried
 
-    return Surface(attempt.__name__, make, opened, (attempt.__doc__ or "").partition("\n")[0])
+    return Surface(attempt.__name__, make, opened, (attempt.__doc__ or "").partition("\n")[0], weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,12 @@ class Tally:
     found: list[Found] = field(default_factory=list)
     seconds: float = 0.0
 
+    def add(self, other: Tally) -> None:
+        """Adds what has become of other inputs of the same surface."""
+        self.counts += other.counts
+        self.found += [each for each in other.found if len(self.found) < FOUND_MAX]
+        self.seconds += other.seconds
+
     @property
     def taken(self) -> int:
         return sum(count for outcome, count in self.counts.items() if outcome.startswith(TAKEN))
@@ -109,16 +117,16 @@ class Tally:
         return self.counts.total() - self.taken - self.counts["found"]
 
 
-def dice_of(surface: Surface, seed: int) -> random.Random:
-    """The dice that make the input of a seed."""
-    return random.Random(f"{surface.name} {seed}")
+def dice_of(name: str, seed: int) -> random.Random:
+    """The dice that make the input of a seed at the surface of this name."""
+    return random.Random(f"{name} {seed}")
 
 
 async def tried(surface: Surface, seeds: Iterable[int], attempt: Attempt) -> Tally:
     """Tries the inputs of these seeds. What shows a fault is made shorter."""
     tally, began, known = Tally(), time.monotonic(), set[tuple[str, str]]()
     for seed in seeds:
-        given = surface.make(dice_of(surface, seed))
+        given = surface.make(dice_of(surface.name, seed))
         why = None
         try:
             outcome = await attempt(given)

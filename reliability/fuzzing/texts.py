@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import json
 import random
 import warnings
+from functools import cache
 from typing import Any, Final
 
 from convex import values as official
@@ -12,6 +16,7 @@ from convex import values as official
 from reliability.fuzzing import spoil
 from reliability.fuzzing.surface import TAKEN, Finding, Surface, plain
 from yugen.cli import dotenv
+from yugen.cli.main import make_parser
 from yugen.functions.cursors import Cursors, InvalidCursor
 from yugen.ids import InvalidId, decode_id, encode_id
 from yugen.values import InvalidValue, dumps, loads
@@ -135,9 +140,73 @@ def _dotenv(dice: random.Random) -> str:
     return spoil.corrupt(dice, text) if dice.random() < 0.5 else text
 
 
+def words(given: list[str]) -> str:
+    """Words of a command line: options for a command, or an exit with what is wrong and status 2."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            options = _parser().parse_args([str(each) for each in given])
+        except SystemExit as error:
+            if error.code not in (0, 2) or not said.getvalue():
+                raise Finding(f"it ends with {error.code} and says {said.getvalue()!r}") from None
+            return f"status {error.code}"
+    return TAKEN if getattr(options, "command", None) is not None else "no command"
+
+
+@cache
+def _parser() -> argparse.ArgumentParser:
+    return make_parser()
+
+
+def _words(dice: random.Random) -> list[str]:
+    commands = (
+        "dev",
+        "serve",
+        "run",
+        "import",
+        "export",
+        "data",
+        "env",
+        "logs",
+        "codegen",
+        "init",
+        "why",
+        "doctor",
+        "x",
+        "",
+    )
+    options = (
+        *(
+            "--port",
+            "--port=0x1",
+            "--port=99999999999999999999",
+            "--port=-1",
+            "--data",
+            "--url",
+            "--limits",
+            "--workers=0",
+        ),
+        *(
+            "--environment=x",
+            "--table",
+            "--format=zip",
+            "--",
+            "--help",
+            "-h",
+            "--json",
+            "--watch",
+            "--identity",
+            "--limit",
+        ),
+    )
+    odd = ("{", "é", "\ud800", "../..", "a=b", "@file", "-", "\0", "x" * 3000, "1", "1e999", "notes:list", "set", "NaN")
+    return [dice.choice(commands), *(dice.choice((*options, *odd)) for _ in range(dice.randrange(5)))]
+
+
 SURFACES: Final[tuple[Surface, ...]] = (
     plain(_value, values),
     plain(_id, ids),
     plain(_cursor, cursors),
     plain(_dotenv, variables),
+    plain(_words, words, 20),
 )

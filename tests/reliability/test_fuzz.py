@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -10,17 +11,22 @@ import pytest
 from convex import values as official
 
 from reliability import fuzz
-from reliability.fuzzing import http, raw, surface, texts, world
+from reliability.fuzzing import answers, http, imports, raw, surface, texts, tokens, world
 from reliability.fuzzing.shrink import shrunk
 from reliability.fuzzing.surface import CORPUS, Tally, replayed, tried
 from reliability.fuzzing.world import SECRET, Reply, in_process
+from yugen.archive.reader import open_import
 from yugen.functions.cursors import Cursors
 from yugen.ids import InvalidId, decode_id
 from yugen.server import api, listen
 from yugen.server.frames import FrameReader
+from yugen.signatures import UnverifiedToken
 from yugen.sync.session import ServerSession
 
-PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "raw")]
+INPUTS = 500
+"""Of each surface, in `make test`."""
+
+PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "imports", "raw")]
 """Those that need no server."""
 
 
@@ -35,7 +41,7 @@ def check(tally: Tally, inputs: int) -> None:
 async def test_hostile_input_is_taken_or_refused_as_declared(name: str) -> None:
     async with fuzz.SURFACES[name].open() as attempt:
         known, still = await replayed(fuzz.SURFACES[name], attempt)
-        check(await tried(fuzz.SURFACES[name], range(2000), attempt), 2000)
+        check(await tried(fuzz.SURFACES[name], range(INPUTS), attempt), INPUTS)
 
     assert known == len(list(CORPUS.glob(f"{name}-*.json")))
     assert still == []
@@ -102,6 +108,39 @@ async def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytes
     assert (await few("cursors")).found
 
 
+async def test_a_token_that_is_taken_though_it_is_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnverifiedToken, "is_signed_with", lambda *_: True)
+
+    assert (await few("tokens", 100)).found
+
+
+async def test_keys_that_are_asked_for_where_the_token_says_are_found() -> None:
+    with pytest.raises(surface.Finding, match="it asks"):
+        await tokens.Issuers().fetch("https://evil", configured="")
+
+
+async def test_an_archive_that_is_unpacked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fuzz.SURFACES["archives"].open() as attempt:
+        real = open_import
+
+        def unpacking(file: Path, *args: Any, **options: Any) -> Any:
+            (file.parent / "unpacked").touch()
+            return real(file, *args, **options)
+
+        monkeypatch.setattr("reliability.fuzzing.archives.open_import", unpacking)
+        with pytest.raises(surface.Finding, match="beside"):
+            await attempt({"form": "jsonLines", "table": "notes", "text": "{}"})
+
+
+async def test_a_client_that_takes_what_is_no_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(text: str) -> Any:
+        return json.loads(text)["type"] and None
+
+    monkeypatch.setattr(answers, "decode_server", careless)
+
+    assert (await few("answers")).found
+
+
 async def test_a_reader_of_frames_that_forgets_what_came_before_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = FrameReader.read
     monkeypatch.setattr(FrameReader, "read", lambda _, data: real(FrameReader(1 << 16), data))
@@ -113,10 +152,15 @@ async def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it in one test, for the server takes longer to start than most of this."""
     async with in_process() as server:
         await check_placeholders(server)
-        for name, attempt, inputs in (("http", http.attempt, 400), ("raw", raw.attempt, 150)):
+        for name, attempt, inputs in (
+            ("http", http.attempt, 250),
+            ("raw", raw.attempt, 60),
+            ("imports", imports.attempt, 10),
+        ):
             attempted = partial(attempt, server)
             known, still = await replayed(fuzz.SURFACES[name], attempted)
-            assert (known > 1, still) == (True, [])
+            assert known == len(list(CORPUS.glob(f"{name}-*.json")))
+            assert still == []
             check(await tried(fuzz.SURFACES[name], range(inputs), attempted), inputs)
         await check_what_is_found(server, monkeypatch)
 
@@ -159,6 +203,10 @@ async def check_what_is_found(server: world.InProcess, monkeypatch: pytest.Monke
         patched.setattr(listen, "HEAD_BYTES_MAX", 1 << 40)
         for bomb in ("url", "headers", "trailers"):
             await find("without an end", {"bomb": bomb}, raw.attempt)
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "digest", AsyncMock(side_effect=iter("ab")))
+        given = {"form": "jsonLines", "table": "notes", "text": "{", "mode": "append"}
+        await find("has changed", given, imports.attempt)
 
 
 async def test_a_request_hidden_in_another_is_found() -> None:

@@ -535,11 +535,15 @@ class Connection:
     async def _check_timestamp(self, ts: Timestamp) -> None:
         """Sends a client away that has seen more than this node has, as long as the node may be about to see it too.
 
-        What is longer ago will not come any more: the data is not what it was, and the client begins anew with it.
+        What is longer ago will not come any more: the data is not what it was, and the client begins anew with it. What
+        is of a time to come, no client has seen: one that says so is served, or it would come again for ever.
         """
         if ts <= await self._runtime.latest():
             return
-        if ts > time.time_ns() - CATCH_UP_SECONDS_MAX * 1_000_000_000:
+        ahead = (ts - time.time_ns()) / 1_000_000_000
+        if ahead > CATCH_UP_SECONDS_MAX:
+            logger.warning("a client says that it has seen commit %d, and the newest is %d", ts, self._runtime.ts)
+        elif ahead > -CATCH_UP_SECONDS_MAX:
             logger.warning(
                 "a client has seen commit %d and this node is at %d; it is to come again", ts, self._runtime.ts
             )

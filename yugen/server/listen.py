@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_remote_addr
 
 from yugen.server.limits import ServerLimits
@@ -214,6 +215,7 @@ class _HttpProtocol(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None
     _in_head = True
     _came = 0  # bytes since the request last got anywhere
+    _answering: RequestResponseCycle | None = None
     _leave: Callable[[], None] | None = None  # counts it as gone
 
     def __init__(self, config: uvicorn.Config, *args: Any, door: _Door | None = None, **kwargs: Any) -> None:
@@ -304,7 +306,15 @@ class _HttpProtocol(HttpToolsProtocol):
         self._read_on()
         if self._leave is not None:
             self._leave()
+        if self._answering is not None:
+            # uvicorn tells the newest request, which may be one that waits behind this.
+            self._answering.disconnected = not self._answering.response_complete
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _wait(self) -> None:
         self._stop_waiting()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scripted import Versions
 
-from yugen_client import requests
+from yugen_client import chunks, requests
 from yugen_client.absent import ABSENT
 from yugen_client.errors import ProtocolError, TooManyRequests
 from yugen_client.messages import (
@@ -412,6 +412,20 @@ def test_parts_out_of_order_are_refused() -> None:
         opened(session)
         with pytest.raises(ProtocolError, match="part"):
             receive_all(session, wrong)
+
+
+def test_the_parts_of_a_transition_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHARACTERS_MAX", 25)
+    session = Session("s")
+    opened(session)
+    first, second, third = chunks_of("x" * 30, 10)
+    session.receive(first)
+    session.receive(second)
+    with pytest.raises(ProtocolError, match="longer than 25"):
+        session.receive(third)
+    session.closed("x")
+    opened(session)
+    assert session.receive(first) == []
 
 
 def test_parts_must_make_a_transition() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from yugen_client.errors import ProtocolError
 from yugen_client.messages import Transition, TransitionChunk, decode_server
+
+CHARACTERS_MAX: Final = 256 * 1024 * 1024
+"""Of the text of one Transition: twice what a server keeps of answers for one client."""
 
 
 class ChunkBuffer:
@@ -11,12 +16,13 @@ class ChunkBuffer:
 
     def __init__(self) -> None:
         self._parts: list[TransitionChunk] = []
+        self._characters = 0
 
     def add(self, chunk: TransitionChunk) -> Transition | None:
         """Takes the next part, and gives the Transition once it is whole.
 
         Raises:
-            ProtocolError: It is not the next part, or the whole is not a Transition.
+            ProtocolError: It is not the next part, or the whole is too long, or not a Transition.
         """
         first = self._parts[0] if self._parts else chunk
         if (
@@ -29,11 +35,14 @@ class ChunkBuffer:
                 f"part {chunk.part_number} of {chunk.total_parts} of transition {chunk.transition_id!r} came after "
                 f"{len(self._parts)} parts of transition {first.transition_id!r}"
             )
+        self._characters += len(chunk.chunk)
+        if self._characters > CHARACTERS_MAX:
+            raise ProtocolError(f"a transition in parts is longer than {CHARACTERS_MAX} characters")
         self._parts.append(chunk)
         if len(self._parts) < chunk.total_parts:
             return None
         whole = decode_server("".join(part.chunk for part in self._parts))
-        self._parts.clear()
+        self.clear()
         if not isinstance(whole, Transition):
             raise ProtocolError("the parts of a transition make up another message")
         return whole
@@ -48,5 +57,6 @@ class ChunkBuffer:
             raise ProtocolError(f"a message came between the parts of transition {self._parts[0].transition_id!r}")
 
     def clear(self) -> None:
-        """Forgets the parts: their connection is gone."""
+        """Forgets the parts."""
         self._parts.clear()
+        self._characters = 0
