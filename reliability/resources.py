@@ -51,7 +51,7 @@ def usage(pid: int, data: Path, seconds: float) -> Usage:
         server=resident(pid),
         workers=sum(_memory(each, "smaps_rollup", "Pss:") for each in others),
         processes=1 + len(others),
-        files=sum(_open_files(each) for each in (pid, *others)),
+        files=sum(open_files(each) for each in (pid, *others)),
         database=database,
         stored=sum(sizes.values()) - database,
     )
@@ -100,7 +100,8 @@ def _memory(pid: int, file: str, name: str) -> int:
     return 0
 
 
-def _open_files(pid: int) -> int:
+def open_files(pid: int) -> int:
+    """How many files a process has open, sockets among them; 0 if it is gone."""
     try:
         return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:  # it has ended meanwhile

@@ -16,6 +16,7 @@ from yugen.catalog import Catalog
 from yugen.functions.info import AppInfo
 from yugen.functions.registry import load
 from yugen.identity import Identity
+from yugen.runtime import mutations
 from yugen.runtime.commit import Proposal
 from yugen.runtime.deploy import DeployError
 from yugen.runtime.inline import InlineRunner
@@ -211,6 +212,19 @@ async def test_a_request_that_reads_nothing_happens_once_too(kind: str, tmp_path
         answers = await asyncio.gather(*again)
         assert answers == [answers[0]] * 5
         assert await ask(runtime, "counters:notes") == 2
+
+
+async def test_sessions_that_are_not_remembered_are_looked_up(
+    tmp_path: Path, counters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutations, "SESSIONS_MAX", 2)
+    async with engine(new_store("sqlite", tmp_path), counters) as runtime:
+        requests = [Request(f"session {number}", 3) for number in range(5)]
+        first = [await runtime.mutate("counters:add", encoded(name="a"), request=request) for request in requests]
+        assert runtime.measure()["yugen_sessions_remembered"] == 2
+        again = [await runtime.mutate("counters:add", encoded(name="a"), request=request) for request in requests]
+        assert again == first
+        assert await ask(runtime, "counters:value", name="a") == 5
 
 
 class GatedStore(MemoryStore):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import gc
 import json
 import logging
@@ -26,6 +27,7 @@ from tests.server.peers import SECONDS_MAX, Bench, LoopTime, bench, until_blocke
 from yugen.runtime import queries
 from yugen.server import listen, websocket
 from yugen.server.connection import Connection
+from yugen.server.limits import ServerLimits
 from yugen.server.listen import Server
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
@@ -194,6 +196,25 @@ async def test_what_has_ended_need_not_be_collected(site: Site, polite: bool) ->
         assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
     finally:
         gc.enable()
+
+
+async def test_of_connections_and_requests_there_are_so_many(site: Site) -> None:
+    site.yugen.limits = dataclasses.replace(site.yugen.limits, server=ServerLimits(connections=1))
+    async with canary(site), httpx.AsyncClient(base_url=f"http://{site.url}") as client:
+        async with websockets.connect(f"ws://{site.url}/api/sync") as other:
+            with pytest.raises(websockets.ConnectionClosedError) as closed:
+                await other.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "TooManyConcurrentRequests:connections")
+        assert site.yugen.connections_refused == 1
+        call = {"path": "notes:count", "args": {"book": "a"}}
+        site.yugen.http_requests.under_way = ServerLimits().requests
+        answer = await client.post("/api/query", json=call)
+        assert (answer.status_code, answer.json()["code"]) == (503, "TooManyConcurrentRequests")
+        assert site.yugen.http_requests.refused == 1
+        site.yugen.http_requests.under_way -= 1
+        assert (await client.post("/api/query", json=call)).json()["value"] == 0
+        assert site.yugen.http_requests.under_way == ServerLimits().requests - 1
 
 
 async def test_there_is_no_other_socket(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from yugen.cli.edge import Outside
 from yugen.errors import Refused
+from yugen.runtime.memory import give_back_large_blocks
 from yugen.server import logs
 from yugen.server.limits import parse
 from yugen.server.yugen import Yugen
@@ -51,6 +52,7 @@ def serve_forever(
     """
     logs.configure(readable=development)
     allow_many_files()
+    give_back_large_blocks()
     try:
         if not app.is_dir():
             raise OSError(

@@ -26,6 +26,7 @@ from typing import Any, Final, NoReturn
 from yugen.cli.edge import Outside
 from yugen.cli.serve import Listeners, allow_many_files, docs, forget_address, listen, listen_on, run, say_ready, serve
 from yugen.errors import Refused
+from yugen.runtime.memory import give_back_large_blocks
 from yugen.runtime.worker import die_with_parent
 from yugen.server import logs
 from yugen.server.caller import AdminKey
@@ -71,6 +72,7 @@ def serve_in_nodes(
     """
     logs.configure(readable=False, at_once=True)
     allow_many_files()
+    give_back_large_blocks()
     try:
         if not app.is_dir():
             raise OSError(f"There is no folder {app}; name the folder of your app package.")

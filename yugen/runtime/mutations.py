@@ -210,6 +210,11 @@ class Mutations:
         """How many have begun and have no answer yet."""
         return self._count
 
+    @property
+    def sessions(self) -> int:
+        """Of how many sessions it is remembered how far they have come."""
+        return len(self._last)
+
     def refusal(self, path: str, request_id: str, received_ns: int | None) -> MutationAnswer | None:
         """The answer of a mutation that has waited for its turn, if that is better not run any more.
 

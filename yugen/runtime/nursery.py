@@ -25,6 +25,7 @@ from yugen.functions.registry import App, describe, load
 from yugen.runtime.channel import BlockingChannel
 from yugen.runtime.formats import Json, Readable
 from yugen.runtime.masking import MaskedStream
+from yugen.runtime.memory import give_back_large_blocks
 from yugen.runtime.setup import Setup
 from yugen.runtime.spawn import STOPS
 from yugen.runtime.worker import die_with_parent, serve_actions, serve_transactions
@@ -36,6 +37,7 @@ GOODBYE_SECONDS = 1
 
 def main(control: BlockingChannel) -> None:
     """Loads the app it is told to, says what it holds, and forks workers on request until the channel closes."""
+    give_back_large_blocks()
     sys.stdout = sys.stderr = cast("TextIO", MaskedStream(sys.stderr))
     # These are for the server, which ends us by closing the channel, also when they are sent to all its processes.
     # Not SIG_IGN, which programs that an action starts would inherit.

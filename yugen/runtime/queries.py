@@ -249,6 +249,7 @@ class Queries:
             "yugen_query_cache_bytes": self._idle_bytes,
             "yugen_query_cache_bytes_max": self._cached_bytes_max,
             "yugen_intervals": len(self._index),
+            "yugen_recent_commits": len(self._window),
         }
 
     async def at(self, key: QueryKey, caller: Identity | None, ts: Timestamp, why: Why = CALLED) -> Answer:

@@ -421,6 +421,7 @@ class Runtime:
             "yugen_commit_queue": self._committer.queue_length,
             "yugen_newest_commit_timestamp_seconds": self.ts / 1e9,
             "yugen_storage_damaged": int(self._damaged),
+            "yugen_sessions_remembered": self._mutations.sessions,
             **self.queries.measure(),
         }
 

@@ -61,7 +61,7 @@ def make_asgi(yugen: Yugen) -> ASGIApp:
         async with yugen:
             yield
 
-    endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests)
+    endpoints = Endpoints(yugen.backend, requests_max=yugen.limits.server.requests, requests=yugen.http_requests)
     api = HttpApi(endpoints)
     public = yugen.app.parent / "public"
     routes = [

@@ -215,6 +215,11 @@ class Connection:
                 self._sessions.leave(self._session.connect.session_id, self)
             self.gone.set_result(None)
 
+    @property
+    def lags(self) -> bool:
+        """Whether the client is yet to read what was sent to it."""
+        return self._writer.lags
+
     def shut_down(self, code: int, reason: str) -> None:
         """Ends the connection from the server's side; what its functions have not committed is lost."""
         self._session.close(code, reason)

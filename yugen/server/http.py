@@ -20,6 +20,7 @@ from yugen.runtime.own import CallRefused
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend, NotServing
 from yugen.server.caller import ANYONE, Caller, Callers, ProviderUnavailable
+from yugen.server.limits import Requests
 from yugen.server.stepping import Done, step
 from yugen.storage.interface import StorageError
 
@@ -87,25 +88,30 @@ class Endpoints:
     Args:
         backend: gives what serves now, or raises NotServing.
         requests_max: requests that may be under way at once.
+        requests: counts those that are; by default by itself.
     """
 
-    def __init__(self, backend: Callable[[], Awaitable[Backend]], *, requests_max: int) -> None:
+    def __init__(
+        self, backend: Callable[[], Awaitable[Backend]], *, requests_max: int, requests: Requests | None = None
+    ) -> None:
         self.backend = backend
         self._requests_max = requests_max
-        self._requests = 0
+        self._requests = requests or Requests()
 
     def make(self, answer: Callable[[Request, Backend], Awaitable[Response]], *methods: str) -> Endpoint:
         """An endpoint for these methods, `POST` if none is given."""
 
         async def limited(request: Request) -> Response:
             check_method(request, methods or ("POST",))
-            if self._requests >= self._requests_max:
-                raise Overloaded(f"{self._requests} requests are under way already; try again in a moment.")
-            self._requests += 1
+            requests = self._requests
+            if requests.under_way >= self._requests_max:
+                requests.refused += 1
+                raise Overloaded(f"{requests.under_way} requests are under way already; try again in a moment.")
+            requests.under_way += 1
             try:
                 return await answer(request, await self.backend())
             finally:
-                self._requests -= 1
+                requests.under_way -= 1
 
         return Endpoint(limited)
 

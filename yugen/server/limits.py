@@ -42,6 +42,19 @@ class ServerLimits:
     notice_seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class Requests:
+    """Requests of the HTTP API.
+
+    Attributes:
+        under_way: how many have no answer yet.
+        refused: how many were refused, as there were too many.
+    """
+
+    under_way: int = 0
+    refused: int = 0
+
+
 class BadLimit(Refused):
     """A setting that is no limit."""
 

@@ -78,6 +78,10 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
+    "yugen_connections_lagging": Described("gauge", "Connections whose clients are yet to read what was sent to them."),
+    "yugen_http_requests": Described("gauge", "Requests of the HTTP API that have no answer yet."),
+    "yugen_http_requests_max": Described("gauge", "How many there may be."),
+    "yugen_http_requests_refused_total": Described("counter", "Requests refused, as there were that many."),
     "yugen_sockets": Described("gauge", "Open sockets of clients, whatever for."),
     "yugen_sockets_max": Described("gauge", "How many there may be."),
     "yugen_sockets_refused_total": Described(
@@ -88,6 +92,11 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_query_cache_bytes": Described("gauge", "Size of the answers that are kept and nobody subscribes to."),
     "yugen_query_cache_bytes_max": Described("gauge", "How large that may be."),
     "yugen_intervals": Described("gauge", "Ranges that live answers depend on."),
+    "yugen_recent_commits": Described("gauge", "Commits that are kept in memory for answers that are being made."),
+    "yugen_sessions_remembered": Described("gauge", "Sessions whose last request is kept in memory; 100,000 at most."),
+    "yugen_sqlite_memory_bytes": Described(
+        "gauge", "Memory that SQLite has in the server process, for pages above all."
+    ),
     "yugen_scheduled_pending": Described(
         "gauge", "What is scheduled next, up to some hundred; of the first node.", ("kind",)
     ),
@@ -162,6 +171,11 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         "yugen_connections_refused_total": yugen.connections_refused,
         "yugen_spans_dropped_total": 0 if yugen.traces is None else yugen.traces.dropped,
         "yugen_reports_dropped_total": 0 if yugen.reports is None else yugen.reports.dropped,
+        "yugen_connections_lagging": yugen.lagging,
+        "yugen_http_requests": yugen.http_requests.under_way,
+        "yugen_http_requests_max": limits.server.requests,
+        "yugen_http_requests_refused_total": yugen.http_requests.refused,
+        "yugen_sqlite_memory_bytes": memory_bytes(),
         "yugen_sockets": len(yugen.sockets),
         "yugen_sockets_max": yugen.sockets.most,
         "process_resident_memory_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,

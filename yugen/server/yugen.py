@@ -35,7 +35,7 @@ from yugen.server.files import FileService
 from yugen.server.imports import Imports
 from yugen.server.in_process import InProcessCaller
 from yugen.server.lag import LoopLag
-from yugen.server.limits import Limits
+from yugen.server.limits import Limits, Requests
 from yugen.server.logs import RunLog
 from yugen.server.metrics import Measured, RunMeters, measure
 from yugen.server.nodes import Node, NodeSessions
@@ -108,6 +108,7 @@ class Yugen(InProcessCaller):
         reports: tells Sentry of errors, where the environment asks for it.
         traces: has spans of requests and runs, where the environment asks for it.
         connections_refused: how many, because there were too many.
+        http_requests: how many of the HTTP API are under way, and were refused.
 
     Raises:
         BadLimit: there is no such limit.
@@ -164,6 +165,7 @@ class Yugen(InProcessCaller):
         self._guard: AsyncGenerator[None, None] | None = None
         self._connections: set[Connection] = set()
         self.connections_refused = 0
+        self.http_requests = Requests()
         self.run_meters = RunMeters()
         self.answers = dict.fromkeys((0, 2, 3, 4, 5), 0)
         self.key_fetches = Outcomes()
@@ -275,6 +277,11 @@ class Yugen(InProcessCaller):
     def is_serving(self) -> bool:
         """Whether there is a backend."""
         return self._backend is not None
+
+    @property
+    def lagging(self) -> int:
+        """How many connections have clients that are yet to read what was sent to them."""
+        return sum(connection.lags for connection in self._connections)
 
     @property
     def connection_count(self) -> int:

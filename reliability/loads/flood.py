@@ -1,0 +1,46 @@
+"""Many subscriptions for long, each of its own, and a commit a second that concerns all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from reliability.loads.crowd import Crowd
+from reliability.loads.scene import Scene
+from reliability.resources import MIB, resident
+from yugen_client import AsyncClient
+
+SIZES: Final = {"clients": 1000, "queries": 10, "seconds": 600}
+
+THERE_SECONDS: Final = 60.0
+CONVERGED_SECONDS: Final = 5.0
+"""What all may take to show a commit: each of these queries runs once for it."""
+
+
+async def play(scene: Scene, *, clients: int, queries: int, seconds: int) -> None:
+    """Holds so many clients with so many queries each for so long."""
+    server = scene.server
+    took: list[float] = []
+    async with Crowd(server.url, clients, queries) as crowd, AsyncClient(server.url) as writer:
+        await crowd.come()
+        scene.within("all were there", await crowd.show(0), THERE_SECONDS)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until or not took:
+            began = time.monotonic()
+            note = {"topic": "storm", "number": len(took) + 1, "body": "x" * 100}
+            await writer.mutation("usage:add", note)
+            took.append(await crowd.show(len(took) + 1))
+            await asyncio.sleep(max(0.0, began + 1 - time.monotonic()))
+        scene.figures["MiB with all of them"] = round(resident(server.pid) / MIB, 1)
+        seen = await crowd.leave()
+    took.sort()
+    scene.figures |= {"commits": len(took), "results": seen.results, "lost": seen.lost}
+    scene.figures["seconds until all showed a commit, p50"] = round(took[len(took) // 2], 3)
+    scene.within("all showed a commit, at most", took[-1], CONVERGED_SECONDS)
+    scene.failures += seen.wrong
+    scene.check(not seen.lost, f"connections were lost: {seen.lost}")
+    scene.check(
+        seen.results >= clients * queries * (len(took) + 1),
+        f"there were {seen.results} results for {len(took)} commits that concern {clients * queries} queries",
+    )

@@ -1,0 +1,132 @@
+"""Where a scenario of load takes place: a server, a canary that watches it from another process, and its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from reliability.canary import watching
+from reliability.resources import MIB, allow_many_files, open_files, resident
+from reliability.serving import Server, serving
+from yugen_client import AsyncClient, ClientError
+
+APP: Final = Path(__file__).parent / "app"
+
+LEFT_MIB: Final = 64
+"""By how much more memory the server may have when everybody has left than before they came."""
+
+LEAVING_SECONDS: Final = 15.0
+"""How long it has for that, and for letting go of files."""
+
+LEFT_FILES: Final = 16
+"""How many more open files it may have then: processes that run functions, views of the database."""
+
+GIVEN_UP_SECONDS: Final = 180.0
+"""How long anything is waited for, on however busy a machine."""
+
+_LOOK_SECONDS: Final = 0.05
+
+
+@dataclass
+class Scene:
+    """What a scenario has at hand, and what it says of it.
+
+    Attributes:
+        server: the server.
+        data: the folder of its data.
+        strict: whether times count: they do on a machine that does nothing else.
+        figures: what was measured, by what it is.
+        failures: what did not hold, in words.
+    """
+
+    server: Server
+    data: Path
+    strict: bool
+    figures: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def check(self, holds: bool, failure: str) -> None:
+        """Notes a failure, unless something holds."""
+        if not holds:
+            self.failures.append(failure)
+
+    def within(self, what: str, seconds: float, most: float) -> None:
+        """Notes how long something took. Never is a failure; more than `most` is one where times count."""
+        self.figures[f"seconds until {what}"] = round(seconds, 3)
+        if math.isinf(seconds) or (self.strict and seconds > most):
+            self.failures.append(f"it took {seconds:.1f} s until {what}; {most:g} s are allowed")
+
+    async def refused(self, calls: Sequence[tuple[str, str, dict[str, Any]]], code: str) -> int:
+        """Makes calls (kind, function, arguments) that are all to be refused, at once; how many were, for that."""
+        async with AsyncClient(self.server.url) as client:
+            async with asyncio.timeout(GIVEN_UP_SECONDS):
+                answers = await asyncio.gather(
+                    *(getattr(client, kind)(path, args) for kind, path, args in calls), return_exceptions=True
+                )
+        right = 0
+        for (_, path, _), answer in zip(calls, answers, strict=True):
+            if isinstance(answer, ClientError) and code in str(answer):
+                right += 1
+            else:
+                self.failures.append(f"{path} was not refused as {code}, but gave {str(answer)[:300]!r}")
+        return right
+
+
+@asynccontextmanager
+async def scene(data: Path, *options: str, strict: bool = False, may_refuse: bool = False) -> AsyncIterator[Scene]:
+    """A server for as long as the block lasts, which must have got over it when that has ended.
+
+    All the while a canary must be told what is right. When the block has ended, the server must soon have about as much
+    memory and as many open files as when it began.
+
+    Args:
+        data: the folder for the server's data.
+        options: more for its command line.
+        strict: whether times count.
+        may_refuse: whether the server is given so much that it may refuse mutations of the canary too.
+    """
+    allow_many_files()
+    async with serving(APP, data, *options, development=False) as server:
+        made = Scene(server, data, strict)
+        async with AsyncClient(server.url) as client:  # all is there that every server has
+            await client.query("usage:newest", {"topic": "nobody's"})
+        pid, before, files = server.pid, resident(server.pid), open_files(server.pid)
+        async with watching(server.url) as watch:
+            yield made
+            if server.pid == pid:
+                await _gets_over_it(made, before, files)
+        made.figures["canary"] = str(watch.report)
+        report = watch.report
+        if may_refuse or not strict:
+            kept = {error: count for error, count in report.refused.items() if "Overloaded" not in error}
+            report = replace(report, refused=kept)
+        limits = {} if strict else {"p99": math.inf, "longest": math.inf}
+        made.failures += report.failures(**limits)
+
+
+async def until(holds: Callable[[], bool], seconds: float = GIVEN_UP_SECONDS) -> float:
+    """Waits until something holds that nobody tells of; how many seconds that took, or infinity."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > seconds:
+            return math.inf
+        await asyncio.sleep(_LOOK_SECONDS)
+    return time.monotonic() - began
+
+
+async def _gets_over_it(made: Scene, before: int, files: int) -> None:
+    pid = made.server.pid
+    await until(
+        lambda: resident(pid) - before <= LEFT_MIB * MIB and open_files(pid) - files <= LEFT_FILES, LEAVING_SECONDS
+    )
+    more, more_files = (resident(pid) - before) / MIB, open_files(pid) - files
+    made.figures["MiB more in the end"] = round(more, 1)
+    made.figures["open files more in the end"] = more_files
+    made.check(more <= LEFT_MIB, f"the server has {more:.0f} MiB more in the end; {LEFT_MIB} are allowed")
+    made.check(more_files <= LEFT_FILES, f"it has {more_files} open files more; {LEFT_FILES} are allowed")
