@@ -73,6 +73,8 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_database_bytes": Described("gauge", "Size of a file of the database.", ("file",)),
     "yugen_log_changes": Described("gauge", "Changes of documents that the log has; of the node that trims it."),
     "yugen_log_seconds": Described("gauge", "From the oldest of them to the newest commit."),
+    "yugen_disk_bytes": Described("gauge", "Size of the disk that the data is on."),
+    "yugen_disk_free_bytes": Described("gauge", "What of it is free for the server."),
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
@@ -150,10 +152,12 @@ class RunMeters:
 
 def measure(yugen: Yugen, backend: Backend) -> Measured:
     """What there is to be measured of a node just now."""
-    limits = yugen.limits
+    limits, disk = yugen.limits, os.statvfs(yugen.data)
     measured = yugen.run_meters.measure() | {name: _values(value) for name, value in backend.runtime.measure().items()}
     single = {
         "yugen_storage_stopped": int(yugen.has_failed),
+        "yugen_disk_bytes": disk.f_blocks * disk.f_frsize,
+        "yugen_disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "yugen_connections": yugen.connection_count,
         "yugen_connections_max": limits.server.connections,
         "yugen_connections_refused_total": yugen.connections_refused,
