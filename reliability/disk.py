@@ -389,7 +389,7 @@ async def conversion(folder: Path, seed: int, every: int) -> Counter[str]:
                 disk.forget()
                 place = folder / "life"
                 shutil.copytree(before, place)
-                disk.know(place)
+                disk.know(*place.iterdir())
                 if not await _convert(disk, place, story, n, figures):
                     break
                 shutil.rmtree(place)
@@ -404,7 +404,7 @@ async def _convert(disk: FaultyVFS, place: Path, story: Story, n: int, figures: 
 
     def cut(_: Operation, path: Path) -> None:
         if next(left) == n:
-            disk.image(image, dice)
+            disk.image(place, image, dice)
 
     disk.on_operation = cut
     disk.fail(None, n, "EIO")

@@ -146,11 +146,6 @@ class FaultyVFS(apsw.VFS):
         """Takes no account any more of files that were there until now."""
         self._kept.clear()
 
-    def know(self, folder: Path) -> None:
-        """Takes account of the files of a folder, which are durable as they are."""
-        for path in folder.iterdir():
-            self._kept[path] = _Kept(path.read_bytes())
-
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 -- SQLite's name
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name is not None else None
         if path is None or not flags[0] & _KEPT:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any, Final
 
 import pytest
 import yaml
 
 from reliability.serving import ROOT
+from tests.reliability.test_drain import STATED_SECONDS
 from yugen.cli.main import make_parser
+from yugen.runtime.limits import RunLimits
+from yugen.server.health import HEALTH, READY
+from yugen.server.limits import Limits, parse
 from yugen.server.metrics import METRICS
 
 FOLDER: Final = ROOT / "examples/operations"
@@ -69,3 +78,60 @@ def test_the_service_runs_a_command_that_there_is() -> None:
     unit.read(FOLDER / "yugen.service")
     _, *words = shlex.split(unit["Service"]["ExecStart"])
     assert make_parser().parse_args(words).data is not None
+    # It is not killed before it has ended by itself.
+    limits = RunLimits()
+    assert int(unit["Service"]["TimeoutStopSec"]) > limits.shutdown_seconds + limits.cleanup_seconds + STATED_SECONDS
+
+
+def test_a_pod_runs_a_command_that_there_is_and_is_asked_what_there_is() -> None:
+    workload = yaml.safe_load((FOLDER / "kubernetes.yml").read_text())["spec"]
+    assert workload["replicas"] == 1  # the data is of one server at a time
+    pod = workload["template"]["spec"]
+    [container] = pod["containers"]
+    options = make_parser().parse_args(container["args"][1:])
+    limits = Limits.of(parse(options.limits))
+    assert limits.server.notice_seconds > container["readinessProbe"]["periodSeconds"]
+    stopping = limits.server.notice_seconds + limits.run.shutdown_seconds + limits.run.cleanup_seconds
+    assert pod["terminationGracePeriodSeconds"] >= stopping + STATED_SECONDS
+    asked = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert asked == {"startup": READY, "readiness": READY, "liveness": HEALTH}
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == [str(options.data)]
+
+
+def dockerfile(instruction: str) -> list[str]:
+    found = re.search(rf"^{instruction} (\[.*\])$", (FOLDER / "Dockerfile").read_text(), re.M)
+    assert found is not None
+    command: list[str] = json.loads(found[1])
+    return command
+
+
+def test_a_container_runs_a_command_that_there_is() -> None:
+    options = make_parser().parse_args(dockerfile("CMD")[1:])
+    assert f"VOLUME {options.data}\n" in (FOLDER / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_a_container_is_well_when_its_server_is(status: int, code: int) -> None:
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    _, *arguments = dockerfile("HEALTHCHECK CMD")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        answering = Thread(target=server.handle_request)
+        answering.start()
+        command = [sys.executable, *(each.replace("3210", str(server.server_port)) for each in arguments)]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == code
+        answering.join()
+    assert asked == [HEALTH]
+
+
+def test_what_stopping_takes_is_said() -> None:
+    assert f"The last step takes {STATED_SECONDS:g} seconds at most" in PAGE

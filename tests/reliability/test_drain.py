@@ -66,7 +66,7 @@ BUSY = """
         while True:
             pass
 """
-STATED_SECONDS = 9.0
+STATED_SECONDS = 10.0
 """What docs/operations.md states, beside what is set: the end of requests, goodbyes and what is told elsewhere."""
 
 

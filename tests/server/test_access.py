@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -16,7 +17,7 @@ import pytest_asyncio
 from reliability.serving import ROOT, Server, serving
 from tests.apps import write_app
 from yugen.runtime.formats import Json, Readable
-from yugen.server.access import path_shown
+from yugen.server.access import Access, path_shown
 from yugen.server.proxies import BehindProxies, Proxies
 from yugen.server.yugen import Yugen
 from yugen_client import AsyncClient, FunctionError
@@ -194,6 +195,26 @@ async def test_only_a_trusted_proxy_gives_ids(
         answer = await http.get("/instance_name", headers={"Convex-Request-Id": "from-a-client"})
         assert answer.headers["x-request-id"] == "from-a-client"
     assert not caplog.records  # nobody has asked for lines
+
+
+async def test_without_being_asked_only_faults_of_the_server_leave_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raises":
+            raise LookupError
+        await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    yugen: Any = SimpleNamespace(traces=None, answers={})
+    transport = httpx.ASGITransport(Access(yugen, app, logs_all=False), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        for path in ("/200", "/404", "/429", "/500", "/503", "/raises"):
+            await http.get(path)
+    assert [(each.levelname, each.getMessage().split(" in ")[0]) for each in caplog.records] == [
+        ("WARNING", "GET /500 500"),
+        ("WARNING", "GET /503 503"),
+        ("WARNING", "GET /raises 500"),
+    ]
+    assert yugen.answers == {2: 1, 4: 2, 5: 3}
 
 
 @pytest.mark.parametrize("form", [Json(), Readable(coloured=True)])

@@ -910,7 +910,7 @@ async def test_who_cannot_have_seen_more_is_served(notes: Bench, ahead_ns: int) 
 
 async def test_trap_31_what_is_lost_is_not_waited_for(notes: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     now = notes.runtime.ts + 60 * 10**9
-    monkeypatch.setattr(connection.time, "time_ns", lambda: now)
+    monkeypatch.setattr("yugen.server.connection.time.time_ns", lambda: now)
     client = notes.client(connect=False)
     client.connect(**seen(notes, 1))
     client.subscribe(COUNT)

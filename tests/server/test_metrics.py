@@ -105,6 +105,7 @@ async def test_what_a_server_has_done(nodes: int, tmp_path: Path) -> None:
     assert total(samples, "yugen_workers_lost_total", role="transaction") == 0
     assert total(samples, "yugen_scheduled_running") == total(samples, "yugen_scheduler_lag_seconds") == 0
     assert total(samples, "yugen_http_answers_total", status="4xx") == 2
+    assert total(samples, "yugen_disk_bytes") > total(samples, "yugen_disk_free_bytes") > 0
     assert total(samples, "process_max_fds") > total(samples, "process_open_fds") > 0
     assert total(samples, "yugen_connections") == 1
     assert total(samples, "yugen_queries_live") >= 1

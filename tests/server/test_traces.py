@@ -19,6 +19,7 @@ from yugen.runtime.outcome import Answer
 from yugen.runtime.run import Run
 from yugen.server.telemetry import TracesUnavailable, traces_of
 from yugen.server.traces import Traces
+from yugen.server.yugen import Yugen
 from yugen_client import AsyncClient, FunctionError
 
 SECRET = "canary-5d41402abc4b2a76"
@@ -208,6 +209,14 @@ def test_nothing_is_loaded_for_those_who_do_without() -> None:
 def test_what_cannot_be_had_is_said(environ: dict[str, str], says: str) -> None:
     with pytest.raises(TracesUnavailable, match=says):
         traces_of(environ)
+
+
+async def test_a_server_does_not_start_without_what_it_is_told_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "jaeger")
+    with pytest.raises(TracesUnavailable):
+        await Yugen(write_app(tmp_path, f=APP), database=tmp_path / "data").start()
 
 
 def test_a_server_without_the_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,11 +91,14 @@ class Access:
         span = None if traces is None else traces.request(visit.id, scope)
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            status = status or _FAULT  # which is what the server answers then
+            raise
         finally:
             answers[status // 100] = answers.get(status // 100, 0) + 1
             if traces is not None and span is not None:
                 traces.answered(span, visit.id, scope["method"], visit.route or path_shown(scope), status)
-            if self._logs_all or status >= _FAULT or not status:
+            if self._logs_all or status >= _FAULT:
                 _log(visit, scope, status, (time.perf_counter() - began) * 1000)
 
 
@@ -108,7 +111,7 @@ def path_shown(scope: Scope) -> str:
 
 
 def _log(visit: Visit, scope: Scope, status: int, milliseconds: float) -> None:
-    """Leaves the line of a request. One that the client has not waited for has no status."""
+    """Leaves the line of a request. One whose client has left before it was answered has no status."""
     route = visit.route or path_shown(scope)
     fields: dict[str, Any] = {
         "method": scope["method"],

@@ -75,6 +75,8 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_sqlite_memory_bytes": Described("gauge", "Memory of the server process that SQLite has."),
     "yugen_log_changes": Described("gauge", "Changes of documents that the log has; of the node that trims it."),
     "yugen_log_seconds": Described("gauge", "From the oldest of them to the newest commit."),
+    "yugen_disk_bytes": Described("gauge", "Size of the disk that the data is on."),
+    "yugen_disk_free_bytes": Described("gauge", "What of it is free for the server."),
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
@@ -94,9 +96,6 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_intervals": Described("gauge", "Ranges that live answers depend on."),
     "yugen_recent_commits": Described("gauge", "Commits that are kept in memory for answers that are being made."),
     "yugen_sessions_remembered": Described("gauge", "Sessions whose last request is kept in memory; 100,000 at most."),
-    "yugen_sqlite_memory_bytes": Described(
-        "gauge", "Memory that SQLite has in the server process, for pages above all."
-    ),
     "yugen_scheduled_pending": Described(
         "gauge", "What is scheduled next, up to some hundred; of the first node.", ("kind",)
     ),
@@ -161,11 +160,13 @@ class RunMeters:
 
 def measure(yugen: Yugen, backend: Backend) -> Measured:
     """What there is to be measured of a node just now."""
-    limits = yugen.limits
+    limits, disk = yugen.limits, os.statvfs(yugen.data)
     measured = yugen.run_meters.measure() | {name: _values(value) for name, value in backend.runtime.measure().items()}
     single = {
         "yugen_storage_stopped": int(yugen.has_failed),
         "yugen_sqlite_memory_bytes": memory_bytes(),
+        "yugen_disk_bytes": disk.f_blocks * disk.f_frsize,
+        "yugen_disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "yugen_connections": yugen.connection_count,
         "yugen_connections_max": limits.server.connections,
         "yugen_connections_refused_total": yugen.connections_refused,
@@ -175,7 +176,6 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         "yugen_http_requests": yugen.http_requests.under_way,
         "yugen_http_requests_max": limits.server.requests,
         "yugen_http_requests_refused_total": yugen.http_requests.refused,
-        "yugen_sqlite_memory_bytes": memory_bytes(),
         "yugen_sockets": len(yugen.sockets),
         "yugen_sockets_max": yugen.sockets.most,
         "process_resident_memory_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES,

@@ -426,6 +426,8 @@ class Yugen(InProcessCaller):
                 self.obstacle = None  # nobody has asked for this; another loop may start it again
 
     async def _load(self) -> WorkerPool:
+        if self.traces is None:
+            self.traces = traces_of(os.environ)
         self.load_early()
         nursery, self._nursery = self._nursery, None
         assert nursery is not None
@@ -444,8 +446,6 @@ class Yugen(InProcessCaller):
         if self.reports is None and (reports := Reports.of(os.environ)) is not None:
             self.reports = reports
             reports.open()
-        if self.traces is None:
-            self.traces = traces_of(os.environ)
         runtime, node = self._runtime(pool), self._node
         try:
             await runtime.start(deployed=node is not None and node.deployed, reindexes=node is None or node.first)

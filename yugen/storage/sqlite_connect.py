@@ -68,11 +68,6 @@ def check_pages(path: Path) -> int:
         return int(connection.pragma("page_count"))
 
 
-def memory_bytes() -> int:
-    """What SQLite has of the memory of this process, for pages that it keeps above all."""
-    return apsw.memory_used()
-
-
 def load(*, again: bool = False) -> None:
     """Makes checksums known to SQLite, on top of the file system that is its default at this moment.
 
