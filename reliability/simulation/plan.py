@@ -89,12 +89,13 @@ def make(seed: int) -> Plan:
             seconds_later = dice.choice((0.0, dice.random() * 0.1, dice.random() * 3))
             args = {"token": token, "kind": dice.choice(("mutation", "action")), "seconds": seconds_later}
             steps.append(Step(at, "j:later", client, args))
-            jobs.append((at, token))
-        elif lot < 0.39 and jobs:
-            job = dice.choice(jobs)
-            at = min(max(at, job[0]) + dice.random() * 0.05, seconds)
-            steps.append(Step(at, "j:cancel", client, {"token": token, "job": job[1]}))
-        elif lot < 0.41:
+            jobs.append((at + seconds_later, token))
+        elif lot < 0.4 and jobs:
+            due, job = dice.choice(jobs)
+            steps.append(
+                Step(max(due + dice.uniform(-0.03, 0.02), 0), "j:cancel", client, {"token": token, "job": job})
+            )
+        elif lot < 0.42:
             steps.append(Step(at, "act", client, {"token": token}))
         elif lot < 0.57:
             args = {"token": token, "name": name, "shelf": shelf, "rank": dice.randrange(6)}
