@@ -72,6 +72,7 @@ def make(seed: int) -> Plan:
     seconds = dice.choice((2.0, 5.0, SECONDS))
     steps: list[Step] = []
     jobs: list[tuple[float, str]] = []
+    hot = [_query(dice, f"n{number}", "ab"[number % 2]) for number in range(3)]  # which many want, at any moment
     for number in range(dice.randint(50, 150)):
         at, client = dice.random() * seconds, dice.randrange(clients)
         token = f"{seed:05}/{number:05}"
@@ -108,12 +109,12 @@ def make(seed: int) -> Plan:
             other = f"n{dice.randrange(8)}"
             steps.append(Step(at, "g:swap", client, {"token": token, "one": name, "other": other}))
         elif lot < 0.9:
-            function, args = _query(dice, name, shelf)
+            function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
             steps.append(Step(at, "watch", client, {"function": function, "args": args}))
         elif lot < 0.93:
             steps.append(Step(at, "page", client, {"shelf": shelf, "size": dice.randint(1, 3)}))
         elif lot < 0.97:
-            function, args = _query(dice, name, shelf)
+            function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
             steps.append(Step(at, "ask", client, {"function": function, "args": args, "waits": dice.random() * 0.1}))
         else:
             steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))
