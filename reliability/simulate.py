@@ -27,7 +27,8 @@ from typing import Final
 from reliability.simulation import plan, shrink
 from reliability.simulation.app import MODULES
 from reliability.simulation.plan import FAULTS
-from reliability.simulation.run import Report, run
+from reliability.simulation.run import run
+from reliability.simulation.verdict import Report
 from yugen.functions.registry import App, load
 
 PROGRESS_SEEDS: Final = 100

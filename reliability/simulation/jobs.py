@@ -46,8 +46,9 @@ async def later(ctx: MutationCtx, token: str, kind: str, seconds: float) -> None
 @mutation
 async def cancel(ctx: MutationCtx, token: str, job: str) -> None:
     found = await ctx.db.query(Job).with_index(Job.by_token, token=job).unique()
-    if found is None or await ctx.db.query(Ran).with_index(Ran.by_token, token=job).first() is not None:
-        return
+    row = None if found is None else await ctx.db.system.get(found.scheduled)
+    if row is None or row["state"]["kind"] != "pending":
+        return  # too late, or in vain
     await ctx.scheduler.cancel(found.scheduled)
     await ctx.db.patch(found.id, cancelled=True)
 
@@ -113,7 +114,7 @@ def check(operations: Sequence[Operation], jobs: Iterable[Sequence[Any]], ran: I
 
     Args:
         operations: the calls of `later` and `called`.
-        jobs: what is stored of jobs: their token, their kind, and whether they were cancelled before they ran.
+        jobs: what is stored of jobs: their token, their kind, and whether they were cancelled before they began.
         ran: the token of each job and action that was carried out, as often as it was.
     """
     times: dict[str, int] = {}
@@ -133,7 +134,7 @@ def check(operations: Sequence[Operation], jobs: Iterable[Sequence[Any]], ran: I
             continue
         else:
             kind, cancelled = stored.get(token, ("", True))
-            allowed = (0, 1) if kind == "action" else (0,) if cancelled else (1,)
+            allowed = (0,) if cancelled else (0, 1) if kind == "action" else (1,)
         if count not in allowed:
             violations.append(Violation(f"done {count} times", f"{operation.function} {operation.args}"))
     violations += [Violation("done unasked", f"{token}, {count} times") for token, count in times.items()]

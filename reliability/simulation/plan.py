@@ -72,6 +72,7 @@ def make(seed: int) -> Plan:
     seconds = dice.choice((2.0, 5.0, SECONDS))
     steps: list[Step] = []
     jobs: list[tuple[float, str]] = []
+    hot = [_query(dice, f"n{number}", "ab"[number % 2]) for number in range(3)]  # which many want, at any moment
     for number in range(dice.randint(50, 150)):
         at, client = dice.random() * seconds, dice.randrange(clients)
         token = f"{seed:05}/{number:05}"
@@ -89,12 +90,13 @@ def make(seed: int) -> Plan:
             seconds_later = dice.choice((0.0, dice.random() * 0.1, dice.random() * 3))
             args = {"token": token, "kind": dice.choice(("mutation", "action")), "seconds": seconds_later}
             steps.append(Step(at, "j:later", client, args))
-            jobs.append((at, token))
-        elif lot < 0.39 and jobs:
-            job = dice.choice(jobs)
-            at = min(max(at, job[0]) + dice.random() * 0.05, seconds)
-            steps.append(Step(at, "j:cancel", client, {"token": token, "job": job[1]}))
-        elif lot < 0.41:
+            jobs.append((at + seconds_later, token))
+        elif lot < 0.4 and jobs:
+            due, job = dice.choice(jobs)
+            steps.append(
+                Step(max(due + dice.uniform(-0.03, 0.02), 0), "j:cancel", client, {"token": token, "job": job})
+            )
+        elif lot < 0.42:
             steps.append(Step(at, "act", client, {"token": token}))
         elif lot < 0.57:
             args = {"token": token, "name": name, "shelf": shelf, "rank": dice.randrange(6)}
@@ -107,12 +109,12 @@ def make(seed: int) -> Plan:
             other = f"n{dice.randrange(8)}"
             steps.append(Step(at, "g:swap", client, {"token": token, "one": name, "other": other}))
         elif lot < 0.9:
-            function, args = _query(dice, name, shelf)
+            function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
             steps.append(Step(at, "watch", client, {"function": function, "args": args}))
         elif lot < 0.93:
             steps.append(Step(at, "page", client, {"shelf": shelf, "size": dice.randint(1, 3)}))
         elif lot < 0.97:
-            function, args = _query(dice, name, shelf)
+            function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
             steps.append(Step(at, "ask", client, {"function": function, "args": args, "waits": dice.random() * 0.1}))
         else:
             steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import logging
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Awaitable, Iterator
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
 import yugen_client.connection
-from reliability.checkers.convergence import convergence
-from reliability.checkers.once import once, scheduled_once
-from reliability.checkers.replay import Replay
-from reliability.checkers.serializability import anomalies
-from reliability.checkers.sessions import Sessions
-from reliability.checkers.violation import Violation
 from reliability.disk import tended_often
 from reliability.history import lists
-from reliability.records import Event, Operation, View, subscription
-from reliability.simulation import jobs
-from reliability.simulation.app import model, parts, transaction
+from reliability.records import Event, Operation, subscription
 from reliability.simulation.client import Client
 from reliability.simulation.clock import Clock, machine
 from reliability.simulation.jobs import CRON_SECONDS
@@ -37,6 +26,7 @@ from reliability.simulation.loop import SimulatedLoop, Stalled, seeded
 from reliability.simulation.network import DELAY_SECONDS, Network
 from reliability.simulation.plan import Plan, Step
 from reliability.simulation.server import Server
+from reliability.simulation.verdict import Report, of_the_cron, of_the_file, of_the_history, of_what_is_stored
 from reliability.vfs import FaultyVFS, faulty_disk
 from yugen import values
 from yugen.functions.registry import App
@@ -44,7 +34,6 @@ from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.own import value_of
 from yugen.runtime.runtime import Runtime, TimestampOutOfReach
 from yugen.server import subscriptions
-from yugen.storage import sqlite_connect
 from yugen.storage.interface import StorageError
 
 QUIET_SECONDS = 300.0
@@ -55,27 +44,6 @@ FINAL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     *(("g:totals", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
     ("f:scan", {"low": lists.key(0, 0), "high": lists.key(0, 9)}),
 )
-
-
-@dataclass
-class Report:
-    """What came of a run.
-
-    Attributes:
-        violations: which promises were broken, and where.
-        counts: what happened, and what was checked.
-        trace: a line for each thing that happened.
-    """
-
-    seed: int
-    violations: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def digest(self) -> str:
-        """The same for runs that are the same."""
-        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
 
 
 class _Errors(logging.Handler):
@@ -222,6 +190,7 @@ class Run:
         while self._clients[0].waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         runtime, pauses = self._server.runtime, _pauses()
+        assert runtime is not None
         while True:
             final = {subscription(function, args): await self._asked(function, args) for function, args in FINAL}
             shows = all(all(client.shown.get(key) == value for key, value in final.items()) for client in self._clients)
@@ -234,7 +203,11 @@ class Run:
             await asyncio.sleep(0.5)
             ticks = len(await self._asked("j:ticks", {}))
         await asyncio.sleep(2.5 * CRON_SECONDS)  # for what would come twice
-        await self._hold_against_what_is_stored(final, ticks)
+        await of_what_is_stored(self.report, self.events, self._asked, final, [client.name for client in self._clients])
+        lane = values.canonical({"lane": "mutation", "limit": 100.0})
+        due = value_of(await runtime.query_once("_system/scheduler:pending", lane))
+        now = len(await self._asked("j:ticks", {}))
+        of_the_cron(self.report, now, now - ticks, due)
         self.note(f"settled; {len(self._clients)} clients converged")
         for client in self._clients:
             assert client.task is not None
@@ -263,91 +236,15 @@ class Run:
         client = f"asker {self.report.counts['asked once']}"  # who has not seen anything else
         self.events.append(Operation(client, function, args, called, time.monotonic_ns(), "ok", value, ts))
 
-    async def _hold_against_what_is_stored(self, final: dict[str, Any], ticks: int) -> None:
-        low, high = f"{self._plan.seed:05}/", f"{self._plan.seed:05}/~"
-        done = await self._asked("f:done", {"round": f"{self._plan.seed:05}", "low": low, "high": high})
-        operations = [each for each in self.events if isinstance(each, Operation)]
-        noting = [part for each in operations for part in parts(each)]
-        noting += [each for each in operations if each.function == "f:bump"]
-        schedulers = [each for each in noting if each.args.get("ends") == "scheduled" and each.outcome == "ok"]
-        self._claim(once(noting, (token for token, scheduled in done if not scheduled)))
-        self._claim(scheduled_once(schedulers, (token for token, scheduled in done if scheduled)))
-        views = [each for each in self.events if isinstance(each, View)]
-        self._claim(convergence(views, final, [client.name for client in self._clients]))
-        later = [each for each in operations if each.function in ("j:later", "j:called")]
-        ran = await self._asked("j:ran", {})
-        rows = await self._asked("j:jobs", {})
-        self._claim(jobs.check(later, rows, ran))
-        self._claim(await self._wrong_crons(ticks))
-        self.report.counts.update(
-            {
-                "effects": len(done),
-                "scheduled": len(schedulers),
-                "jobs": len(rows),
-                "jobs cancelled": sum(cancelled for _, _, cancelled in rows),
-                "jobs and actions done": len(ran),
-                "actions lost": sum(each.outcome == "lost" for each in later),
-            }
-        )
-
-    async def _wrong_crons(self, ticks: int) -> list[Violation]:
-        """What is wrong with the cron, of which there was to be a run each two seconds."""
-        assert self._server.runtime is not None
-        now = len(await self._asked("j:ticks", {}))
-        lane = values.canonical({"lane": "mutation", "limit": 100.0})
-        due = value_of(await self._server.runtime.query_once("_system/scheduler:pending", lane))
-        pending = sum(each["what"] == "cron tick" for each in due)
-        self.report.counts["runs of the cron"] += now
-        wrong = []
-        if pending != 1:
-            wrong.append(Violation("crons", f"{pending} runs are to come of one cron"))
-        if not 2 <= now - ticks <= 3:
-            wrong.append(Violation("crons", f"{now - ticks} runs in {2.5 * CRON_SECONDS} seconds"))
-        return wrong
-
-    def _claim(self, violations: Any) -> None:
-        self.report.violations += map(str, violations)
-
     def judge(self) -> None:
-        """Holds the history against the checkers, and the file against SQLite."""
-        replay, sessions = Replay(model), Sessions()
-        told = [each for each in self.events if isinstance(each, View) or each.function != "j:called"]
-        replay.take(told)
-        sessions.take(told)
-        self._claim(f"pages: {wrong}" for client in self._clients for wrong in client.wrong)
-        self._claim(f"left over: {task}" for task in self._server.left)
-        self._claim(self._unexplained(told))
-        self._claim([*replay.violations, *sessions.violations])
-        transactions = [
-            each for each in map(transaction, (e for e in self.events if isinstance(e, Operation))) if each is not None
-        ]
-        self._claim(anomalies(sorted(transactions, key=lambda each: each.invoked)))
-        with closing(sqlite_connect.connect(self._server.path)) as connection:
-            found = connection.pragma("integrity_check")
-        if found != "ok":
-            self.report.violations.append(f"integrity: {found}")
+        """Holds all that was told, and the file, against what was promised."""
+        self.report.claim(f"pages: {wrong}" for client in self._clients for wrong in client.wrong)
+        self.report.claim(f"left over: {task}" for task in self._server.left)
+        of_the_history(self.report, self.events, self.disk_failures)
+        of_the_file(self.report, self._server.path)
         self.report.counts.update(self._server.counts)
         self.report.counts.update(self._network.counts)
-        self.report.counts.update(
-            {
-                "answers replayed": replay.operations,
-                "views": replay.views,
-                "results compared": replay.results,
-                "transactions": len(transactions),
-                "pages seen again": sum(client.pages for client in self._clients),
-                "disk operations failed": self.disk_failures,
-            }
-        )
-
-    def _unexplained(self, told: list[Event]) -> list[Violation]:
-        """What has failed that was neither refused by the app nor by the disk."""
-        failed = [each for each in told if isinstance(each, Operation) and each.outcome == "failed"]
-        self.report.counts["mutations failed"] += len(failed)
-        return [
-            Violation("failed", f"{each.function} {each.args}: {each.value}")
-            for each in failed
-            if each.args.get("ends") != "refused" and not self.disk_failures
-        ]
+        self.report.counts["pages seen again"] += sum(client.pages for client in self._clients)
 
 
 def run(plan: Plan, app: App) -> Report:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reliability.simulation.loop import LIFE, Life, SimulatedLoop, SimulatedThread
 from reliability.simulation.network import Network, Wire
@@ -29,19 +29,20 @@ from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
 
-FUNCTION_SECONDS = 0.004
-"""How long a function takes at most."""
+FUNCTION_SECONDS: Final = (0.004, 0.004, 0.04)
+"""How long a function takes at most, twice; a seed has one of these."""
 
 
 class Slow(InlineRunner):
     """Runs functions at one moment, and takes time before and after, so that others come between."""
 
     dice: random.Random
+    seconds: float
 
     async def transact(self, run: Run) -> Outcome:
-        await asyncio.sleep(self.dice.random() * FUNCTION_SECONDS)
+        await asyncio.sleep(self.dice.random() * self.seconds)
         outcome = await super().transact(run)
-        await asyncio.sleep(self.dice.random() * FUNCTION_SECONDS)
+        await asyncio.sleep(self.dice.random() * self.seconds)
         return outcome
 
 
@@ -66,6 +67,7 @@ class Server:
     ) -> None:
         self._app, self._folder, self._loop, self._disk = app, folder, loop, disk
         self._network, self._dice, self._note = network, dice, note
+        self._function_seconds = dice.choice(FUNCTION_SECONDS)
         self._life: Life | None = None
         self._number = 0
         self._countdown = -1
@@ -220,7 +222,7 @@ class Server:
 
     def _runner(self, store: SqliteStore) -> Slow:
         runner = Slow(self._app, store, secret=bytes(32), isolated=False)
-        runner.dice = self._dice
+        runner.dice, runner.seconds = self._dice, self._function_seconds
         return runner
 
     def crash_within(self, operations: int) -> None:

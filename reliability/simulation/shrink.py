@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reliability.simulation.plan import Plan
-from reliability.simulation.run import Report
+from reliability.simulation.verdict import Report
 
 RUNS_MAX = 300
 """How often the plan is carried out for that."""

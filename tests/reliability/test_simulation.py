@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 from reliability.simulate import app
 from reliability.simulation import plan, shrink
-from reliability.simulation.run import Report, run
+from reliability.simulation.run import run
+from reliability.simulation.verdict import Report
 from yugen.runtime.queries import Queries
 
 
