@@ -12,7 +12,8 @@ import pytest
 from yugen.files.local import LocalFiles
 from yugen.files.memory import MemoryFiles
 from yugen.files.store import PIECE_BYTES, FileDamaged, FileStore
-from yugen.files.streams import Bytes, Files, save_whole, whole_file
+from yugen.files.streams import Files, save_whole, whole_file
+from yugen.files.sums import BLOCK_BYTES, Bytes
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -39,7 +40,7 @@ async def test_what_streams_in_streams_out(store: FileStore) -> None:
     assert await read(files, stored) == CONTENT
     assert await read(files, stored, 100, 700_000) == CONTENT[100:700_000]
     assert b"".join(whole_file(store, stored)) == CONTENT
-    assert save_whole(store, iter([b"a", b"b"]))[1:] == (2, hashlib.sha256(b"ab").digest())
+    assert save_whole(store, iter([b"a", b"b"]))[1:3] == (2, hashlib.sha256(b"ab").digest())
     files.close()
 
 
@@ -92,6 +93,39 @@ async def test_the_end_of_a_damaged_file_is_not_given(tmp_path: Path, size: int)
     assert len(got) < size
     with pytest.raises(FileDamaged):
         list(whole_file(store, stored))
+    files.close()
+
+
+@pytest.mark.parametrize("piece", [70_000, BLOCK_BYTES, 3 * BLOCK_BYTES])
+async def test_any_part_of_a_file_is_held_against_its_checksum(store: FileStore, piece: int) -> None:
+    content = (CONTENT * 3)[: 3 * BLOCK_BYTES + 5]
+    files = Files(store)
+    streamed, whole = await files.save(pieces(content, piece)), save_whole(store, iter([content]))
+    assert streamed.blocks == whole.blocks
+    assert len(streamed.blocks) == 4 * 4
+    ends = [edge + more for edge in (0, BLOCK_BYTES, 3 * BLOCK_BYTES) for more in (-1, 0, 1, 5)]
+    for start in ends:
+        for end in ends:
+            if 0 <= start < end <= len(content):
+                assert await read(files, streamed, start, end) == content[start:end]
+    files.close()
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 2), (2 * BLOCK_BYTES, 2 * BLOCK_BYTES + 1), (7, 2 * BLOCK_BYTES)])
+async def test_no_part_of_a_damaged_block_is_given(tmp_path: Path, start: int, end: int) -> None:
+    content = (CONTENT * 3)[: 2 * BLOCK_BYTES + 5]
+    files = Files(LocalFiles(tmp_path))
+    stored = await files.save(pieces(content))
+    path = tmp_path / stored.key[:2] / stored.key
+    damaged = bytearray(content)
+    for place in (1000, len(content) - 1):
+        damaged[place] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(FileDamaged, match="not those that were stored"):
+        await read(files, stored, start, end)
+    middle = BLOCK_BYTES, 2 * BLOCK_BYTES
+    assert await read(files, stored, *middle) == content[slice(*middle)]
+    assert await read(files, stored._replace(blocks=b""), start, end) == damaged[start:end]  # as of one from before
     files.close()
 
 

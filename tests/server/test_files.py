@@ -13,7 +13,7 @@ from tests.engine import SECRET, change, encoded, value_of
 from tests.server.peers import Bench, bench
 from yugen.catalog import RENEWALS
 from yugen.files.store import BadFileStore, FileStoreError
-from yugen.files.streams import Bytes
+from yugen.files.sums import Bytes
 from yugen.functions.addresses import Upload
 from yugen.functions.storage import FilePlace, renewal_internal
 from yugen.keys import document_key

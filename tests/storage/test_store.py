@@ -232,6 +232,18 @@ async def test_a_trimmed_log_no_longer_leads_back(store: AnyStore) -> None:
     snapshot.close()
 
 
+async def test_who_reads_at_a_timestamp_goes_on_when_the_log_is_trimmed(store: AnyStore) -> None:
+    history = History()
+    commits = [history.commit(ts, {1: Note(ts, "ada"), ts: B}) for ts in (10, 20, 30)]
+    asked = RequestRecord("session", 1, b"digest", b"value")
+    await append(store, commits[0]._replace(request=asked), *commits[1:])
+    reading = await store.snapshot(10)  # such as an export
+    await store.trim(25)
+    assert await read_all(reading) == expected_all(history.at(10))
+    reading.close()
+    assert await store.find_request("session", 1) == (asked, 10)  # which is kept for longer
+
+
 async def test_what_is_left_of_a_log_is_told(store: AnyStore) -> None:
     history = History()
     await append(store, *[history.commit(ts, {1: Note(ts, "ada"), 2: A}) for ts in (10, 20, 30)], Commit(40, ()))

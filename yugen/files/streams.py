@@ -11,22 +11,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from yugen.files.store import BATCH_BYTES, FileDamaged, FileReader, FileStore, FileWriter, new_key
+from yugen.files.sums import Bytes, Part, Summing
 
 T = TypeVar("T")
 
 _THREADS_MAX: Final = 16
 """Calls of a store that may block at once; a slow reader blocks none."""
-
-
-class Bytes(NamedTuple):
-    """Bytes that are stored: where, how many, and their SHA-256."""
-
-    key: str
-    size: int
-    sha256: bytes
 
 
 class Files:
@@ -51,20 +44,19 @@ class Files:
         try:
             await self.run(lambda: writers.append(self.store.create(key)))
             (writer,) = writers
-            size, digest, batch = 0, hashlib.sha256(), bytearray()
+            summing, batch = Summing(), bytearray()
             async for piece in pieces:
-                size += len(piece)
                 batch += piece
                 if len(batch) >= BATCH_BYTES:
-                    await self.run(_take, writer, digest, batch)
+                    await self.run(_take, writer, summing, batch)
                     batch = bytearray()
-            await self.run(_take, writer, digest, batch)
+            await self.run(_take, writer, summing, batch)
             await self.run(writer.finish)
         except BaseException:
             for writer in writers:
                 await self.run(writer.abandon)
             raise
-        return Bytes(key, size, digest.digest())
+        return summing.stored(key)
 
     async def open(self, stored: Bytes, start: int = 0, end: int | None = None) -> Reading:
         """Begins to read a file, or the bytes from `start` on and before `end`.
@@ -74,9 +66,13 @@ class Files:
             FileStoreError: it cannot be read.
         """
         end = stored.size if end is None else end
+        first, last = start, end
+        in_blocks = bool(stored.blocks) and end - start < stored.size
+        if in_blocks:
+            first, last = Part.first(start), Part.last(end, stored.size)
         readers = list[FileReader]()
         try:
-            await self.run(lambda: readers.append(self.store.open(stored.key, start, end)))
+            await self.run(lambda: readers.append(self.store.open(stored.key, first, last)))
             (reader,) = readers
             if reader.size != stored.size:
                 text = f"The file {stored.key} has {reader.size} bytes, not {stored.size} as when it was stored."
@@ -85,7 +81,8 @@ class Files:
             for reader in readers:
                 await self.run(reader.close)
             raise
-        return Reading(self, reader, stored, start, end)
+        part = Part(stored, start, end, reader.read) if in_blocks else None
+        return Reading(self, reader, stored, end - start, part)
 
     async def run(self, call: Callable[..., T], *args: Any) -> T:
         """What a call gives that may block. Whoever gives up waiting does so when it is over: a file has one user."""
@@ -108,14 +105,17 @@ class Files:
 class Reading:
     """A file that is being read, piece by piece. Leaving `async with` ends that.
 
-    Who reads all of it does not get the last piece of a file whose checksum is another than when it was stored.
+    Who reads all of it does not get the last piece of a file whose checksum is another than when it was stored. Who
+    reads a part gets nothing of a block of which that is so; of a file from before blocks had checksums, a part is
+    held against none.
     """
 
-    def __init__(self, files: Files, reader: FileReader, stored: Bytes, start: int, end: int) -> None:
+    def __init__(self, files: Files, reader: FileReader, stored: Bytes, size: int, part: Part | None) -> None:
         self._files = files
         self._reader = reader
         self._stored = stored
-        self._left = end - start
+        self._part = part
+        self._left = size
         self._digest = hashlib.sha256() if self._left == stored.size else None
 
     async def read(self) -> bytes:
@@ -125,7 +125,7 @@ class Reading:
             FileDamaged: they are not those that were stored.
             FileStoreError: they cannot be read.
         """
-        return await self._files.run(self._next)
+        return await self._files.run(self._next if self._part is None else self._part.next)
 
     def _next(self) -> bytes:
         piece = self._reader.read() if self._left else b""
@@ -183,18 +183,17 @@ def save_whole(store: FileStore, pieces: Iterator[bytes]) -> Bytes:
     key = new_key()
     writer = store.create(key)
     try:
-        size, digest = 0, hashlib.sha256()
+        summing = Summing()
         for piece in pieces:
-            size += len(piece)
-            digest.update(piece)
+            summing.add(piece)
             writer.write(piece)
         writer.finish()
     except BaseException:
         writer.abandon()
         raise
-    return Bytes(key, size, digest.digest())
+    return summing.stored(key)
 
 
-def _take(writer: FileWriter, digest: Any, batch: bytearray) -> None:
-    digest.update(batch)
+def _take(writer: FileWriter, summing: Summing, batch: bytearray) -> None:
+    summing.add(batch)
     writer.write(batch)

@@ -16,7 +16,8 @@ from uuid import uuid4
 from yugen.errors import Refused
 from yugen.files.place import open_store
 from yugen.files.store import FileStore
-from yugen.files.streams import Bytes, Files
+from yugen.files.streams import Files
+from yugen.files.sums import Bytes
 from yugen.functions.addresses import Addresses, Upload
 from yugen.ids import INTERNAL_SIZE
 
@@ -306,14 +307,15 @@ def renewal_internal(seconds: int) -> bytes:
 
 def stored_bytes(record: Record) -> Bytes:
     """Where the bytes of a file are, and which they must be."""
-    return Bytes(record["key"], int(record["size"]), b64decode(record["sha256"]))
+    return Bytes(record["key"], int(record["size"]), b64decode(record["sha256"]), b64decode(record.get("blocks", "")))
 
 
 def to_record(stored: Bytes, content_type: str | None) -> dict[str, Any]:
     """What is noted of a new file."""
     kind = {} if content_type is None else {"contentType": content_type}
     sha256 = b64encode(stored.sha256).decode()
-    return {"sha256": sha256, "size": stored.size, **kind, "uuid": str(uuid4()), "key": stored.key}
+    blocks = {"blocks": b64encode(stored.blocks).decode()} if stored.blocks else {}
+    return {"sha256": sha256, "size": stored.size, **kind, "uuid": str(uuid4()), "key": stored.key, **blocks}
 
 
 def check_content_type(content_type: str | None) -> None:

@@ -4,6 +4,7 @@ A record is added when the bytes are durable. What it holds beside what an app s
 
     uuid    stands in the file's public address
     key     what the bytes are called in their store, see `yugen.files`
+    blocks  the checksums of its blocks, unless it is from before these were kept
 
 `_renewals` has documents that change now and then while somebody wants that: whoever reads one runs again by then.
 """
@@ -50,10 +51,12 @@ async def add(
     uuid: str,
     key: str,
     content_type: Annotated[str | None, Field(alias="contentType")] = None,
+    blocks: str | None = None,
 ) -> str:
     """Adds the record of a file whose bytes are stored; returns its id."""
     kind = {} if content_type is None else {"contentType": content_type}
-    return await ctx.db.insert(_TABLE, {"sha256": sha256, "size": size, **kind, "uuid": uuid, "key": key})
+    sums = {} if blocks is None else {"blocks": blocks}
+    return await ctx.db.insert(_TABLE, {"sha256": sha256, "size": size, **kind, "uuid": uuid, "key": key, **sums})
 
 
 @system_mutation
