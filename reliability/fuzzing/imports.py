@@ -77,4 +77,4 @@ async def _opened() -> AsyncIterator[Attempt]:
         yield partial(attempt, world)
 
 
-SURFACES: Final = (Surface("imports", _made, _opened, "Imports: one that is refused has changed nothing.", 3),)
+SURFACES: Final = (Surface("imports", _made, _opened, "Imports: one that is refused has changed nothing.", 2),)

@@ -164,5 +164,5 @@ async def _opened() -> AsyncIterator[Attempt]:
 
 
 SURFACES: Final = (
-    Surface("raw", made, _opened, "Bytes of requests: none hides another, and none may go on for ever.", 30),
+    Surface("raw", made, _opened, "Bytes of requests: none hides another, and none may go on for ever.", 15),
 )

@@ -43,6 +43,8 @@ _CREDENTIALS: Final = (
         "Convex",
         "Bearer ⟨user⟩",
         "Bearer ⟨user~3⟩",
+        "Bearer ⟨apikey⟩",
+        "Bearer ⟨apikey~4⟩",
         "Bearer ⟨session⟩",
         "Bearer x",
     ),

@@ -105,14 +105,13 @@ class OverSockets:
         reply = Reply()
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port, limit=1 << 22)
         try:
-            with suppress(ConnectionError):
-                writer.write(data)
-                await asyncio.wait_for(writer.drain(), SECONDS_MAX)
-                silence = FIRST_SECONDS
-                while piece := await asyncio.wait_for(reader.read(1 << 16), silence):
-                    reply.raw += piece
-                    silence = SILENCE_SECONDS
-                reply.has_closed = True
+            writer.write(data)
+            await asyncio.wait_for(writer.drain(), SECONDS_MAX)
+            silence = FIRST_SECONDS
+            while piece := await asyncio.wait_for(reader.read(1 << 16), silence):
+                reply.raw += piece
+                silence = SILENCE_SECONDS
+            reply.has_closed = True
         except TimeoutError:
             pass  # it waits for more, or for the next request
         except ConnectionError:

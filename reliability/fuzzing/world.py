@@ -146,6 +146,8 @@ class InProcess:
             self._known[name] = url[url.index("/api/") :]
         signed_in = await self._post("/auth/sign-in/anonymous", {})
         self._known["session"] = signed_in["token"]
+        named = {"name": "k", "scopes": []}
+        self._known["apikey"] = (await self._post("/auth/api-keys", named, f"Bearer {signed_in['token']}"))["key"]
         self._known["user"] = (await self._post("/auth/token", {}, f"Bearer {signed_in['token']}"))["token"]
         page = {"path": "notes:pages", "args": {"topic": "t", "opts": {"numItems": 1, "cursor": None}}}
         self._known["cursor"] = (await self._post("/api/query", page))["value"]["continueCursor"]

@@ -170,7 +170,7 @@ async def check_placeholders(server: world.InProcess) -> None:
     spoiled = await world.filled(server, "⟨admin~1⟩")
     assert spoiled not in (server.admin_key, "⟨admin~1⟩")
     assert spoiled == await world.filled(server, "⟨admin~1⟩")
-    for name in ("file", "private", "session", "user", "cursor", "note", "ts", "upload", "import"):
+    for name in ("file", "private", "session", "user", "apikey", "cursor", "note", "ts", "upload", "import"):
         assert len(await server.known(name)) > 10, name
 
 
