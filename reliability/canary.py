@@ -216,11 +216,11 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(url: str, *, every: float = EVERY_SECONDS) -> AsyncIterator[Watch]:
+async def watching(url: str, *, every: float = EVERY_SECONDS, settle: float = SETTLE_SECONDS) -> AsyncIterator[Watch]:
     """Has a canary in a process of its own watch a server while the block lasts; as for `Canary`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "reliability.canary", url, str(every)),
+        *("-m", "reliability.canary", url, str(every), str(settle)),
         cwd=Path(__file__).parent.parent,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -241,16 +241,18 @@ async def watching(url: str, *, every: float = EVERY_SECONDS) -> AsyncIterator[W
             await process.wait()
 
 
-async def _watch_until_told(url: str, every: float) -> None:
-    async with Canary(url, every=every) as canary:
+async def _watch_until_told(url: str, every: float, settle: float) -> None:
+    async with Canary(url, every=every, settle=settle) as canary:
         print("watching", flush=True)
         await asyncio.to_thread(sys.stdin.read)
     print(json.dumps(dataclasses.asdict(canary.report)))
 
 
 def main(words: Sequence[str]) -> bool:
-    """`python -m reliability.canary URL [SECONDS]`: watches until its input ends, and prints the report as JSON."""
-    asyncio.run(_watch_until_told(words[0], float(words[1]) if len(words) > 1 else EVERY_SECONDS))
+    """`python -m reliability.canary URL [EVERY [SETTLE]]`: watches until its input ends; prints a report."""
+    every = float(words[1]) if len(words) > 1 else EVERY_SECONDS
+    settle = float(words[2]) if len(words) > 2 else SETTLE_SECONDS
+    asyncio.run(_watch_until_told(words[0], every, settle))
     return True
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final, TextIO
 
 import httpx2
 
-from reliability.canary import Report, watching
+from reliability.canary import SETTLE_SECONDS, Report, watching
 from reliability.resources import MIB, Usage, growth, usage
 from reliability.serving import Server, serving
 from yugen_client import AsyncClient, ClientError
@@ -208,7 +208,10 @@ async def soak(
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     samples: list[Usage] = []
-    async with serving(APP, data, development=False) as server, watching(server.url) as watch:
+    async with (
+        serving(APP, data, development=False) as server,
+        watching(server.url, settle=late or SETTLE_SECONDS) as watch,
+    ):
         site = await server.site_url()
         crowd = [
             asyncio.create_task(

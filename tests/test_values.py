@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import struct
+import tracemalloc
 from enum import IntEnum, StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -434,3 +435,16 @@ def test_own_texts_are_read_without_a_check(value: Any) -> None:
     text = dumps(value)
     assert canonical(reloads(text)) == canonical(value)
     assert repr(reloads(text)) == repr(loads(text))
+
+
+def test_a_canonical_text_takes_no_more_than_it_needs() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        texts = [canonical({"number": number}) for number in range(1000)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(texts) < 200
+    large = {"text": "x" * 5000}
+    assert canonical(large) == dumps(large)

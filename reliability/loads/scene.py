@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from reliability.canary import watching
+from reliability.canary import SETTLE_SECONDS, watching
 from reliability.resources import MIB, allow_many_files, open_files, resident
 from reliability.serving import Server, serving
 from yugen_client import AsyncClient, ClientError
@@ -97,7 +97,8 @@ async def scene(data: Path, *options: str, strict: bool = False, may_refuse: boo
         async with AsyncClient(server.url) as client:  # all is there that every server has
             await client.query("usage:newest", {"topic": "nobody's"})
         pid, before, files = server.pid, resident(server.pid), open_files(server.pid)
-        async with watching(server.url) as watch:
+        # Where times do not count, what comes late is not lost.
+        async with watching(server.url, settle=SETTLE_SECONDS if strict else GIVEN_UP_SECONDS) as watch:
             yield made
             if server.pid == pid:
                 await _gets_over_it(made, before, files)
