@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -188,22 +189,19 @@ async def test_below_another_app(yugen: Yugen, tmp_path: Path) -> None:
         assert (await client.get("/backend/")).text == "<p>home</p>"
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "OPTIONS"])
-@pytest.mark.parametrize("origin", [None, "https://app.example", "null"])
-@pytest.mark.parametrize("path", ["/api/query", "/api/mutation", "/api/action"])
-async def test_calls_are_answered_the_same_with_and_without_routing(
-    client: httpx.AsyncClient, yugen: Yugen, path: str, origin: str | None, method: str
-) -> None:
-    headers = {"Convex-Request-Id": "the-same"} | ({} if origin is None else {"Origin": origin})
-    body = COUNT if method == "POST" else None
-    direct = await client.request(method, path, json=body, headers=headers)
+async def test_calls_are_answered_the_same_with_and_without_routing(client: httpx.AsyncClient, yugen: Yugen) -> None:
+    paths, methods = ("/api/query", "/api/mutation", "/api/action"), ("GET", "POST", "PUT", "HEAD", "OPTIONS")
     # Below another path only the router knows them.
     async with browser(Starlette(routes=[Mount("/below", make_asgi(yugen))])) as below:
-        routed = await below.request(method, f"/below{path}", json=body, headers=headers)
-    assert direct.status_code == routed.status_code
-    assert sorted(direct.headers.multi_items()) == sorted(routed.headers.multi_items())
-    assert direct.headers["x-request-id"] == "the-same"
-    assert direct.content == routed.content
+        for path, origin, method in itertools.product(paths, (None, "https://app.example", "null"), methods):
+            headers = {"Convex-Request-Id": "the-same"} | ({} if origin is None else {"Origin": origin})
+            body = COUNT if method == "POST" else None
+            direct = await client.request(method, path, json=body, headers=headers)
+            routed = await below.request(method, f"/below{path}", json=body, headers=headers)
+            assert direct.status_code == routed.status_code, (path, origin, method)
+            assert sorted(direct.headers.multi_items()) == sorted(routed.headers.multi_items()), (path, origin, method)
+            assert direct.headers["x-request-id"] == "the-same"
+            assert direct.content == routed.content, (path, origin, method)
 
 
 @pytest.mark.parametrize(
