@@ -35,8 +35,11 @@ class Stalled(Exception):
     """Everybody waits and nothing is going to happen, or somebody is busy without end and without time passing."""
 
 
+MOMENT_SECONDS = 0.001
+"""What counts as one moment."""
+
 STILL_MAX = 20_000
-"""How many rounds of callbacks there may be at one moment."""
+"""How many rounds of callbacks there may be in one moment."""
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -53,7 +56,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.tasks: list[tuple[asyncio.Task[Any], Life | None]] = []
         self.jitter: Callable[[], float] = lambda: 0.0
         self._selector = self
-        self._still = 0
+        self._still, self._moment = 0, 0.0
         self._clock_resolution = 1e-9
         self.set_task_factory(self._make_task)
 
@@ -64,10 +67,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """In the place of a selector: nothing comes from outside, so that what is left of the wait can be skipped."""
         if timeout is None:
             raise Stalled("everybody waits, and nothing is going to happen")
-        self._still = 0 if timeout else self._still + 1
+        self.now += timeout
+        self._still += 1
+        if self.now > self._moment + MOMENT_SECONDS:
+            self._still, self._moment = 0, self.now
         if self._still > STILL_MAX:
             raise Stalled("somebody is busy without end")
-        self.now += timeout
         return []
 
     def _process_events(self, events: list[Any]) -> None:
