@@ -127,7 +127,10 @@ def _runs(seeds: range, jobs: int) -> Iterator[tuple[Report, str]]:
         yield from map(one, seeds)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(one, seeds, chunksize=8)
+        try:
+            yield from pool.map(one, seeds, chunksize=4)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _show(seed: int) -> bool:
