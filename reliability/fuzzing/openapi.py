@@ -114,9 +114,10 @@ def _check(case: Case, *, ask: Ask, counts: Counter[str], fits: bool) -> None:
     # Both go by the status, which is not what says it here.
     case.validate_response(response, excluded_checks=[negative_data_rejection, positive_data_acceptance])
     answer = response.json()
-    reached = response.status_code == 200 and REFUSED not in answer.get("errorMessage", "")
+    error = str(answer.get("errorMessage", answer.get("message")))
+    reached = response.status_code == 200 and REFUSED not in error
     counts[f"{_FITS[fits]}, {_BECAME[reached]}"] += 1
-    if fits is not reached and not _is_known(case.body, str(answer.get("errorMessage"))):
+    if fits is not reached and not _is_known(case.body, error):
         raise AssertionError(f"it {_FITS[fits]}, and is {_BECAME[reached]}: {case.body!r}: {answer}")
 
 
