@@ -64,6 +64,7 @@ test("the package exports this and nothing else", () => {
     "ConnectionLostError",
     "FatalServerError",
     "FunctionError",
+    "TooManyRequestsError",
     "UploadError",
     "VERSION",
     "YugenClient",
