@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from reliability.checkers.serializability import anomalies, windows
 from reliability.checkers.sessions import Sessions
 from reliability.history import lists
 from reliability.history.run import operations
-from reliability.records import Operation, View
+from reliability.records import Event, Operation, View
 
 
 @dataclass
@@ -47,9 +47,14 @@ def check_timestamps(folder: Path) -> Verdict:
     replay, sessions = Replay(lists.model), Sessions()
     verdict = Verdict()
     last: dict[str, View] = {}
-    for number in range(plan["rounds"] + 1):  # in the last one, clients only look
-        events = list(records.read(folder / f"round-{number:05}.jsonl"))
+
+    def rounds() -> Iterator[list[Event]]:
+        for number in range(plan["rounds"] + 1):  # in the last one, clients only look
+            yield list(records.read(folder / f"round-{number:05}.jsonl"))
+
+    for events in in_their_rounds(rounds()):
         replay.take(events)
+    for number, events in enumerate(rounds()):
         sessions.take(events)
         last.update({event.client: event for event in events if isinstance(event, View)})
         if number < plan["rounds"]:
@@ -68,6 +73,17 @@ def check_timestamps(folder: Path) -> Verdict:
         }
     )
     return verdict
+
+
+def in_their_rounds(rounds: Iterable[list[Event]]) -> Iterator[list[Event]]:
+    """The same, with each view in the round whose state it shows: some come when their round has all its answers."""
+    before: list[Event] = []
+    for events in rounds:
+        newest = max((each.ts or 0 for each in before if isinstance(each, Operation)), default=0)
+        late = [each for each in events if isinstance(each, View) and each.ts < newest]
+        yield [*before, *late]
+        before = [each for each in events if not (isinstance(each, View) and each.ts < newest)]
+    yield before
 
 
 def _check_once(folder: Path, number: int, asked: list[Operation], counts: Counter[str]) -> Iterator[Any]:

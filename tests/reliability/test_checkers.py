@@ -20,6 +20,7 @@ from reliability.checkers.replay import Replay
 from reliability.checkers.serializability import Append, Read, Transaction, anomalies, windows
 from reliability.checkers.sessions import Sessions
 from reliability.history import lists
+from reliability.history.check import in_their_rounds
 from reliability.records import Event, Operation, View, subscription
 
 COUNTER = subscription("f:counter", {"name": "x"})
@@ -89,6 +90,15 @@ def test_real_time_counts_across_parts() -> None:
     replay.take([bump(5, 1)])
     replay.take([bump(4, 2, called=100)])
     assert "real time" in {violation.rule for violation in replay.violations}
+
+
+def test_what_is_shown_late_is_held_against_its_own_round() -> None:
+    rounds: list[list[Event]] = [[bump(2, 1), bump(4, 2), view(2, 1)], [view(2, 1, client="v"), bump(6, 3), view(4, 2)]]
+    replay = Replay(lists.model)
+    for events in in_their_rounds(rounds):
+        replay.take(events)
+    assert (replay.violations, replay.operations, replay.views) == ([], 3, 3)
+    assert replayed(*rounds[0], view(2, 2)) == ["wrong view"]
 
 
 def test_what_was_lost_is_there_or_not_and_once() -> None:
