@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -219,9 +219,14 @@ def _made(dice: random.Random) -> Any:
 def _bomb(dice: random.Random) -> bytes:
     """A frame of 64 MiB that was deflated, or that says that it has 2^31 bytes or more."""
     if dice.random() < 0.5:
-        packed = zlib.compress(bytes(64 * MIB), 9)[2:-4]
+        packed = _packed()
         return b"\xc1\xff" + len(packed).to_bytes(8, "big") + bytes(4) + packed
     return b"\x81\xff" + (1 << dice.randrange(31, 64)).to_bytes(8, "big") + bytes(4) + b"x" * 99
+
+
+@cache
+def _packed() -> bytes:
+    return zlib.compress(bytes(64 * MIB), 9)[2:-4]
 
 
 @dataclass(slots=True)
