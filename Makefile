@@ -19,7 +19,7 @@ test: setup ## Check, then run every test (SKIP_BROWSER=1, PYTEST_ARGS="-k name"
 	$(if $(SKIP_BROWSER),,@scripts/install-chromium)
 	@scripts/install-cc
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync check test-browser-client
-	.venv/bin/pytest -n 3 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
+	.venv/bin/pytest -n 4 $(if $(SKIP_BROWSER),-m "not browser") $(PYTEST_ARGS)
 
 .PHONY: test-browser-client
 test-browser-client: setup

@@ -9,6 +9,7 @@ import gc
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, TypeAlias, cast
 
 import uvicorn
@@ -18,7 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from yugen.server.limits import Limits
 from yugen.server.listen import Server
+from yugen.server.sockets import Sockets
 from yugen.server.yugen import Yugen
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -82,11 +85,19 @@ class Peers:
     def asgi(self) -> "Peers":
         return self
 
+    limits = Limits()
+
+    @cached_property
+    def sockets(self) -> Sockets:
+        return Sockets(self.limits.server)
+
     @property
     def runs(self) -> "Peers":
         return self
 
     def close(self) -> None: ...
+
+    async def drain(self) -> None: ...
 
     async def disconnect_all(self, reason: str) -> None: ...
 

@@ -265,6 +265,7 @@ async def test_a_passkey(browser: Browser, server: Server) -> None:
     await expect(page.locator("#who")).to_have_text("ada@example.com")
     # Who does not want to is told so, and can go on.
     await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_visible()
     await devtools.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": authenticator["authenticatorId"]})
     await page.goto(f"{site(server)}/auth/sign-in")
     await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options | {"isUserVerified": False}})
