@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from itertools import count
 from types import FrameType
 from typing import Any
 
@@ -334,13 +335,26 @@ class Plain:
         return [number for number, future in enumerate(self.futures) if not future.done()]
 
 
-def _number(task: asyncio.Task[Any]) -> int:
-    return int(task.get_name().removeprefix("Task-"))
+class Numbered(asyncio.Task[Any]):
+    """A task whose place in a set, such as that of a `TaskGroup`, follows from when it was made, as in a workflow."""
+
+    def __init__(self, number: int, coroutine: Any, **options: Any) -> None:
+        self.number = number
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self.number
 
 
 async def run_through(program: Program, dice: random.Random) -> tuple[Plain, list[tuple[int, bool]], Any]:
     """Runs a program; what it asked for, what ended in which order and whether well, and what came of it."""
     plain, order = Plain(), []
+    numbers = count()
+
+    def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Numbered:
+        return Numbered(next(numbers), coroutine, loop=loop, **options)
+
+    asyncio.get_running_loop().set_task_factory(make_task)
 
     async def settle() -> None:
         for _ in range(200):
@@ -363,7 +377,7 @@ async def run_through(program: Program, dice: random.Random) -> tuple[Plain, lis
     except BaseException as error:
         outcome = described(error)
     # In the order in which they were made, which a set of them does not have: what they then ask for follows from it.
-    for task in sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=_number):
+    for task in sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=hash):
         task.cancel()
     await settle()
     return plain, order, outcome
