@@ -30,6 +30,7 @@ import httpx2
 from reliability.canary import SETTLE_SECONDS, Report, watching
 from reliability.resources import MIB, Usage, growth, usage
 from reliability.serving import Server, serving
+from yugen.runtime.retention import LOG_SECONDS_MIN
 from yugen_client import AsyncClient, ClientError
 
 APP: Final = Path(__file__).parent / "loads/app"
@@ -46,11 +47,15 @@ SLACK: Final = {
     "files": (16, 0.1),
     "processes": (2, 0.1),
     "stored": (16 * MIB, 0.25),
+    "database": (8 * MIB, 0.25),
 }
 """By how much each may seem to grow while it is judged: so much, or that share of its median, if it is more.
 
-The database is not among them: the log of changes grows with every commit for as long as it is kept.
+What is kept for days, such as the answers of mutations, comes to the database all the time, and is small.
 """
+
+LOG_SHARE: Final = 1 / 6
+"""For which share of a run its server keeps the log of changes, a minute at least: it levels off while it is judged."""
 
 LATE_SECONDS: Final = 10.0
 """How long what a user does may take until the user sees that it was done."""
@@ -208,8 +213,9 @@ async def soak(
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     samples: list[Usage] = []
+    kept = f"log_seconds={max(LOG_SECONDS_MIN, seconds * LOG_SHARE):.0f}"
     async with (
-        serving(APP, data, development=False) as server,
+        serving(APP, data, "--limit", kept, development=False) as server,
         watching(server.url, settle=late or SETTLE_SECONDS) as watch,
     ):
         site = await server.site_url()

@@ -260,9 +260,9 @@ def run(plan: Plan, app: App) -> Report:
             logger = logging.getLogger("yugen")
             logger.addHandler(errors)
             propagated, logger.propagate = logger.propagate, False
-            logging.getLogger("yugen_client").disabled = True
             try:
                 with (
+                    patch.object(logging.getLogger("yugen_client"), "disabled", new=True),
                     patch.object(yugen_client.connection, "connect", _connector(one)),
                     patch.object(IntervalIndex, "readers", _ordered),
                     patch.object(subscriptions, "QUERIES_AT_ONCE_MAX", 2),  # few clients ask for more than 32

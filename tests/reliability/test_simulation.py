@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def test_a_lost_invalidation_is_found_and_shrinks_to_few_steps() -> None:
     made = plan.make(4)
     made = replace(made, steps=tuple(step for step in made.steps if step.what not in plan.FAULTS)[:40])
     assert not running.run(made, app()).violations
+    assert not logging.getLogger("yugen_client").disabled  # what runs later in this process is to be heard
     report = broken(made)
     assert report.violations
     with patch.object(shrink, "RUNS_MAX", 12):

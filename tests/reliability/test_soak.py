@@ -12,7 +12,9 @@ from reliability.canary import Report
 from reliability.resources import MIB, Usage, growth
 from reliability.soak import _of_canary, judge, soak
 
-STEADY = Usage(seconds=0.0, server=60 * MIB, workers=50 * MIB, processes=4, files=60, database=0, stored=20 * MIB)
+STEADY = Usage(
+    seconds=0.0, server=60 * MIB, workers=50 * MIB, processes=4, files=60, database=60 * MIB, stored=20 * MIB
+)
 
 
 def samples(**per_second: float) -> list[Usage]:
@@ -26,7 +28,8 @@ def samples(**per_second: float) -> list[Usage]:
         values = {name: value + int(per_second.get(name, 0.0) * second) for name, value in values.items()}
         values["server"] += dice.randint(-MIB, MIB)
         values["stored"] = int(STEADY.stored * full + per_second.get("stored", 0.0) * second)
-        made.append(Usage(seconds=float(second), database=0, **values))
+        values["database"] = int(STEADY.database * full + per_second.get("database", 0.0) * second)
+        made.append(Usage(seconds=float(second), **values))
     return made
 
 
@@ -36,7 +39,7 @@ def test_what_fills_up_and_stays_is_no_growth() -> None:
 
 @pytest.mark.parametrize(
     ("name", "per_second"),
-    [("server", 3000), ("workers", 5000), ("files", 0.02), ("processes", 0.002), ("stored", 9000)],
+    [("server", 3000), ("workers", 5000), ("files", 0.02), ("processes", 0.002), ("stored", 9000), ("database", 12000)],
 )
 def test_what_grows_is_named(name: str, per_second: float) -> None:
     assert [failure.partition(":")[0] for failure in judge(samples(**{name: per_second}))] == [name]
