@@ -181,7 +181,7 @@ class Run:
 
     async def _settle(self) -> None:
         pauses = _pauses()
-        while any(client.waiting for client in self._clients) or self._server.runtime is None or self._server.is_doomed:
+        while any(client.waiting for client in self._clients) or not self._server.serves or self._server.is_doomed:
             await next(pauses)
         for client in self._clients:
             for function, args in FINAL:

@@ -152,8 +152,8 @@ class Server:
 
     @property
     def is_doomed(self) -> bool:
-        """Whether it is about to end: it stops, or the power is to fail after so many operations of the disk."""
-        return self._is_stopping or self._countdown > 0
+        """Whether the power is to fail after so many operations of the disk."""
+        return self._countdown > 0
 
     def stop(self, *, for_good: bool = False) -> None:
         """Ends the life as SIGTERM does: in good order."""
