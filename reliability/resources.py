@@ -28,7 +28,7 @@ class Usage:
         workers: bytes, of all that it has started together; what they share counts once (PSS).
         processes: how many there are.
         files: open files, sockets among them, of all of them.
-        database: bytes of the database and its log of writes.
+        database: bytes of the database, without its write-ahead log, which has a bound and comes and goes.
         stored: bytes of everything else in the data's folder.
     """
 
@@ -45,15 +45,14 @@ def usage(pid: int, data: Path, seconds: float) -> Usage:
     """What the server of this process id has now, whose data is in this folder."""
     others = list(descendants(pid))
     sizes = {path: path.stat().st_size for path in _files(data)}
-    database = sum(size for path, size in sizes.items() if ".sqlite" in path.name)
     return Usage(
         seconds=seconds,
         server=resident(pid),
         workers=sum(_memory(each, "smaps_rollup", "Pss:") for each in others),
         processes=1 + len(others),
         files=sum(open_files(each) for each in (pid, *others)),
-        database=database,
-        stored=sum(sizes.values()) - database,
+        database=sum(size for path, size in sizes.items() if path.suffix == ".sqlite3"),
+        stored=sum(size for path, size in sizes.items() if ".sqlite3" not in path.name),
     )
 
 
