@@ -24,8 +24,8 @@ SCENARIOS: Final = ("storm", "idle", "flood", "slow", "giant", "queued", "functi
 
 async def run(module: ModuleType, data: Path, sizes: Mapping[str, int], *, strict: bool) -> Scene:
     """Plays a scenario with such sizes; returns where that was, which says what came of it."""
-    may_refuse = getattr(module, "MAY_REFUSE", False)
-    async with scene(data, strict=strict, may_refuse=may_refuse) as made:
+    may_refuse, options = getattr(module, "MAY_REFUSE", False), getattr(module, "OPTIONS", ())
+    async with scene(data, *options, strict=strict, may_refuse=may_refuse) as made:
         await module.play(made, **sizes)
     return made
 
