@@ -21,6 +21,7 @@ import websockets
 from reliability.checkers.serializability import anomalies
 from reliability.serving import YUGEN, Process, Server, serving
 from tests.apps import ENTRIES, write_app
+from tests.company import company
 from tests.runtime.test_serializability import LISTS, Lists, Step
 from yugen import values
 from yugen.runtime.outcome import Answer, Failure, MutationAnswer
@@ -106,49 +107,14 @@ async def test_clients_see_no_anomaly_whatever_node_they_come_to(kills: int, tmp
 @pytest.mark.timeout(120)
 async def test_acknowledged_mutations_survive_nodes_that_end_once_and_reach_all_who_listen(tmp_path: Path) -> None:
     dice = random.Random(1)
-    acknowledged: Counter[str] = Counter()
-    arrived = asyncio.Condition()
-    stopping = False
-    shown: list[list[int]] = [[] for _ in range(LISTENING)]
-
-    async with two_nodes(tmp_path) as server:
-
-        async def write(name: str) -> None:
-            async with AsyncClient(server.url) as client:
-                while not stopping:
-                    number = acknowledged[name]
-                    assert await client.mutation("f:append", {"client": name, "number": number}) == number
-                    async with arrived:
-                        acknowledged[name] += 1
-                        arrived.notify_all()
-
-        async def watch(seen: list[int]) -> None:
-            async with AsyncClient(server.url) as client:
-                async for total in client.subscribe("f:total"):
-                    async with arrived:
-                        seen.append(int(total))
-                        arrived.notify_all()
-
-        watching = [asyncio.create_task(watch(seen)) for seen in shown]
-        writing = [asyncio.create_task(write(f"c{number}")) for number in range(6)]
+    async with (
+        two_nodes(tmp_path) as server,
+        company(server.url, writers=6, watchers=LISTENING) as clients,
+    ):
         # Each is killed, and each is told to end, as all are in turn to be replaced.
         for number, node in ((signal.SIGKILL, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)):
-            goal = acknowledged.total() + dice.randint(20, 120)
-            async with arrived:
-                await arrived.wait_for(lambda goal=goal: acknowledged.total() >= goal)  # type: ignore[misc]
+            await clients.more(dice.randint(20, 120))
             await end_node(server, server.children()[node], number)  # the longest there, or the newest
-        stopping = True
-        await asyncio.gather(*writing)
-        async with AsyncClient(server.url) as reader:
-            for name, count in acknowledged.items():
-                assert await reader.query("f:numbers", {"client": name}) == list(range(count))
-        async with arrived, asyncio.timeout(SECONDS_MAX):
-            await arrived.wait_for(lambda: all(seen and seen[-1] == acknowledged.total() for seen in shown))
-        for task in watching:
-            task.cancel()
-        await asyncio.wait(watching)
-    for seen in shown:
-        assert seen == sorted(seen), "nobody goes back in time"
 
 
 async def test_what_is_answered_over_http_is_never_older_than_what_was_acknowledged(tmp_path: Path) -> None:

@@ -6,9 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -17,9 +14,8 @@ import websockets
 
 from reliability.serving import Server, serving
 from tests.apps import ENTRIES, write_app
+from tests.company import company
 from yugen_client import AsyncClient
-
-WRITERS, WATCHERS = 4, 8
 
 BUSY = """
     import os
@@ -155,52 +151,12 @@ async def test_a_second_signal_waits_for_nobody(workers: int, number: signal.Sig
 async def test_clients_that_write_and_watch_see_no_error_while_a_server_is_replaced(tmp_path: Path) -> None:
     """As a service manager does; nodes one after the other are replaced in `tests/test_nodes.py`."""
     app, data = write_app(tmp_path, f=ENTRIES), tmp_path / "data"
-    acknowledged: Counter[str] = Counter()
-    shown: list[list[int]] = [[] for _ in range(WATCHERS)]
-    news = asyncio.Condition()
-    stopping = False
-
-    async def until(reached: Callable[[], bool]) -> None:
-        async with news, asyncio.timeout(20):
-            await news.wait_for(reached)
-
-    async with serving(app, data, development=False) as server:
-
-        async def write(name: str) -> None:
-            async with AsyncClient(server.url) as client:
-                while not stopping:
-                    number = acknowledged[name]
-                    assert await client.mutation("f:append", {"client": name, "number": number}) == number
-                    async with news:
-                        acknowledged[name] += 1
-                        news.notify_all()
-
-        async def watch(seen: list[int]) -> None:
-            async with AsyncClient(server.url) as client:
-                async for total in client.subscribe("f:total"):
-                    async with news:
-                        seen.append(int(total))
-                        news.notify_all()
-
-        watching = [asyncio.create_task(watch(seen)) for seen in shown]
-        writing = [asyncio.create_task(write(f"c{number}")) for number in range(WRITERS)]
-        await until(lambda: acknowledged.total() >= 20 and all(shown))
+    async with (
+        serving(app, data, development=False) as server,
+        company(server.url, writers=4, watchers=8) as clients,
+    ):
+        await clients.more(20)
         server.terminate()
         assert await server.ended() == 0
         await server.start()
-        reached = acknowledged.total()
-        await until(lambda: acknowledged.total() >= reached + 20)
-        stopping = True
-        await asyncio.gather(*writing)
-        await until(lambda: all(seen[-1] == acknowledged.total() for seen in shown))
-        assert not any(task.done() for task in watching)
-        async with AsyncClient(server.url) as reader:
-            for name, count in acknowledged.items():
-                assert await reader.query("f:numbers", {"client": name}) == list(range(count))
-        for task in watching:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait(watching)
-    for seen in shown:
-        assert seen == sorted(seen), "nobody goes back in time"
-    assert len(acknowledged) == WRITERS
+        await clients.more(20)
