@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from tests.receiver import Receiver, receiving
 
 
 class Span(NamedTuple):
@@ -30,26 +29,22 @@ class Span(NamedTuple):
 
 
 class Collector:
-    """What was sent.
+    """What a receiver was sent, as spans.
 
     Attributes:
+        receiver: takes what is sent.
         url: where to send it.
-        sent: the requests, decoded but not parsed.
-        status: what they are answered with.
-        answers: set while they are answered; others wait.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.sent: list[bytes] = []
-        self.status = 200
-        self.answers = Event()
-        self.answers.set()
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self.url = receiver.url
 
     def spans(self) -> list[Span]:
         """All spans, in the order in which they ended."""
         found = []
-        for body in self.sent:
+        for path, kind, body in self.receiver.sent:
+            assert (path, kind) == ("/v1/traces", "application/x-protobuf")
             for each in ExportTraceServiceRequest.FromString(body).resource_spans:
                 resource = _attributes(each.resource.attributes)
                 for scope in each.scope_spans:
@@ -60,29 +55,8 @@ class Collector:
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """A collector at a free port of this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert (self.path, self.headers["Content-Type"]) == ("/v1/traces", "application/x-protobuf")
-            collector.sent.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
-            collector.answers.wait()
-            self.send_response(collector.status)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(f"http://127.0.0.1:{server.server_port}")
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield collector
-        finally:
-            collector.answers.set()
-            server.shutdown()
-            thread.join()
+    with receiving() as receiver:
+        yield Collector(receiver)
 
 
 def _span(span, resource: dict[str, str | int]) -> Span:  # type: ignore[no-untyped-def]

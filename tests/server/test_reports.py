@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from reliability.serving import serving
 from tests.apps import write_app
+from tests.receiver import Receiver, receiving
 from yugen.server.reports import ALL_MAX, WINDOW_SECONDS, Budget, Reports, _frames
 from yugen_client import AsyncClient, FunctionError
 
@@ -48,15 +46,15 @@ APP = """
 
 
 class Host:
-    """A host of Sentry's: what it was sent, as it came and as events."""
+    """What a host of Sentry's was sent, as events."""
 
-    def __init__(self, url: str) -> None:
-        self.dsn = url.replace("http://", "http://public@") + "/7"
-        self.sent: list[bytes] = []
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self.dsn = receiver.url.replace("http://", "http://public@") + "/7"
 
     def events(self) -> list[dict[str, Any]]:
         found = []
-        for body in self.sent:
+        for _, _, body in self.receiver.sent:
             _, *lines = body.splitlines()
             for head, payload in zip(lines[::2], lines[1::2], strict=False):
                 if json.loads(head)["type"] in ("event", "transaction"):
@@ -66,25 +64,8 @@ class Host:
 
 @contextmanager
 def sentry() -> Iterator[Host]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            host.sent.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        host = Host(f"http://127.0.0.1:{server.server_port}")
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield host
-        finally:
-            server.shutdown()
-            thread.join()
+    with receiving() as receiver:
+        yield Host(receiver)
 
 
 async def test_faults_are_told_and_nobodys_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +89,9 @@ async def test_faults_are_told_and_nobodys_data(tmp_path: Path, monkeypatch: pyt
         logged = "\n".join(server.lines)  # it has sent all by the time it has ended
         errors = [event for event in host.events() if event.get("type") != "transaction"]
         transactions = [event for event in host.events() if event.get("type") == "transaction"]
-        told = b"\n".join(host.sent).decode()
+        told = b"\n".join(body for _, _, body in host.receiver.sent).decode()
 
-    assert len(errors) == 1, (len(host.sent), host.events(), logged)
+    assert len(errors) == 1, (len(host.receiver.sent), host.events(), logged)
     (error,) = errors
     assert error["release"] == "notes@7"
     assert error["environment"] == "prod"

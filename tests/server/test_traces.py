@@ -85,7 +85,7 @@ async def test_a_trace_has_the_request_what_runs_for_it_and_why(
                 await client.mutation("f:add", {"text": ""})
             assert await client.action("f:add_twice", {"text": "again"}) is None
         spans = collector.spans()  # it has sent all by the time it has ended
-        told = b"\n".join(collector.sent).decode("latin-1")
+        told = b"\n".join(body for _, _, body in collector.receiver.sent).decode("latin-1")
 
     assert {(each.resource["service.name"], each.resource["service.version"]) for each in spans} == {
         ("yugen", "notes@7")
@@ -139,12 +139,12 @@ def traces(**environ: str) -> Traces:
 def test_what_finds_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        collector.answers.clear()
+        collector.receiver.answers.clear()
         made = traces(OTEL_BSP_MAX_QUEUE_SIZE="5")
         for _ in range(1000):
             made.ended(RUN, Answer(b"1"), 0.1, CALLED)
         assert made.dropped == 995
-        collector.answers.set()
+        collector.receiver.answers.set()
         made.close()
         assert len(collector.spans()) == 5
         assert made.dropped == 995
@@ -154,22 +154,22 @@ def test_a_collector_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch)
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setattr("yugen.server.traces.FLUSH_SECONDS_MAX", 0.01)
-        collector.answers.clear()
+        collector.receiver.answers.clear()
         made = traces()
         made.ended(RUN, Answer(b"1"), 0.1, CALLED)
         made.close()
-        assert not collector.answers.is_set()
+        assert not collector.receiver.answers.is_set()
 
 
 def test_what_the_collector_refuses_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with collecting() as collector:
-        collector.status = 400
+        collector.receiver.status = 400
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         made = traces()
         for _ in range(3):
             made.ended(RUN, Answer(b"1"), 0.1, CALLED)
         made.close()
-        assert (len(collector.sent), made.dropped) == (1, 3)
+        assert (len(collector.receiver.sent), made.dropped) == (1, 3)
 
 
 @pytest.mark.parametrize("kind", ["mutation", "action"])
