@@ -12,6 +12,7 @@ from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.queries import QueryKey, Subscription
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import Caller
+from yugen.server.writer import nobody
 from yugen.sync.messages import AddQuery, QueryId
 from yugen.sync.session import Update
 
@@ -76,7 +77,7 @@ class Subscriptions:
         for subscription in self._queries.values():
             subscription()
         self._queries.clear()
-        self._stale = self._answered = self._failed = _nobody  # as in `Writer.stop`
+        self._stale = self._answered = self._failed = nobody  # as in `Writer.stop`
 
     def _kept(self, query: AddQuery, update: Update) -> Answer | None:
         """The answer to a query, which is subscribed to from here on, if it is at hand."""
@@ -132,10 +133,6 @@ class Subscriptions:
     def _fail(self, error: BaseException) -> None:
         self._stop_asking()
         self._failed(error)
-
-
-def _nobody(*_: object) -> None:
-    pass
 
 
 class _Asking:

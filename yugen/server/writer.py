@@ -71,7 +71,7 @@ class Writer:
             self._finishing.cancel()
         # Whoever has this has given it calls that lead back there. With them, neither would go before Python's
         # collector looks, which it seldom does.
-        self._caught_up = self._failed = _nobody
+        self._caught_up = self._failed = nobody
 
     def _finish(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
         self.lags = True
@@ -97,8 +97,8 @@ class Writer:
             self._failed(error)
 
 
-def _nobody(*_: object) -> None:
-    pass
+def nobody(*_: object) -> None:
+    """Hears what is said, and does nothing."""
 
 
 async def _in_time(writing: Awaitable[None]) -> None:
