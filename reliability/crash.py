@@ -285,10 +285,8 @@ class DyingServer(Server):
         self._env[FORGETS] = str(_FORGETS_SECONDS)
 
     async def _begin(self) -> asyncio.subprocess.Process:
-        return cast(
-            "asyncio.subprocess.Process",  # which `Forked` is like
-            await self._zygote.start(self._command[1:], cwd=self._cwd, env=self._env),
-        )
+        forked = await self._zygote.start(self._command[1:], cwd=self._cwd, env=self._env)
+        return cast("asyncio.subprocess.Process", forked)  # which it is like
 
 
 async def servers(
@@ -468,7 +466,7 @@ async def _settle(server: Server, acknowledged: Counter[str], figures: Counter[s
 
 
 async def _run_servers(folder: Path, seed: int, kills: int, *options: str) -> Counter[str]:
-    async with Zygote() as zygote:
+    with Zygote() as zygote:
         return await servers(zygote, folder, seed, kills, *options, say=True)
 
 

@@ -98,11 +98,12 @@ def live_on() -> None:
 
 def run(words: Sequence[str]) -> None:
     """Runs `yugen` with these words on its command line."""
-    with faulty_disk() as disk, ExitStack() as patches:
-        _disks.append(disk)
+    with ExitStack() as patches:
         for name, make in ((DIES, death), (FAILS, failure), (FILLS, fullness)):
             if told := os.environ.pop(name, ""):
+                disk = patches.enter_context(faulty_disk())
                 disk.on_operation = make(told)
+                _disks.append(disk)
         if seconds := os.environ.pop(FORGETS, ""):
             _forget_after(float(seconds), patches)
         sys.argv = ["yugen", *words]

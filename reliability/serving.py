@@ -10,10 +10,15 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
+
+from reliability.zygote import Zygote
 
 YUGEN = Path(sys.executable).with_name("yugen")
 ROOT = Path(__file__).parent.parent
+
+zygote: Zygote | None = None
+"""What `yugen` is forked from where there are many short lives. Otherwise it is started as people start it."""
 
 SECONDS_MAX = 20.0
 """How long anything is waited for that a process should print or do. What is right comes within milliseconds."""
@@ -48,6 +53,10 @@ class Process:
         self._reading = asyncio.create_task(self._read())
 
     async def _begin(self) -> asyncio.subprocess.Process:
+        program, *words = self._command
+        if zygote is not None and program == str(YUGEN):
+            forked = await zygote.start(words, cwd=self._cwd, env=self._env)
+            return cast("asyncio.subprocess.Process", forked)  # which it is like
         return await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self._cwd,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import logging
 import os
@@ -22,7 +23,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 from unittest.mock import patch
 
@@ -33,12 +33,19 @@ from yugen.runtime.channel import BlockingChannel
 MESSAGE_MAX: Final = 2**20
 _IMPORTED: Final = (
     "uvloop",
+    "yugen.cli.dev",
     "yugen.cli.serve",
     "yugen.cli.supervise",
     "yugen.runtime.nursery",  # which turns off the search for garbage, here and not where this module is used
     "yugen.server.asgi",
     "yugen.server.listen",
 )
+
+_ROOT: Final = Path(__file__).parent.parent
+
+_NEVER: Final = 1e6
+
+_STDERR: Final = 2
 
 _FILES_MAX: Final = 4096
 """Numbers that open files have at the most, in a process that has just begun."""
@@ -53,17 +60,19 @@ class Forked:
         stdout: what it prints, both streams together.
     """
 
-    def __init__(self, pid: int, stdout: asyncio.StreamReader) -> None:
+    def __init__(self, pid: int, stdout: asyncio.StreamReader, status: asyncio.StreamReader) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self.stdout: asyncio.StreamReader | None = stdout
-        self.has_ended = asyncio.Event()
+        self._ending = asyncio.create_task(self._end(status))
+
+    async def _end(self, status: asyncio.StreamReader) -> int:
+        self.returncode = int(await status.readline())
+        return self.returncode
 
     async def wait(self) -> int:
         """Waits until it has ended; its exit status."""
-        await self.has_ended.wait()
-        assert self.returncode is not None
-        return self.returncode
+        return await asyncio.shield(self._ending)
 
     def send_signal(self, number: int) -> None:
         """Sends it a signal, unless it has ended."""
@@ -78,58 +87,54 @@ class Forked:
 
 
 class Zygote:
-    """The process that is forked from. Leaving `async with` ends it, and not what it has started."""
+    """The process that is forked from. It begins with the first start; leaving `with` ends it, and not the others."""
 
-    async def __aenter__(self) -> Self:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            file = theirs.fileno()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "reliability.zygote", str(file), pass_fds=[file]
-            )
-        self._socket.setblocking(False)
-        self._running: dict[int, Forked] = {}
-        self._turn = asyncio.Lock()
-        self._starting: tuple[asyncio.StreamReader, asyncio.Future[Forked]] | None = None
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-        await self._process.wait()
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._socket.close()
+            self._process.wait()
 
     async def start(self, words: Sequence[str], *, cwd: Path, env: dict[str, str]) -> Forked:
         """Starts `yugen` with these words on its command line."""
-        loop = asyncio.get_running_loop()
-        reading, writing = os.pipe()
-        stdout = asyncio.StreamReader(limit=2**22)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb", 0))
-        async with self._turn:
-            started: asyncio.Future[Forked] = loop.create_future()
-            self._starting = stdout, started
-            message = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
-            try:
-                socket.send_fds(self._socket, [message], [writing])
-            finally:
-                os.close(writing)
-            return await started
+        (out, their_out), (status, their_status) = socket.socketpair(), socket.socketpair()
+        with their_out, their_status:
+            self._ask(words, cwd, env, their_out.fileno(), their_status.fileno())
+        stdout, told = [await _read(end) for end in (out, status)]
+        return Forked(int(await told.readline()), stdout, told)
 
-    def _read(self) -> None:
-        with suppress(BlockingIOError):
-            while message := self._socket.recv(MESSAGE_MAX):
-                match json.loads(message):
-                    case {"began": pid}:
-                        assert self._starting is not None, "it was asked for one"
-                        stdout, started = self._starting
-                        self._running[pid] = Forked(pid, stdout)
-                        started.set_result(self._running[pid])
-                    case {"ended": pid, "status": status}:
-                        forked = self._running.pop(pid)
-                        forked.returncode = status
-                        forked.has_ended.set()
+    def start_nursery(self) -> spawn.Spawned:
+        """As `yugen.runtime.spawn._spawn`, for an app that this process itself serves."""
+        (ours, theirs), (status, their_status) = socket.socketpair(), socket.socketpair()
+        env = {name: value for name, value in os.environ.items() if name != spawn.ENCRYPTION_KEY}
+        with theirs, their_status:
+            self._ask(None, Path.cwd(), env, _STDERR, their_status.fileno(), theirs.fileno())
+        return spawn.Spawned(_Told(status), ours)  # type: ignore[arg-type]
+
+    def _ask(self, words: Sequence[str] | None, cwd: Path, env: dict[str, str], *files: int) -> None:
+        if self._process is None:
+            self._begin()
+        message = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
+        socket.send_fds(self._socket, [message], files)
+
+    def _begin(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-u", "-m", "reliability.zygote", str(theirs.fileno())]
+            self._process = subprocess.Popen(command, cwd=_ROOT, pass_fds=[theirs.fileno()])
+
+
+async def _read(end: socket.socket) -> asyncio.StreamReader:
+    """What comes at this end, which is closed when the other one is."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=2**22)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
+    return reader
 
 
 def main(file: int) -> None:
@@ -145,43 +150,55 @@ def main(file: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
+    running: dict[int, socket.socket] = {}
     while True:
         readable, _, _ = select.select([asked.fileno(), woken], [], [])
         if asked.fileno() in readable:
-            message, files, *_ = socket.recv_fds(asked, MESSAGE_MAX, 1)
+            message, files, *_ = socket.recv_fds(asked, MESSAGE_MAX, 3)
             if not message:
                 return
-            [out] = files
+            out, status, *channel = files
             pid = os.fork()
             if pid == 0:
-                _become(json.loads(message), out)
-            os.close(out)
-            asked.send(json.dumps({"began": pid}).encode())
+                _become(json.loads(message), out, *channel)
+            for end in (out, *channel):
+                os.close(end)
+            running[pid] = socket.socket(fileno=status)
+            _tell(running[pid], pid)
         if woken in readable:
             os.read(woken, MESSAGE_MAX)
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                pid, status = ended
-                asked.send(json.dumps({"ended": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+                pid, code = ended
+                with running.pop(pid) as told:
+                    _tell(told, os.waitstatus_to_exitcode(code))
 
 
-def _become(what: dict[str, Any], out: int) -> NoReturn:
-    """Is the program to its end."""
+def _tell(told: socket.socket, number: int) -> None:
+    with suppress(OSError):  # who asked has gone
+        told.sendall(b"%d\n" % number)
+
+
+def _become(what: dict[str, Any], out: int, channel: int | None = None) -> NoReturn:
+    """Is the program to its end; or the nursery, where there is a channel to one."""
     status = 1
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for file, place in ((nothing, 0), (out, 1), (out, 2)):
             os.dup2(file, place)
-        os.closerange(3, _FILES_MAX)
+        _close_all_but(channel)
         os.chdir(what["cwd"])
         os.environ.clear()
         os.environ.update(what["env"])
+        sys.path[0] = str(Path(sys.executable).parent)  # as it is for a script there
         random.seed()
-        with patch("yugen.runtime.spawn._spawn", _fork_nursery):
+        if channel is not None:
+            _serve_nursery(channel)
+        with patch.object(spawn, "_spawn", _fork_first), patch("yugen.cli.dev.SPARE_SECONDS", _NEVER):
             dying.run(what["words"])
         status = 0
     except SystemExit as error:
@@ -196,8 +213,47 @@ def _become(what: dict[str, Any], out: int) -> NoReturn:
         os._exit(status)
 
 
-class _Nursery:
-    """What there is to a process that was forked, for whom `subprocess.Popen` is not."""
+def _close_all_but(file: int | None) -> None:
+    os.closerange(3, file or 3)
+    os.closerange((file or 2) + 1, _FILES_MAX)
+
+
+def _serve_nursery(channel: int) -> NoReturn:
+    signal.pthread_sigmask(signal.SIG_BLOCK, spawn.STOPS)
+    nursery = import_module("yugen.runtime.nursery")
+    with suppress(ConnectionError):
+        nursery.main(BlockingChannel(socket.socket(fileno=channel)))
+    sys.exit(0)
+
+
+class _Told:
+    """What there is to a process that another one has forked, as `subprocess.Popen` is of one's own.
+
+    Args:
+        status: where it is told, first its process id and then its exit status.
+    """
+
+    def __init__(self, status: socket.socket) -> None:
+        self._status = status.makefile()
+        self._socket = status
+        self.pid = int(self._status.readline())
+        self._code: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self._code is None:
+            if not select.select([self._socket], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("nursery", timeout or 0)
+            with self._socket, self._status:
+                self._code = int(self._status.readline())
+        return self._code
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class _Child:
+    """What there is to a process of one's own that was forked."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -218,8 +274,17 @@ class _Nursery:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _fork_nursery() -> Any:
-    """As `yugen.runtime.spawn._spawn`, without the imports."""
+_start_nursery: Final = spawn._spawn
+_starts: Final = itertools.count(1)
+
+
+def _fork_first() -> spawn.Spawned:
+    """As `yugen.runtime.spawn._spawn`, without the imports, the first time.
+
+    Later the event loop runs, which is for a fork to share and not to have.
+    """
+    if next(_starts) > 1:
+        return _start_nursery()
     nursery = import_module("yugen.runtime.nursery")
     ours, theirs = socket.socketpair()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, spawn.STOPS)
@@ -228,17 +293,15 @@ def _fork_nursery() -> Any:
         try:
             dying.live_on()
             signal.set_wakeup_fd(-1)
-            os.dup2(2, 1)
-            file = theirs.fileno()
-            os.closerange(3, file)
-            os.closerange(file + 1, _FILES_MAX)
+            os.dup2(_STDERR, 1)
+            _close_all_but(theirs.fileno())
             with suppress(ConnectionError):
                 nursery.main(BlockingChannel(theirs))
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
-    return spawn.Spawned(_Nursery(pid), ours)  # type: ignore[arg-type]
+    return spawn.Spawned(_Child(pid), ours)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from tests.apps import ENTRIES, write_app
 from tests.server.peers import NOTES
 from yugen_client import AsyncClient
 
+pytestmark = pytest.mark.usefixtures("started_as_people_do")
+
 COUNT = {"path": "notes:count", "args": {"book": "a"}}
 CRASH = {"path": "notes:crash", "args": {}}
 

@@ -16,6 +16,8 @@ import websockets
 from reliability.serving import SECONDS_MAX, Server, serving
 from tests.apps import write_app
 
+pytestmark = pytest.mark.usefixtures("started_as_people_do")
+
 RELOADS = int(os.environ.get("YUGEN_RELOADS", "12"))
 """`make test YUGEN_RELOADS=200` is more thorough."""
 

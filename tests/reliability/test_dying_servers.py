@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from reliability import crash
 from reliability.dying import FAILS, FILLS
@@ -21,9 +20,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NODES = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "two"])
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def zygote() -> AsyncIterator[Zygote]:
-    async with Zygote() as made:
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as made:
         yield made
 
 

@@ -30,6 +30,8 @@ from yugen.runtime.runtime import Runtime
 from yugen.runtime.setup import Setup
 from yugen.storage.sqlite import SqliteStore
 
+pytestmark = pytest.mark.usefixtures("started_as_people_do")
+
 LIMITS = RunLimits(transaction_seconds=0.5, grace_seconds=0.2, action_seconds=0.5, cleanup_seconds=0.2)
 
 APP = """

@@ -140,6 +140,7 @@ async def test_reloading_takes_up_new_code(yugen: Yugen, tmp_path: Path) -> None
     await serving
 
 
+@pytest.mark.usefixtures("started_as_people_do")
 async def test_reloading_again_and_again_leaves_nothing_behind(yugen: Yugen, tmp_path: Path) -> None:
     await yugen.start()
     client, serving = await connected(yugen)
