@@ -67,7 +67,7 @@ class Forked:
         self._ending = asyncio.create_task(self._end(status))
 
     async def _end(self, status: asyncio.StreamReader) -> int:
-        self.returncode = int(await status.readline())
+        self.returncode = int(await status.read())
         return self.returncode
 
     async def wait(self) -> int:
@@ -292,6 +292,7 @@ def _fork_first() -> spawn.Spawned:
     if pid == 0:
         try:
             dying.live_on()
+            os.environ.pop(spawn.ENCRYPTION_KEY, None)
             signal.set_wakeup_fd(-1)
             os.dup2(_STDERR, 1)
             _close_all_but(theirs.fileno())

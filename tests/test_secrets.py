@@ -226,6 +226,7 @@ async def test_a_server_does_not_start_with_another_key(tmp_path: Path) -> None:
         assert json.loads((await done_there("env", "list", "--json", "--url", server.url, "--data", data)).out) == {}
 
 
+@pytest.mark.usefixtures("started_as_people_do")
 async def test_the_code_of_an_app_does_not_see_the_key(tmp_path: Path) -> None:
     app = write_app(
         tmp_path,
