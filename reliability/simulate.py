@@ -51,6 +51,15 @@ MET: Final = (
     "crashes",
     "stops after which nothing was left",
     "disk operations failed",
+    "trimmings",
+    "trimmings that failed",
+    "crashes while the log was trimmed",
+    "lives with a trimmed log",
+    "back after the log was trimmed",
+    "looks back",
+    "looks behind the log",
+    "requests forgotten",
+    "imports",
 )
 
 

@@ -204,10 +204,10 @@ BUGS: Final = (
     Bug(
         "ranges-unindexed",
         "Readers of a range do not hear of writes to the key it begins with.",
-        "yugen/intervals.py",
-        "        return place >= 0 and key < self._ends[place]\n",
-        "        return place >= 0 and self._starts[place] < key < self._ends[place]\n",
-        ("tests/test_intervals.py",),
+        "yugen/runtime/interval_index.py",
+        "        if key < node.start:\n",
+        "        if key <= node.start:\n",
+        ("tests/runtime/test_interval_index.py",),
     ),
     Bug(
         "cron-twice",

@@ -1,4 +1,8 @@
-"""The app of the simulation, and its model: the lists of `reliability.history`, and notes on shelves with totals."""
+"""The app of the simulation, and its model.
+
+It has the lists of `reliability.history`, notes on shelves with totals, and documents that are imported under ids that
+somebody knows already: a document can come to be where it was known not to be in no other way.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from reliability.checkers.serializability import Transaction
 from reliability.history import lists
 from reliability.records import Operation, Outcome
 from reliability.simulation.jobs import CRONS, JOBS
+from yugen.ids import INTERNAL_SIZE, encode_id
 
 NOTES: Final = """
 from typing import Any
@@ -86,6 +91,13 @@ async def put(ctx: MutationCtx, token: str, name: str, shelf: str, rank: int) ->
 
 
 @mutation
+async def claim(ctx: MutationCtx, token: str, name: str, shelf: str, rank: int) -> None:
+    if await ctx.db.query(Note).with_index(Note.by_name, name=name).unique() is not None:
+        raise YugenError("taken")
+    await ctx.db.insert(Note(name=name, shelf=shelf, rank=rank, made=token))
+
+
+@mutation
 async def drop(ctx: MutationCtx, token: str, name: str) -> bool:
     note = await ctx.db.query(Note).with_index(Note.by_name, name=name).unique()
     if note is None:
@@ -126,8 +138,53 @@ async def nested(ctx: MutationCtx, token: str, parts: list[Any]) -> list[Any]:
     return results
 """
 
-MODULES: Final = {"f": lists.APP, "g": NOTES, "j": JOBS, "crons": CRONS}
+KEPT: Final = """
+from yugen import Document, MutationCtx, QueryCtx, mutation, query
+
+
+class Kept(Document, table="kept"):
+    text: str
+
+
+@query
+async def get(ctx: QueryCtx, id: str) -> str | None:
+    kept = await ctx.db.get(id)
+    return kept and kept.text
+
+
+@query(name="all")
+async def all_(ctx: QueryCtx) -> dict[str, str]:
+    return {kept.id: kept.text for kept in await ctx.db.query(Kept).collect()}
+
+
+@mutation
+async def write(ctx: MutationCtx, token: str, id: str, text: str) -> str | None:
+    kept = await ctx.db.get(id)
+    if kept is None:
+        return None
+    await ctx.db.patch(id, text=text)
+    return kept.text
+
+
+@mutation
+async def drop(ctx: MutationCtx, token: str, id: str) -> bool:
+    if await ctx.db.get(id) is None:
+        return False
+    await ctx.db.delete(id)
+    return True
+"""
+
+KEPT_TABLE: Final = 10_008
+"""The number of the table `kept`, which is in the ids of its documents."""
+
+MODULES: Final = {"f": lists.APP, "g": NOTES, "j": JOBS, "k": KEPT, "crons": CRONS}
 """The modules of the app, by name."""
+
+
+def kept_id(number: int) -> str:
+    """The id of a document that is imported, deleted, and imported again."""
+    return encode_id(KEPT_TABLE, number.to_bytes(INTERNAL_SIZE, "big"))
+
 
 _Notes = dict[str, tuple[str, int, str]]
 
@@ -138,12 +195,18 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
         return None, {"newest": args["token"]}  # nothing that others see changes, but something does
     if function.startswith("f:"):
         return lists.model(state, function, args)
+    if function.startswith("k:"):
+        return _kept(state.get("kept", {}), function, args)
     notes: _Notes = state.get("notes", {})
     match function:
         case "g:put":
             before = _shown(notes, args["name"])
             made = notes[args["name"]][2] if before else args["token"]
             return before, {"notes": {**notes, args["name"]: (args["shelf"], args["rank"], made)}}
+        case "g:claim":
+            if args["name"] in notes:
+                raise Refused("taken")
+            return None, {"notes": {**notes, args["name"]: (args["shelf"], args["rank"], args["token"])}}
         case "g:drop":
             return args["name"] in notes, _without(notes, args["name"])
         case "g:pop":
@@ -180,6 +243,26 @@ def model(state: State, function: str, args: Mapping[str, Any]) -> tuple[Any, Ma
             ranks = [notes[each][1] for each in _shelf(notes, args["shelf"])]
             count = sum(args["low"] <= rank <= args["high"] for rank in ranks)
             return [count, sum(ranks), min(ranks, default=None), max(ranks, default=None)], {}
+        case _:
+            raise ValueError(f"There is no {function}.")
+
+
+def _kept(kept: Mapping[str, str], function: str, args: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    match function:
+        case "k:import":
+            return None, {"kept": args["documents"]}
+        case "k:get":
+            return kept.get(args["id"]), {}
+        case "k:all":
+            return kept, {}
+        case "k:write" if args["id"] in kept:
+            return kept[args["id"]], {"kept": {**kept, args["id"]: args["text"]}}
+        case "k:write":
+            return None, {}
+        case "k:drop" if args["id"] in kept:
+            return True, {"kept": {each: text for each, text in kept.items() if each != args["id"]}}
+        case "k:drop":
+            return False, {}
         case _:
             raise ValueError(f"There is no {function}.")
 

@@ -99,6 +99,11 @@ class Client:
     def waiting(self) -> int:
         return len(self._called)
 
+    @property
+    def waiting_since(self) -> int | None:
+        """When the first of those was called, in nanoseconds; None if there are none."""
+        return min((called for _, _, called in self._called.values()), default=None)
+
     def start(self) -> None:
         """Connects, and stays so."""
         self.task = asyncio.get_running_loop().create_task(self._connection.run())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reliability.history import lists
+from reliability.simulation.app import kept_id
 from reliability.simulation.loop import seeded
 
 FAULTS: Final = (
@@ -22,11 +23,18 @@ FAULTS: Final = (
     "restart",
     "stop",
     "deploy",
+    "forget",
 )
 """The kinds of faults; a seed has some of them."""
 
 SECONDS: Final = 20.0
 """How long a run is disturbed."""
+
+LOG_SECONDS: Final = (2.0, 3.0, 5.0)
+"""How long the log is kept; a seed has one of these."""
+
+_KEPT: Final = 3
+"""How many documents are imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class Step:
 
     Attributes:
         at: when, in seconds.
-        what: a mutation, "watch", "unwatch", "page", "ask", "act", or a kind of fault.
+        what: a mutation, "watch", "unwatch", "page", "ask", "act", "back", "import", or a kind of fault.
         client: whose step it is; -1 for faults of everybody.
         args: what belongs to it.
     """
@@ -56,12 +64,14 @@ class Plan:
     Attributes:
         clients: how many there are.
         tended: whether the store does soon what it otherwise does when there is much of it: checkpoints, totals.
+        log_seconds: how long the log is kept.
         steps: what happens, in order.
     """
 
     seed: int
     clients: int
     tended: bool
+    log_seconds: float
     steps: tuple[Step, ...]
 
 
@@ -76,7 +86,7 @@ def make(seed: int) -> Plan:
     for number in range(dice.randint(50, 150)):
         at, client = dice.random() * seconds, dice.randrange(clients)
         token = f"{seed:05}/{number:05}"
-        lot = dice.random()
+        lot = dice.random() * 1.17
         name, shelf = f"n{dice.randrange(8)}", dice.choice("ab")
         if lot < 0.2:
             inner, ends = _transaction(dice, number * 10)
@@ -116,15 +126,34 @@ def make(seed: int) -> Plan:
         elif lot < 0.97:
             function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
             steps.append(Step(at, "ask", client, {"function": function, "args": args, "waits": dice.random() * 0.1}))
-        else:
+        elif lot < 1.0:
             steps.append(Step(at, "unwatch", client, {"number": dice.randrange(10)}))
+        elif lot < 1.04:
+            args = {"token": token, "name": name, "shelf": shelf, "rank": dice.randrange(6)}
+            steps.append(Step(at, "g:claim", client, args))
+        elif lot < 1.08:
+            function, args = dice.choice(hot) if dice.random() < 0.6 else _query(dice, name, shelf)
+            steps.append(Step(at, "back", -1, {"function": function, "args": args, "share": dice.random()}))
+        elif lot < 1.1:
+            documents = {kept_id(each): f"{token} {each}" for each in range(_KEPT) if dice.random() < 0.5}
+            steps.append(Step(at, "import", -1, {"token": token, "documents": documents}))
+        elif lot < 1.14:
+            function = dice.choice(("k:get", "k:all"))
+            args = {"id": kept_id(dice.randrange(_KEPT))} if function == "k:get" else {}
+            steps.append(Step(at, "watch", client, {"function": function, "args": args}))
+        elif lot < 1.155:
+            steps.append(Step(at, "k:drop", client, {"token": token, "id": kept_id(dice.randrange(_KEPT))}))
+        else:
+            args = {"token": token, "id": kept_id(dice.randrange(_KEPT)), "text": token}
+            steps.append(Step(at, "k:write", client, args))
     kinds_on = [kind for kind in FAULTS if dice.random() < 0.5]
     for kind in kinds_on:
         for _ in range(dice.randint(1, 4)):
             client = dice.randrange(clients) if kind in ("cut", "swallow", "stall") else -1
-            extent = {"n": dice.randrange(1_000_000), "share": dice.random()}
+            extent = {"n": dice.randrange(1_000_000), "share": dice.random(), "trimming": dice.random() < 0.3}
             steps.append(Step(dice.random() * seconds, kind, client, extent))
-    return Plan(seed, clients, dice.random() < 0.5, tuple(sorted(steps, key=lambda step: step.at)))
+    log_seconds = dice.choice(LOG_SECONDS)
+    return Plan(seed, clients, dice.random() < 0.5, log_seconds, tuple(sorted(steps, key=lambda step: step.at)))
 
 
 def _transaction(dice: random.Random, value: int) -> tuple[list[list[Any]], str]:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Awaitable, Iterator
 from contextlib import nullcontext
@@ -18,9 +17,11 @@ from unittest.mock import patch
 import yugen_client.connection
 from reliability.disk import tended_often
 from reliability.history import lists
-from reliability.records import Event, Operation, subscription
+from reliability.records import Event, View, subscription
+from reliability.simulation.administrator import Administrator
 from reliability.simulation.client import Client
 from reliability.simulation.clock import Clock, machine
+from reliability.simulation.forgetting import forgetting
 from reliability.simulation.jobs import CRON_SECONDS
 from reliability.simulation.loop import SimulatedLoop, Stalled, seeded
 from reliability.simulation.network import DELAY_SECONDS, Network
@@ -32,7 +33,6 @@ from yugen import values
 from yugen.functions.registry import App
 from yugen.runtime.interval_index import IntervalIndex
 from yugen.runtime.own import value_of
-from yugen.runtime.runtime import Runtime, TimestampOutOfReach
 from yugen.server import subscriptions
 from yugen.storage.interface import StorageError
 
@@ -43,6 +43,7 @@ FINAL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     *(("g:range", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
     *(("g:totals", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
     ("f:scan", {"low": lists.key(0, 0), "high": lists.key(0, 9)}),
+    ("k:all", {}),
 )
 
 
@@ -70,15 +71,17 @@ class Run:
         self.report = Report(plan.seed)
         self.events: list[Event] = []
         self._network = Network(loop, seeded(plan.seed, "network"), self.note)
-        self._server = Server(app, folder, loop, disk, self._network, seeded(plan.seed, "server"), self.note)
+        dice = seeded(plan.seed, "server")
+        self._server = Server(app, folder, loop, disk, self._network, dice, self.note, plan.log_seconds)
+        self._administrator = Administrator(self._server, self.report, self.events, self.note, plan.log_seconds)
         self._clients = [
-            Client(f"c{n}", self._network, seeded(plan.seed, f"client {n}"), self.events.append)
-            for n in range(plan.clients)
+            Client(f"c{n}", self._network, seeded(plan.seed, f"client {n}"), self._told) for n in range(plan.clients)
         ]
         loop.set_exception_handler(self._failed)
         loop.jitter = partial(seeded(plan.seed, "timers").uniform, 0, 1e-6)
         self._folder = folder
         self._disk_failures_before = 0
+        self._back: dict[str, tuple[int, int]] = {}  # of each client: its connections and timestamp, last seen
         self._latest = 0.0  # the furthest that the wall clock was set ahead
 
     @property
@@ -89,6 +92,16 @@ class Run:
     def note(self, line: str) -> None:
         line = line.replace(f"{self._folder}/", "")  # which is another each time
         self.report.trace.append(f"{self._loop.now:12.6f} {line}")
+
+    def _told(self, event: Event) -> None:
+        """Takes down what a client has done or seen."""
+        self.events.append(event)
+        if isinstance(event, View):
+            connection, ts = self._back.get(event.client, (0, event.ts))
+            trimming = self._server.trimming
+            if event.connection > connection and trimming is not None and trimming.oldest > ts:
+                self.report.counts["back after the log was trimmed"] += 1
+            self._back[event.client] = event.connection, event.ts
 
     def _failed(self, loop: Any, context: dict[str, Any]) -> None:
         self.report.violations.append(f"unhandled: {context.get('exception', context.get('message'))!r}")
@@ -112,6 +125,7 @@ class Run:
     def _do(self, step: Step) -> None:
         self.report.counts[step.what if step.client < 0 or ":" not in step.what else "mutations"] += 1
         self.note(f"plan {step}")
+        self._administrator.look()
         later, wire = self._network.later, self._network.wires.get(f"c{step.client}")
         now, share = self._loop.now, step.args.get("share", 0.0)
         match step.what:
@@ -124,8 +138,14 @@ class Run:
             case "page":
                 self._clients[step.client].watch_page(step.args["shelf"], step.args["size"])
             case "ask":
-                if self._server.runtime is not None and self._server.serves:
-                    self._server.ask(self._ask(self._server.runtime, **step.args))
+                self._administrator.ask(**step.args)
+            case "back":
+                self._administrator.look_back(**step.args)
+            case "import":
+                self._administrator.bring_in(**step.args)
+            case "forget":
+                since = [client.waiting_since for client in self._clients if client.waiting_since is not None]
+                self._administrator.forget(min(since, default=None))
             case "act":
                 self._clients[step.client].act("j:called", step.args)
             case "cut" if wire is not None:
@@ -148,17 +168,17 @@ class Run:
             case "slow disk":
                 self._server.slow = share * 0.5
                 later(now + 1, setattr, self._server, "slow", 0.004)
+            case "crash" if step.args["trimming"]:
+                self._server.before_trimming = partial(self._server.crash_within, 1 + step.args["n"] % 20)
             case "crash":
                 self._server.crash_within(1 + step.args["n"] % 60)
             case "restart":
                 self._server.crash("all at once")
                 later(now + share, self._server.start)
+            case "disk" if step.args["trimming"]:
+                self._server.before_trimming = partial(self._fail_disk, step.args["n"], share)
             case "disk":
-                kinds = (("sync", "EIO"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "torn"), ("write", "short"))
-                operation, fault = kinds[step.args["n"] % len(kinds)]
-                self._disk_failures_before += self._disk.failed
-                self._disk.fail(operation, 1 + step.args["n"] % 17, fault, persistent=share < 0.3, seed=step.args["n"])  # type: ignore[arg-type]
-                later(now + 1, self._disk.heal)
+                self._fail_disk(step.args["n"], share)
             case "stop":
                 self._server.stop()
             case "deploy":
@@ -169,11 +189,19 @@ class Run:
             case function:
                 self._clients[step.client].mutate(function, step.args)
 
+    def _fail_disk(self, n: int, share: float) -> None:
+        kinds = (("sync", "EIO"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "torn"), ("write", "short"))
+        operation, fault = kinds[n % len(kinds)]
+        self._disk_failures_before += self._disk.failed
+        self._disk.fail(operation, 1 + n % 17, fault, persistent=share < 0.3, seed=n)  # type: ignore[arg-type]
+        self._network.later(self._loop.now + 1, self._disk.heal)
+
     def _heal(self) -> None:
         self.note("all faults end")
         self._network.slow, self._server.slow = DELAY_SECONDS, 0.004
         self._network.heal()
         self._disk.heal()
+        self._server.before_trimming = None
         self._clock.jumped = self._latest  # what was scheduled while it was ahead is due now
         for wire in self._network.wires.values():
             wire.read_on()
@@ -222,26 +250,13 @@ class Run:
         assert self._server.runtime is not None
         return value_of(await self._server.runtime.query(function, values.canonical(args)))
 
-    async def _ask(self, runtime: Runtime, function: str, args: dict[str, Any], waits: float) -> None:
-        """Asks once, as over HTTP, for the result of what was the newest timestamp some time ago."""
-        called = time.monotonic_ns()
-        try:
-            ts = await runtime.latest()
-            await asyncio.sleep(waits)
-            value = value_of(await runtime.query_at(function, values.canonical(args), None, ts))
-        except (StorageError, TimestampOutOfReach) as error:
-            self.note(f"not told: {error}")
-            return
-        self.report.counts["asked once"] += 1
-        client = f"asker {self.report.counts['asked once']}"  # who has not seen anything else
-        self.events.append(Operation(client, function, args, called, time.monotonic_ns(), "ok", value, ts))
-
     def judge(self) -> None:
         """Holds all that was told, and the file, against what was promised."""
         self.report.claim(f"pages: {wrong}" for client in self._clients for wrong in client.wrong)
         self.report.claim(f"left over: {task}" for task in self._server.left)
+        self.events += self._administrator.lost()
         of_the_history(self.report, self.events, self.disk_failures)
-        of_the_file(self.report, self._server.path)
+        of_the_file(self.report, self._server.path, self._administrator.forgotten)
         self.report.counts.update(self._server.counts)
         self.report.counts.update(self._network.counts)
         self.report.counts["pages seen again"] += sum(client.pages for client in self._clients)
@@ -251,8 +266,9 @@ def run(plan: Plan, app: App) -> Report:
     """Carries a plan out, and judges it."""
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     loop = SimulatedLoop()
-    with tempfile.TemporaryDirectory(prefix="simulated-", dir=parent) as name, machine(plan.seed, loop) as clock:  # noqa: SIM117
-        with faulty_disk() as disk, tended_often() if plan.tended else nullcontext():
+    with tempfile.TemporaryDirectory(prefix="simulated-", dir=parent) as name, machine(plan.seed, loop) as clock:
+        tending = tended_often() if plan.tended else nullcontext()
+        with faulty_disk() as disk, tending, forgetting(plan.log_seconds):
             asyncio.set_event_loop(loop)
             gc.disable()  # it would come at moments that depend on what was run before
             one = Run(plan, app, Path(name), disk, loop, clock)

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final
 
+from reliability.simulation.forgetting import Trimming
 from reliability.simulation.loop import LIFE, Life, SimulatedLoop, SimulatedThread
 from reliability.simulation.network import Network, Wire
 from reliability.vfs import FaultyVFS, Operation
@@ -22,12 +23,14 @@ from yugen.runtime.outcome import Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runtime import Runtime
 from yugen.runtime.scheduler import Scheduler
+from yugen.runtime.setup import LOCAL_URL
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
+from yugen.system.deployment import Deployment
 
 FUNCTION_SECONDS: Final = (0.004, 0.004, 0.04)
 """How long a function takes at most, twice; a seed has one of these."""
@@ -53,6 +56,7 @@ class Server:
         slow: seconds that the disk takes at most.
         counts: what has happened to it.
         left: what it had not ended when it had stopped.
+        before_trimming: called once, when the log is about to be trimmed.
     """
 
     def __init__(
@@ -64,10 +68,12 @@ class Server:
         network: Network,
         dice: random.Random,
         note: Callable[[str], None],
+        log_seconds: float,
     ) -> None:
         self._app, self._folder, self._loop, self._disk = app, folder, loop, disk
         self._network, self._dice, self._note = network, dice, note
-        self._function_seconds = dice.choice(FUNCTION_SECONDS)
+        self._function_seconds, self._log_seconds = dice.choice(FUNCTION_SECONDS), log_seconds
+        self._deployment = Deployment(LOCAL_URL, folder)
         self._life: Life | None = None
         self._number = 0
         self._countdown = -1
@@ -79,6 +85,8 @@ class Server:
         self.left: list[str] = []
         self.runtime: Runtime | None = None
         self.scheduler: Scheduler | None = None
+        self.trimming: Trimming | None = None
+        self.before_trimming: Callable[[], None] | None = None
         self.slow = 0.004
         self.counts: Counter[str] = Counter()
         disk.on_operation = self._on_disk
@@ -111,6 +119,9 @@ class Server:
             return
         self.scheduler = Scheduler(runtime, RunLimits())
         self.scheduler.serve()
+        self.trimming = Trimming(runtime, self._log_seconds, self.counts, self._trims)
+        self.trimming.serve()
+        self.counts["lives with a trimmed log"] += self.counts["trimmings"] > 0
         callers = Callers(AdminKey(self._folder / "admin_key"), None)
         sessions, rounds = Sessions(), Rounds()
         context = copy_context()
@@ -132,6 +143,11 @@ class Server:
         self.crash()
         self._loop.call_later(0.5, self.start, context=self._network._context)
 
+    def _trims(self) -> None:
+        before, self.before_trimming = self.before_trimming, None
+        if before is not None:
+            before()
+
     def ask(self, work: Coroutine[Any, Any, None]) -> None:
         """Has something be done by the life that there is, and die with it."""
         context = copy_context()
@@ -139,6 +155,11 @@ class Server:
         task = self._loop.create_task(work, context=context)
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
+
+    @property
+    def imports(self) -> Path:
+        """Where files to be imported are."""
+        return self._deployment.imports
 
     @property
     def is_alive(self) -> bool:
@@ -165,8 +186,9 @@ class Server:
 
     async def _stop(self, runtime: Runtime, asked: set[asyncio.Task[None]], for_good: bool) -> None:
         """As `Yugen.close` does."""
-        life, scheduler = self._life, self.scheduler
+        life, scheduler, trimming = self._life, self.scheduler, self.trimming
         assert scheduler is not None
+        assert trimming is not None
         assert life is not None
         self._note("server stops")
         self._network.accept = None
@@ -185,6 +207,7 @@ class Server:
             connection.abort()
         try:
             await scheduler.close()
+            await trimming.close()
             await self._callers.close()
             await runtime.close()
         except StorageError as error:
@@ -192,7 +215,7 @@ class Server:
         self._network.cut_all()
         self.counts["stops in good order"] += 1
         self._note("server has stopped")
-        self.runtime = self.scheduler = self._life = None
+        self.runtime = self.scheduler = self.trimming = self._life = None
         self._loop.call_later(0.2, self._see_to_it_that_nothing_is_left, life, context=self._network._context)
         if not for_good:
             self._loop.call_later(0.3, self.start, context=self._network._context)
@@ -221,7 +244,7 @@ class Server:
             self.counts["code taken up"] += 1
 
     def _runner(self, store: SqliteStore) -> Slow:
-        runner = Slow(self._app, store, secret=bytes(32), isolated=False)
+        runner = Slow(self._app, store, secret=bytes(32), isolated=False, deployment=self._deployment)
         runner.dice, runner.seconds = self._dice, self._function_seconds
         return runner
 
@@ -243,6 +266,7 @@ class Server:
         if life is None:
             return
         self.counts["crashes"] += 1
+        self.counts["crashes while the log was trimmed"] += self.trimming is not None and self.trimming.is_at_it
         self._note(f"server dies {when}")
         self._number += 1
         path = self._folder / f"life-{self._number}" / self.path.name
@@ -250,6 +274,6 @@ class Server:
         self._disk.forget()
         self._disk.know(*path.parent.iterdir())  # or else what the next life has not opened when it ends would be lost
         self.path = path
-        self.runtime = self.scheduler = self._network.accept = None
+        self.runtime = self.scheduler = self.trimming = self._network.accept = None
         self._loop.end(life)
         self._network.cut_all()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +19,8 @@ from reliability.records import Event, Operation, View
 from reliability.simulation import jobs
 from reliability.simulation.app import model, parts, transaction
 from reliability.simulation.jobs import CRON_SECONDS
-from yugen.storage import sqlite_connect
+from reliability.verify import verify
+from yugen.storage.interface import Timestamp
 
 Ask: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Gives the newest result of a query."""
@@ -105,7 +105,7 @@ def of_the_history(report: Report, events: Sequence[Event], disk_failures: int) 
     operations = [each for each in told if isinstance(each, Operation)]
     failed = [each for each in operations if each.outcome == "failed"]
     if not disk_failures:
-        unexplained = [each for each in failed if each.args.get("ends") != "refused"]
+        unexplained = [each for each in failed if each.args.get("ends") != "refused" and not _was_taken(each)]
         report.claim(Violation("failed", f"{each.function} {each.args}: {each.value}") for each in unexplained)
     report.claim([*replay.violations, *sessions.violations])
     transactions = [each for each in map(transaction, operations) if each is not None]
@@ -122,9 +122,19 @@ def of_the_history(report: Report, events: Sequence[Event], disk_failures: int) 
     )
 
 
-def of_the_file(report: Report, path: Path) -> None:
-    """Has SQLite look through what the last life has left."""
-    with closing(sqlite_connect.connect(path)) as connection:
-        found = connection.pragma("integrity_check")
-    if found != "ok":
-        report.claim([Violation("integrity", str(found))])
+def _was_taken(operation: Operation) -> bool:
+    return operation.function == "g:claim" and "taken" in operation.value
+
+
+def of_the_file(report: Report, path: Path, forgotten: Timestamp) -> None:
+    """Holds what the last life has left against itself.
+
+    Args:
+        report: takes what is wrong.
+        path: the database.
+        forgotten: up to when requests were to be forgotten.
+    """
+    try:
+        verify(path, whole_log=False, forgotten=forgotten)
+    except AssertionError as error:
+        report.claim([Violation("file", str(error))])

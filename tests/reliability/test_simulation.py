@@ -39,7 +39,7 @@ def test_a_lost_invalidation_is_found_and_shrinks_to_few_steps() -> None:
         with patch.object(running, "_readers", readers):
             return running.run(made, app())
 
-    made = plan.make(4)
+    made = plan.make(5)
     made = replace(made, steps=tuple(step for step in made.steps if step.what not in plan.FAULTS)[:40])
     assert not running.run(made, app()).violations
     assert not logging.getLogger("yugen_client").disabled  # what runs later in this process is to be heard

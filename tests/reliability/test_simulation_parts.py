@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from reliability.records import Operation, Outcome
 from reliability.simulation import jobs
+from reliability.simulation.administrator import AWAY_SECONDS, Administrator
 from reliability.simulation.app import model, transaction
+from reliability.simulation.clock import machine
+from reliability.simulation.forgetting import Trimming
 from reliability.simulation.loop import LIFE, Life, SimulatedLoop, Stalled
 from reliability.simulation.network import Network, Wire
 from reliability.simulation.verdict import Report, of_the_cron
 from reliability.vfs import faulty_disk
+from yugen.runtime.runtime import TimestampOutOfReach
 from yugen.storage import sqlite_connect
+from yugen.storage.interface import Logged, StorageError
 
 
 @pytest.fixture
@@ -190,3 +197,91 @@ def test_the_model_has_what_is_between_the_ends_of_a_page() -> None:
     assert model({"notes": notes}, "g:between", {**between, "high": None})[0] == [["y", "a", 2], ["z", "a", 2]]
     # Another of that name that was made later comes behind it.
     assert model({"notes": {**notes, "y": ("a", 2, "t9")}}, "g:between", between)[0] == []
+
+
+def test_the_model_has_what_is_imported_and_no_more() -> None:
+    _, changes = model({"kept": {"a": "old"}}, "k:import", {"token": "t", "documents": {"b": "new"}})
+    assert changes == {"kept": {"b": "new"}}
+    assert model(changes, "k:get", {"id": "a"})[0] is None
+    assert model(changes, "k:write", {"token": "t", "id": "a", "text": "more"}) == (None, {})
+    assert model(changes, "k:write", {"token": "t", "id": "b", "text": "more"}) == ("new", {"kept": {"b": "more"}})
+    assert model(changes, "k:drop", {"token": "t", "id": "b"}) == (True, {"kept": {}})
+
+
+class _Refusing:
+    """A server that says of every timestamp that the log does not reach it; and its own runtime."""
+
+    serves = True
+
+    def __init__(self, newest: int) -> None:
+        self.runtime = self
+        self.ts = newest
+        self.asked: list[Any] = []
+
+    def ask(self, work: Any) -> None:
+        self.asked.append(work)
+
+    async def query_at(self, *_: Any, **__: Any) -> None:
+        raise TimestampOutOfReach("too old")
+
+
+@pytest.mark.parametrize(("seconds", "newest_then", "wrong"), [(2.9, 7, 1), (3.1, 7, 0), (3.1, 9, 1)])
+def test_the_log_may_not_end_too_soon(loop: SimulatedLoop, seconds: float, newest_then: int, wrong: int) -> None:
+    report, server = Report(1), _Refusing(newest_then)
+    with machine(1, loop):
+        administrator = Administrator(cast("Any", server), report, [], lambda _: None, log_seconds=3.0)
+        administrator.look()
+        server.ts = 8
+        loop.run_until_complete(asyncio.sleep(seconds))
+        administrator.look_back("g:get", {"name": "n1"}, 0.0)
+        loop.run_until_complete(server.asked[0])
+    assert report.counts["looks behind the log"] == 1
+    assert len(report.violations) == wrong
+
+
+def test_requests_are_forgotten_that_nobody_can_send_again(loop: SimulatedLoop) -> None:
+    forgotten = list[int]()
+
+    class Forgetful(_Refusing):
+        async def forget_requests(self, through: int) -> None:
+            forgotten.append(through)
+
+    report, server = Report(1), Forgetful(0)
+    answered = Operation("c0", "g:put", {"token": "t"}, 0, 1, "ok", None, 2)
+    with machine(1, loop) as clock:
+        administrator = Administrator(cast("Any", server), report, [answered], lambda _: None, log_seconds=3.0)
+        for second in range(10):
+            server.ts = second
+            administrator.look()
+            loop.run_until_complete(asyncio.sleep(1))
+        administrator.forget(int(4.5e9))
+        administrator.forget(None)
+        for work in server.asked:
+            loop.run_until_complete(work)
+        assert clock.monotonic() == 10
+    assert forgotten == [4, int(10 - AWAY_SECONDS)]
+    assert report.counts["requests forgotten"] == 1
+
+
+def test_what_is_trimmed_is_counted(loop: SimulatedLoop) -> None:
+    class Trimmed:
+        ts, now = 0, 0.0
+        answers: Iterator[Logged | StorageError] = iter(
+            [Logged(9, 1, 9), Logged(9, 1, 9), StorageError("no space left"), Logged(5, 4, 9)]
+        )
+
+        async def trim_log(self, through: int) -> Logged:
+            answer = next(self.answers)
+            if isinstance(answer, StorageError):
+                raise answer
+            return answer
+
+    counts, begun = Counter[str](), list[None]()
+    trimming = Trimming(cast("Any", Trimmed()), 3.0, counts, lambda: begun.append(None))
+    for _ in range(4):
+        with suppress(StorageError):
+            loop.run_until_complete(trimming.trim())
+        assert not trimming.is_at_it
+    assert len(begun) == 4
+    assert counts == {"trimmings": 1, "trimmings that failed": 1}
+    assert trimming.oldest == 4

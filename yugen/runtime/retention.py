@@ -17,7 +17,8 @@ LOG_SECONDS: Final = 3600.0
 LOG_SECONDS_MIN: Final = 60.0
 """How long what was the newest timestamp can be read at in any case, by a clock that nobody sets.
 
-It is more than `PAST_SECONDS` and than any function waits for its turn, and more than a node may be silent for.
+For so long a mutation can be sent again in any case, too. It is more than `PAST_SECONDS` and than any function waits
+for its turn, and more than a node may be silent for.
 """
 
 REQUESTS_SECONDS: Final = 14 * 86_400.0
@@ -57,7 +58,9 @@ class Retention:
     def serve(self) -> None:
         """Forgets by itself from here on."""
         trims = self._repeatedly(self.trim, LOOK_SECONDS, "the log is not trimmed")
-        sweeps = self._repeatedly(self.sweep, SWEEP_SECONDS, "old requests are not forgotten")
+        # Until it knows what was there a while ago, it would forget nothing.
+        begin = LOG_SECONDS_MIN + LOOK_SECONDS
+        sweeps = self._repeatedly(self.sweep, SWEEP_SECONDS, "old requests are not forgotten", begin=begin)
         self._tasks = [asyncio.create_task(trims), asyncio.create_task(sweeps)]
 
     async def close(self) -> None:
@@ -75,18 +78,12 @@ class Retention:
         return {"yugen_log_changes": changes, "yugen_log_seconds": (newest - oldest) / 1e9}
 
     async def trim(self) -> None:
-        """Deletes what the log has had for long enough, by two clocks: timestamps follow one that may be set.
+        """Deletes what the log has had for long enough.
 
         Raises:
             StorageError: the store failed.
         """
-        now = asyncio.get_running_loop().time()
-        self._seen.append((now, self._runtime.ts))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - LOG_SECONDS_MIN:
-            self._seen.popleft()
-        seen_at, seen = self._seen[0]
-        through = min(seen, self._ago(self._log_seconds)) if seen_at <= now - LOG_SECONDS_MIN else 0
-        self._logged = await self._runtime.trim_log(max(0, through))
+        self._logged = await self._runtime.trim_log(self._through(self._log_seconds))
 
     async def sweep(self) -> None:
         """Forgets the answers of mutations that have been there for long enough.
@@ -94,12 +91,24 @@ class Retention:
         Raises:
             StorageError: the store failed.
         """
-        await self._runtime.forget_requests(max(0, self._ago(REQUESTS_SECONDS)))
+        await self._runtime.forget_requests(self._through(REQUESTS_SECONDS))
+
+    def _through(self, seconds: float) -> Timestamp:
+        """What was the newest timestamp so long ago, by two clocks: timestamps follow one that may be set."""
+        now = asyncio.get_running_loop().time()
+        self._seen.append((now, self._runtime.ts))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - LOG_SECONDS_MIN:
+            self._seen.popleft()
+        seen_at, seen = self._seen[0]
+        return max(0, min(seen, self._ago(seconds))) if seen_at <= now - LOG_SECONDS_MIN else 0
 
     def _ago(self, seconds: float) -> Timestamp:
         return int((self._runtime.now / 1000 - seconds) * 1e9)
 
-    async def _repeatedly(self, work: Callable[[], Awaitable[None]], seconds: float, failed: str) -> None:
+    async def _repeatedly(
+        self, work: Callable[[], Awaitable[None]], seconds: float, failed: str, *, begin: float = 0.0
+    ) -> None:
+        await asyncio.sleep(begin)
         while True:
             wait = seconds
             try:
