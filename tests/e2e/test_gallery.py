@@ -73,12 +73,13 @@ async def test_a_picture_is_sent_and_seen_by_everybody(browser: Browser, server:
         assert (await http.get(url)).status_code == 404
 
 
-async def test_what_is_no_picture_is_refused_in_the_page(browser: Browser, server: Server) -> None:
+async def test_what_is_no_picture_is_refused_in_the_page(browser: Browser, server: Server, tmp_path: Path) -> None:
     opened = await window(browser, server.url)
     text: FilePayload = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     await opened.page.locator("input").set_input_files(text)
     await expect(opened.page.get_by_role("status")).to_have_text("That is no picture.")
-    large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(10_000_001)}
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(10_000_001))
     await opened.page.locator("input").set_input_files(large)
     await expect(opened.page.get_by_role("status")).to_contain_text("at most 10000000 bytes")
     await expect(opened.page.locator("img")).to_have_count(0)
