@@ -44,6 +44,10 @@ class IntervalSet:
         self._starts[first:last] = [start]
         self._ends[first:last] = [end]
 
+    def __contains__(self, key: bytes) -> bool:
+        place = bisect_right(self._starts, key) - 1
+        return place >= 0 and key < self._ends[place]
+
     def __iter__(self) -> Iterator[Interval]:
         return iter(zip(self._starts, self._ends, strict=True))
 
