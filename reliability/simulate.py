@@ -51,6 +51,8 @@ MET: Final = (
     "crashes",
     "stops after which nothing was left",
     "disk operations failed",
+    "nodes killed",
+    "moves to another node",
     "trimmings",
     "trimmings that failed",
     "crashes while the log was trimmed",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from reliability.checkers.violation import Violation
 from reliability.records import Event, Operation
-from reliability.simulation.server import Server
+from reliability.simulation.machine import Machine
 from reliability.simulation.verdict import Report
 from yugen import values
 from yugen.runtime.own import change, value_of
@@ -25,7 +25,7 @@ class Administrator:
     """Somebody with the keys of the server.
 
     Args:
-        server: the server, whose life does and dies with what is asked of it.
+        machine: has the servers, whose lives do and die with what is asked of them.
         report: takes what is counted, and what is wrong.
         events: takes what is done.
         note: writes a line of the trace.
@@ -37,13 +37,13 @@ class Administrator:
 
     def __init__(
         self,
-        server: Server,
+        machine: Machine,
         report: Report,
         events: list[Event],
         note: Callable[[str], None],
         log_seconds: float,
     ) -> None:
-        self._server, self._report, self._events, self._note = server, report, events, note
+        self._machine, self._report, self._events, self._note = machine, report, events, note
         self._log_seconds = log_seconds
         self._moments: list[tuple[int, Timestamp]] = []  # what the newest timestamp was, and when
         self._imports: dict[str, Operation] = {}  # of which nobody knows what has become
@@ -51,14 +51,19 @@ class Administrator:
 
     def look(self) -> None:
         """Notes what the newest timestamp is."""
-        if self._server.runtime is not None:
-            self._moments.append((time.monotonic_ns(), self._server.runtime.ts))
+        serving = [each.runtime.acknowledged for each in self._machine.servers if each.runtime is not None]
+        if serving:
+            self._moments.append((time.monotonic_ns(), max(serving)))
 
     def ask(self, function: str, args: dict[str, Any], waits: float) -> None:
         """Asks once, as anybody may over HTTP, for the result at what was the newest timestamp some seconds ago."""
-        if self._server.serves:
-            assert self._server.runtime is not None
-            self._server.ask(self._ask(self._server.runtime, function, args, waits))
+        self._have(lambda runtime: self._ask(runtime, function, args, waits))
+
+    def _have(self, done: Callable[[Runtime], Coroutine[Any, Any, None]]) -> None:
+        """Has something be done by one of those who serve, if anybody does."""
+        server = self._machine.anyone()
+        if server is not None and server.runtime is not None:
+            server.ask(done(server.runtime))
 
     async def _ask(self, runtime: Runtime, function: str, args: dict[str, Any], waits: float) -> None:
         called = time.monotonic_ns()
@@ -79,10 +84,9 @@ class Administrator:
             args: its arguments.
             share: which of the moments that were noted: 0 is the first one, and 1 the last.
         """
-        if self._server.serves and self._moments:
-            assert self._server.runtime is not None
+        if self._moments:
             moment = self._moments[int(share * (len(self._moments) - 1))]
-            self._server.ask(self._look_back(self._server.runtime, function, args, *moment))
+            self._have(lambda runtime: self._look_back(runtime, function, args, *moment))
 
     async def _look_back(
         self, runtime: Runtime, function: str, args: dict[str, Any], noted: int, ts: Timestamp
@@ -115,9 +119,8 @@ class Administrator:
         before = time.monotonic_ns() - int(AWAY_SECONDS * 1e9)
         before = before if waiting_since is None else min(before, waiting_since)
         through = max((ts for noted, ts in self._moments if noted <= before), default=0)
-        if self._server.serves and through > self.forgotten:
-            assert self._server.runtime is not None
-            self._server.ask(self._forget(self._server.runtime, through))
+        if through > self.forgotten:
+            self._have(lambda runtime: self._forget(runtime, through))
 
     async def _forget(self, runtime: Runtime, through: Timestamp) -> None:
         before, self.forgotten = self.forgotten, max(self.forgotten, through)
@@ -136,15 +139,14 @@ class Administrator:
             token: of this import and no other.
             documents: their texts, by id.
         """
-        if self._server.serves:
-            assert self._server.runtime is not None
-            self._server.ask(self._bring_in(self._server.runtime, token, documents))
+        self._have(lambda runtime: self._bring_in(runtime, token, documents))
 
     async def _bring_in(self, runtime: Runtime, token: str, documents: Mapping[str, str]) -> None:
         file = token.replace("/", "-")
-        self._server.imports.mkdir(exist_ok=True)
+        folder = self._machine.among.deployment.imports
+        folder.mkdir(exist_ok=True)
         rows = [json.dumps({"_id": name, "text": text}) for name, text in documents.items()]
-        (self._server.imports / file).write_text("\n".join(rows))
+        (folder / file).write_text("\n".join(rows))
         args = {"token": token, "documents": dict(documents)}
         called = time.monotonic_ns()
         try:

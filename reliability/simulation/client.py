@@ -61,16 +61,32 @@ class _Page:
 class Client:
     """One client.
 
+    Args:
+        name: of the client.
+        network: leads to the server.
+        dice: of its own.
+        note: takes what it does and sees.
+        acknowledged: the newest timestamp of an answer that any client has.
+
     Attributes:
         shown: what it shows, by subscription.
         ts: of what it shows.
         waiting: how many mutations and actions it has no answer to.
-        wrong: what it was told of pages that cannot be.
+        wrong: what it was told that cannot be, of pages and of what it has just asked for.
         pages: how often a page was seen again after it had its end.
     """
 
-    def __init__(self, name: str, network: Network, dice: random.Random, note: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        dice: random.Random,
+        note: Callable[[Event], None],
+        acknowledged: Callable[[], int],
+    ) -> None:
         self.name = name
+        self._acknowledged = acknowledged
+        self._asked: dict[str, int] = {}
         self._note = note
         self.session = Watched(str(uuid.UUID(int=dice.getrandbits(128))), self._heard)
         self._connection = Connection(
@@ -118,6 +134,7 @@ class Client:
         name = subscription(function, args)
         if name not in self._subscriptions:
             self._subscriptions[name] = self.session.subscribe(function, args)
+            self._asked[name] = self._acknowledged()
             self._connection.wake()
 
     def act(self, function: str, args: dict[str, Any]) -> None:
@@ -147,6 +164,7 @@ class Client:
         if self._subscriptions:
             name = list(self._subscriptions)[number % len(self._subscriptions)]
             self.session.unsubscribe(self._subscriptions.pop(name))
+            self._asked.pop(name, None)
             self._connection.wake()
 
     def _heard(self, message: ServerMessage) -> None:
@@ -157,6 +175,10 @@ class Client:
             return
         assert isinstance(message, Transition)
         self.shown, self.ts = shown(self.session, self._subscriptions), message.end_version.ts
+        for name in [name for name in self._asked if name in self.shown]:
+            acknowledged = self._asked.pop(name)
+            if self.ts < acknowledged:
+                self.wrong.append(f"{name} is of {self.ts}, and was asked for when {acknowledged} was acknowledged")
         self._turn_pages()
         self.views += 1
         connections = self.session.state.connection_count - 1

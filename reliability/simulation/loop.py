@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import select
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -48,6 +49,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     Attributes:
         tasks: all that were begun, and of which life, which must not be collected, for that would run their ends.
         jitter: seconds by which timers come later than they were to, so that those of one moment come in any order.
+        hearing: seconds that it takes until somebody sees that there is something to read in a file.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         self.tasks: list[tuple[asyncio.Task[Any], Life | None]] = []
         self.jitter: Callable[[], float] = lambda: 0.0
+        self.hearing: Callable[[], float] = lambda: 0.0
+        self._files = select.poll()
+        self._readers: dict[int, tuple[Context, Callable[..., Any], tuple[Any, ...]]] = {}
+        self._about_to_hear: dict[int, asyncio.TimerHandle] = {}
         self._selector = self
         self._still, self._moment = 0, 0.0
         self._clock_resolution = 1e-9
@@ -64,7 +70,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.now
 
     def select(self, timeout: float | None) -> list[Any]:
-        """In the place of a selector: nothing comes from outside, so that what is left of the wait can be skipped."""
+        """In the place of a selector: what comes is from within, so that what is left of the wait can be skipped."""
+        if self._readers and self._look_at_files():
+            return []
         if timeout is None:
             raise Stalled("everybody waits, and nothing is going to happen")
         self.now += timeout
@@ -74,6 +82,34 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._still > STILL_MAX:
             raise Stalled("somebody is busy without end")
         return []
+
+    def _look_at_files(self) -> bool:
+        """Sees to it that who waits for a file hears of what is in it; whether there is anything new."""
+        readable = [file for file, _ in self._files.poll(0) if file not in self._about_to_hear]
+        for file in readable:
+            context, callback, args = self._readers[file]
+            timer = self.call_later(self.hearing(), self._hear, file, callback, args, context=context)
+            self._about_to_hear[file] = timer
+        return bool(readable)
+
+    def _hear(self, file: int, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        del self._about_to_hear[file]
+        callback(*args)
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
+        self.remove_reader(fd)
+        file = fd if isinstance(fd, int) else fd.fileno()
+        self._readers[file] = copy_context(), callback, args
+        self._files.register(file, select.POLLIN)
+
+    def remove_reader(self, fd: Any) -> bool:
+        file = fd if isinstance(fd, int) else fd.fileno()
+        if self._readers.pop(file, None) is None:
+            return False
+        self._files.unregister(file)
+        if file in self._about_to_hear:
+            self._about_to_hear.pop(file).cancel()
+        return True
 
     def _process_events(self, events: list[Any]) -> None:
         pass
@@ -109,6 +145,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for handle in (*self._ready, *self._scheduled):  # type: ignore[attr-defined]
             if _is_dead(handle._context):
                 handle.cancel()
+        for file in [file for file, (context, _, _) in self._readers.items() if _is_dead(context)]:
+            self.remove_reader(file)
 
     def bury(self) -> None:
         """Lets go of all that never came to its end, of lives that have ended and of others, after the run."""
@@ -131,11 +169,15 @@ class SimulatedThread(Executor):
     Args:
         loop: whose time it is.
         seconds: how long the next job takes.
+        is_held: whether the next job has to wait for somebody in another process.
     """
 
-    def __init__(self, loop: SimulatedLoop, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: SimulatedLoop, seconds: Callable[[], float], is_held: Callable[[], bool] = lambda: False
+    ) -> None:
         self._loop = loop
         self._seconds = seconds
+        self._is_held = is_held
         self._jobs: deque[tuple[Future[Any], Callable[[], Any], Context]] = deque()
         self._busy = False
 
@@ -152,6 +194,9 @@ class SimulatedThread(Executor):
             self._loop.call_later(self._seconds(), self._run, context=context)
 
     def _run(self) -> None:
+        if self._is_held():
+            self._loop.call_later(self._seconds(), self._run)
+            return
         life = LIFE.get()
         future, job, _ = self._jobs.popleft()
         if future.set_running_or_notify_cancel():

@@ -23,7 +23,7 @@ class Network:
     """All connections there are.
 
     Attributes:
-        accept: serves a connection at the server's end; None while there is no server.
+        accepting: serve a connection at the server's end, by the numbers of the nodes that there are.
         slow: seconds that messages take at most.
         partitioned: whether nothing gets through.
         counts: what has happened.
@@ -33,7 +33,7 @@ class Network:
         self.loop = loop
         self.dice = dice
         self.note = note
-        self.accept: Callable[[Wire], None] | None = None
+        self.accepting: dict[int, Callable[[Wire], None]] = {}
         self.slow = DELAY_SECONDS
         self.partitioned = False
         self.wires: dict[str, Wire] = {}
@@ -47,11 +47,15 @@ class Network:
             OSError: nobody answers.
         """
         await asyncio.sleep(self.delay())
-        if self.accept is None or self.partitioned:
+        if not self.accepting or self.partitioned:
             raise ConnectionRefusedError("there is no server")
-        wire = self.wires[client] = Wire(self, client)
+        nodes = list(self.accepting)
+        node = nodes[0] if len(nodes) == 1 else self.dice.choice(nodes)
+        before = self.wires.get(client)
+        self.counts["moves to another node"] += before is not None and before.node != node
+        wire = self.wires[client] = Wire(self, client, node)
         self.counts["connections"] += 1
-        self.accept(wire)
+        self.accepting[node](wire)
         return wire
 
     def delay(self) -> float:
@@ -72,10 +76,11 @@ class Network:
         for wire in self.wires.values():
             wire.send_held()
 
-    def cut_all(self) -> None:
-        """Breaks all connections, as the end of the process at their other end does."""
+    def cut_all(self, node: int | None = None) -> None:
+        """Breaks all connections, or those to a node, as the end of the process at their other end does."""
         for wire in self.wires.values():
-            wire.cut()
+            if node is None or wire.node == node:
+                wire.cut()
 
 
 class End:
@@ -131,12 +136,14 @@ class Wire:
     """One connection: the client's end as `websockets` has it, and the server's as `yugen.server` does.
 
     Attributes:
+        node: to which node it leads.
         swallows: whether what is sent vanishes, and nobody is told.
         stalled: whether the client does not read.
     """
 
-    def __init__(self, network: Network, client: str) -> None:
+    def __init__(self, network: Network, client: str, node: int = 0) -> None:
         self.client = client
+        self.node = node
         self.swallows = False
         self.stalled = False
         self._network = network

@@ -22,6 +22,7 @@ FAULTS: Final = (
     "clock",
     "restart",
     "stop",
+    "kill",
     "deploy",
     "forget",
 )
@@ -32,6 +33,9 @@ SECONDS: Final = 20.0
 
 LOG_SECONDS: Final = (2.0, 3.0, 5.0)
 """How long the log is kept; a seed has one of these."""
+
+TWO_NODES: Final = 0.3
+"""The share of seeds in which two nodes serve."""
 
 _KEPT: Final = 3
 """How many documents are imported."""
@@ -63,6 +67,7 @@ class Plan:
 
     Attributes:
         clients: how many there are.
+        nodes: how many processes serve them.
         tended: whether the store does soon what it otherwise does when there is much of it: checkpoints, totals.
         log_seconds: how long the log is kept.
         steps: what happens, in order.
@@ -70,6 +75,7 @@ class Plan:
 
     seed: int
     clients: int
+    nodes: int
     tended: bool
     log_seconds: float
     steps: tuple[Step, ...]
@@ -153,7 +159,8 @@ def make(seed: int) -> Plan:
             extent = {"n": dice.randrange(1_000_000), "share": dice.random(), "trimming": dice.random() < 0.3}
             steps.append(Step(dice.random() * seconds, kind, client, extent))
     log_seconds = dice.choice(LOG_SECONDS)
-    return Plan(seed, clients, dice.random() < 0.5, log_seconds, tuple(sorted(steps, key=lambda step: step.at)))
+    nodes = 2 if dice.random() < TWO_NODES else 1
+    return Plan(seed, clients, nodes, dice.random() < 0.5, log_seconds, tuple(sorted(steps, key=lambda step: step.at)))
 
 
 def _transaction(dice: random.Random, value: int) -> tuple[list[list[Any]], str]:

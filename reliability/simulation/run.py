@@ -17,16 +17,16 @@ from unittest.mock import patch
 import yugen_client.connection
 from reliability.disk import tended_often
 from reliability.history import lists
-from reliability.records import Event, View, subscription
+from reliability.records import Event, Operation, subscription
 from reliability.simulation.administrator import Administrator
 from reliability.simulation.client import Client
 from reliability.simulation.clock import Clock, machine
 from reliability.simulation.forgetting import forgetting
 from reliability.simulation.jobs import CRON_SECONDS
-from reliability.simulation.loop import SimulatedLoop, Stalled, seeded
+from reliability.simulation.loop import LIFE, SimulatedLoop, Stalled, seeded
+from reliability.simulation.machine import Machine
 from reliability.simulation.network import DELAY_SECONDS, Network
 from reliability.simulation.plan import Plan, Step
-from reliability.simulation.server import Server
 from reliability.simulation.verdict import Report, of_the_cron, of_the_file, of_the_history, of_what_is_stored
 from reliability.vfs import FaultyVFS, faulty_disk
 from yugen import values
@@ -38,6 +38,9 @@ from yugen.storage.interface import StorageError
 
 QUIET_SECONDS = 300.0
 """How long clients may take, after the last fault, until all is answered and all show the same."""
+
+HEARING_SECONDS: Final = (0.01, 0.01, 0.3)
+"""How long it takes at most until a node hears that another one has committed; a seed has one of these."""
 
 FINAL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     *(("g:range", {"shelf": shelf, "low": 0, "high": 9}) for shelf in "ab"),
@@ -55,6 +58,8 @@ class _Errors(logging.Handler):
         self._one = one
 
     def emit(self, record: logging.LogRecord) -> None:
+        if (life := LIFE.get()) is not None and life.ended:
+            return  # it was killed within what it complains of
         text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
         self._one.note(f"logged {text}")
         if not self._one.disk_failures or not (error is None or isinstance(error, StorageError)):
@@ -72,15 +77,21 @@ class Run:
         self.events: list[Event] = []
         self._network = Network(loop, seeded(plan.seed, "network"), self.note)
         dice = seeded(plan.seed, "server")
-        self._server = Server(app, folder, loop, disk, self._network, dice, self.note, plan.log_seconds)
-        self._administrator = Administrator(self._server, self.report, self.events, self.note, plan.log_seconds)
+        self._machine = Machine(
+            app, folder, loop, disk, self._network, dice, self.note, nodes=plan.nodes, log_seconds=plan.log_seconds
+        )
+        self._administrator = Administrator(self._machine, self.report, self.events, self.note, plan.log_seconds)
         self._clients = [
-            Client(f"c{n}", self._network, seeded(plan.seed, f"client {n}"), self._told) for n in range(plan.clients)
+            Client(f"c{n}", self._network, seeded(plan.seed, f"client {n}"), self._told, lambda: self._acknowledged)
+            for n in range(plan.clients)
         ]
         loop.set_exception_handler(self._failed)
+        bells = seeded(plan.seed, "bells")
+        loop.hearing = partial(bells.uniform, 0, bells.choice(HEARING_SECONDS))
         loop.jitter = partial(seeded(plan.seed, "timers").uniform, 0, 1e-6)
         self._folder = folder
         self._disk_failures_before = 0
+        self._acknowledged = 0
         self._back: dict[str, tuple[int, int]] = {}  # of each client: its connections and timestamp, last seen
         self._latest = 0.0  # the furthest that the wall clock was set ahead
 
@@ -96,9 +107,11 @@ class Run:
     def _told(self, event: Event) -> None:
         """Takes down what a client has done or seen."""
         self.events.append(event)
-        if isinstance(event, View):
+        if isinstance(event, Operation):
+            self._acknowledged = max(self._acknowledged, event.ts or 0)
+        else:
             connection, ts = self._back.get(event.client, (0, event.ts))
-            trimming = self._server.trimming
+            trimming = self._machine.first.trimming
             if event.connection > connection and trimming is not None and trimming.oldest > ts:
                 self.report.counts["back after the log was trimmed"] += 1
             self._back[event.client] = event.connection, event.ts
@@ -108,7 +121,7 @@ class Run:
 
     async def carry_out(self) -> None:
         """Does all of the plan, then waits for the end."""
-        self._server.start()
+        self._machine.start()
         for client in self._clients:
             client.start()
         for step in self._plan.steps:
@@ -120,7 +133,7 @@ class Run:
                 await self._settle()
         except TimeoutError:
             waiting = {client.name: client.waiting for client in self._clients}
-            self.report.violations.append(f"not settled: waiting {waiting}, life {self._server._life is not None}")
+            self.report.violations.append(f"not settled: waiting {waiting}, life {self._machine.is_alive}")
 
     def _do(self, step: Step) -> None:
         self.report.counts[step.what if step.client < 0 or ":" not in step.what else "mutations"] += 1
@@ -166,23 +179,24 @@ class Run:
                 self._network.slow = share * 0.5
                 later(now + 1, setattr, self._network, "slow", DELAY_SECONDS)
             case "slow disk":
-                self._server.slow = share * 0.5
-                later(now + 1, setattr, self._server, "slow", 0.004)
+                self._machine.among.slow = share * 0.5
+                later(now + 1, setattr, self._machine.among, "slow", 0.004)
             case "crash" if step.args["trimming"]:
-                self._server.before_trimming = partial(self._server.crash_within, 1 + step.args["n"] % 20)
+                self._machine.among.before_trimming = partial(self._machine.die_within, 1 + step.args["n"] % 20)
             case "crash":
-                self._server.crash_within(1 + step.args["n"] % 60)
+                self._machine.die_within(1 + step.args["n"] % 60, power=share < 0.5)
             case "restart":
-                self._server.crash("all at once")
-                later(now + share, self._server.start)
+                self._machine.cut_power("at once")
+            case "kill":
+                self._machine.kill(self._machine.servers[step.args["n"] % self._plan.nodes])
             case "disk" if step.args["trimming"]:
-                self._server.before_trimming = partial(self._fail_disk, step.args["n"], share)
+                self._machine.among.before_trimming = partial(self._fail_disk, step.args["n"], share)
             case "disk":
                 self._fail_disk(step.args["n"], share)
             case "stop":
-                self._server.stop()
+                self._machine.stop()
             case "deploy":
-                self._server.deploy()
+                self._machine.first.deploy()
             case "clock":
                 self._clock.jumped += (share * 2 - 1) * 3600
                 self._latest = max(self._latest, self._clock.jumped)
@@ -198,18 +212,18 @@ class Run:
 
     def _heal(self) -> None:
         self.note("all faults end")
-        self._network.slow, self._server.slow = DELAY_SECONDS, 0.004
+        self._network.slow, self._machine.among.slow = DELAY_SECONDS, 0.004
         self._network.heal()
         self._disk.heal()
-        self._server.before_trimming = None
+        self._machine.among.before_trimming = None
         self._clock.jumped = self._latest  # what was scheduled while it was ahead is due now
         for wire in self._network.wires.values():
             wire.read_on()
-        self._server.start()
+        self._machine.start()
 
     async def _settle(self) -> None:
         pauses = _pauses()
-        while any(client.waiting for client in self._clients) or not self._server.serves or self._server.is_doomed:
+        while any(client.waiting for client in self._clients) or not self._machine.serves or self._machine.is_doomed:
             await next(pauses)
         for client in self._clients:
             for function, args in FINAL:
@@ -217,7 +231,7 @@ class Run:
         self._clients[0].mutate("f:bump", {"token": f"{self._plan.seed:05}/99999", "name": "last"})
         while self._clients[0].waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        runtime, pauses = self._server.runtime, _pauses()
+        runtime, pauses = self._machine.first.runtime, _pauses()
         assert runtime is not None
         while True:
             final = {subscription(function, args): await self._asked(function, args) for function, args in FINAL}
@@ -225,7 +239,7 @@ class Run:
             if shows and not await self._asked("j:left", {}):
                 break
             await next(pauses)
-        assert self._server.runtime is runtime, "nothing fails any more"
+        assert self._machine.first.runtime is runtime, "nothing fails any more"
         before = ticks = len(await self._asked("j:ticks", {}))
         while ticks == before:  # the scheduler may only now see that somebody has set the clock
             await asyncio.sleep(0.5)
@@ -240,24 +254,28 @@ class Run:
         for client in self._clients:
             assert client.task is not None
             client.task.cancel()
-        self._server.stop(for_good=True)
-        while self._server.is_alive:  # noqa: ASYNC110
+        self._machine.stop(for_good=True)
+        while self._machine.is_alive:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         await asyncio.sleep(0.5)
 
     async def _asked(self, function: str, args: dict[str, Any]) -> Any:
         """The newest result of a query."""
-        assert self._server.runtime is not None
-        return value_of(await self._server.runtime.query(function, values.canonical(args)))
+        assert self._machine.first.runtime is not None
+        return value_of(await self._machine.first.runtime.query(function, values.canonical(args)))
+
+    def close(self) -> None:
+        """Lets go of what is left."""
+        self._machine.close()
 
     def judge(self) -> None:
         """Holds all that was told, and the file, against what was promised."""
-        self.report.claim(f"pages: {wrong}" for client in self._clients for wrong in client.wrong)
-        self.report.claim(f"left over: {task}" for task in self._server.left)
+        self.report.claim(f"told: {wrong}" for client in self._clients for wrong in client.wrong)
+        self.report.claim(f"left over: {task}" for task in self._machine.left)
         self.events += self._administrator.lost()
         of_the_history(self.report, self.events, self.disk_failures)
-        of_the_file(self.report, self._server.path, self._administrator.forgotten)
-        self.report.counts.update(self._server.counts)
+        of_the_file(self.report, self._machine.path, self._administrator.forgotten)
+        self.report.counts.update(self._machine.counts)
         self.report.counts.update(self._network.counts)
         self.report.counts["pages seen again"] += sum(client.pages for client in self._clients)
 
@@ -296,6 +314,7 @@ def run(plan: Plan, app: App) -> Report:
                 logging.disable(logging.CRITICAL)  # whoever is buried complains
                 with warnings.catch_warnings(action="ignore"):
                     loop.bury()
+                one.close()
                 loop.close()
                 asyncio.set_event_loop(None)
                 report = one.report

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,6 +80,36 @@ def test_a_life_that_ends_does_nothing_more_and_what_it_has_left_is_known(loop: 
     loop.end(life)
     loop.run_until_complete(asyncio.sleep(10))
     assert done == ["after 1"]
+
+
+def test_what_is_in_a_file_is_heard_after_a_while_by_those_who_still_listen(loop: SimulatedLoop) -> None:
+    loop.hearing = lambda: 0.5
+    life, heard = Life(), list[tuple[float, bytes]]()
+    read, write = os.pipe()
+
+    def listen() -> None:
+        LIFE.set(life)
+        loop.add_reader(read, lambda: heard.append((round(loop.now, 3), os.read(read, 9))))
+
+    async def ring() -> None:
+        for second in range(1, 5):
+            await asyncio.sleep(second - loop.now)
+            os.write(write, str(second).encode())
+            if second == 2:
+                await asyncio.sleep(0.1)
+                assert loop.remove_reader(read)
+                assert not loop.remove_reader(read)
+                Context().run(listen)
+            if second == 4:
+                await asyncio.sleep(0.1)
+                loop.end(life)
+        await asyncio.sleep(10)
+
+    Context().run(listen)
+    loop.run_until_complete(ring())
+    assert heard == [(1.5, b"1"), (2.6, b"2"), (3.5, b"3")]
+    os.close(read)
+    os.close(write)
 
 
 def _said(loop: SimulatedLoop, partitions: bool, cuts: bool) -> list[Any]:
@@ -209,14 +241,16 @@ def test_the_model_has_what_is_imported_and_no_more() -> None:
 
 
 class _Refusing:
-    """A server that says of every timestamp that the log does not reach it; and its own runtime."""
-
-    serves = True
+    """A machine, its only server and the runtime, which says of every timestamp that the log does not reach it."""
 
     def __init__(self, newest: int) -> None:
+        self.servers = [self]
         self.runtime = self
-        self.ts = newest
+        self.ts = self.acknowledged = newest
         self.asked: list[Any] = []
+
+    def anyone(self) -> _Refusing:
+        return self
 
     def ask(self, work: Any) -> None:
         self.asked.append(work)
@@ -251,7 +285,7 @@ def test_requests_are_forgotten_that_nobody_can_send_again(loop: SimulatedLoop) 
     with machine(1, loop) as clock:
         administrator = Administrator(cast("Any", server), report, [answered], lambda _: None, log_seconds=3.0)
         for second in range(10):
-            server.ts = second
+            server.acknowledged = second
             administrator.look()
             loop.run_until_complete(asyncio.sleep(1))
         administrator.forget(int(4.5e9))

@@ -108,6 +108,18 @@ async def test_what_one_acknowledges_the_other_shows_at_once(pair: tuple[Runtime
         assert await change(there, "f:check", client="a") is None
 
 
+async def test_a_timestamp_is_read_at_as_it_was_whatever_others_have_acknowledged_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NodeStore, "listen", lambda *_: None)  # so that one hears of the other only when it asks
+    async with nodes(write_app(tmp_path, f=APP)) as (one, other):
+        ts = await one.runtime.latest()
+        await change(other.runtime, "f:append", client="a")
+        answer = await one.runtime.query_at("f:numbers", encoded(client="a"), None, ts)
+        assert value_of(answer) == []
+        assert await ask(one.runtime, "f:numbers", client="a") == [0]
+
+
 async def test_a_mutation_that_fails_has_seen_what_the_other_acknowledged(pair: tuple[Runtime, Runtime]) -> None:
     here, there = pair
     for number in range(20):

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from reliability.simulation.loop import SimulatedLoop
 from tests.apps import write_app
 from tests.engine import encoded, engine, value_of
 from yugen.errors import FunctionFailed, YugenError
@@ -25,7 +26,7 @@ from yugen.runtime.limits import RunLimits
 from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.own import change
 from yugen.runtime.run import Run
-from yugen.runtime.scheduler import Endless, Scheduler, _error_of, _Job
+from yugen.runtime.scheduler import Endless, Scheduler, _error_of, _Job, _Lane
 from yugen.storage.memory import MemoryStore
 from yugen.testing import TestApp
 
@@ -559,6 +560,44 @@ async def test_a_clock_that_is_set_has_nothing_run_twice_or_never(t: TestApp) ->
     t._now_ns -= 2 * 3600 * 10**9
     await t.advance(hours=5)
     assert await t.query("entries:texts") == ["a", "b"]
+
+
+def test_what_a_clock_that_was_set_back_does_not_come_to_is_not_looked_at_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    start_due = _Lane.start_due
+
+    async def looked(lane: _Lane) -> float | None:
+        nonlocal looks
+        looks += lane.kind == "mutation"
+        assert looks < 100
+        return await start_due(lane)
+
+    monkeypatch.setattr(_Lane, "start_due", looked)
+    stands = 1_900_000_000 * 10**9
+    now = stands
+
+    async def serve() -> None:
+        nonlocal now
+        async with engine(MemoryStore(), write_app(tmp_path, entries=APP), clock=lambda: now) as runtime:
+            await change(runtime, "entries:later", seconds=1e-5, args={"text": "soon"})
+            now -= 3600 * 10**9
+            serving = Scheduler(runtime, RunLimits())
+            serving.serve()
+            await asyncio.sleep(60)
+            assert value_of(await runtime.query("entries:texts", encoded())) == []
+            now = stands + 10**9
+            await asyncio.sleep(2 * scheduler.RETRY_SECONDS)
+            assert value_of(await runtime.query("entries:texts", encoded())) == ["soon"]
+            await serving.close()
+
+    loop = SimulatedLoop()
+    try:
+        loop.run_until_complete(serve())
+    finally:
+        loop.close()
+    assert looks > 60
 
 
 async def test_what_has_no_end_is_given_up(t: TestApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -488,8 +488,8 @@ class Runtime:
         """
         if ts > self.ts:
             await self.latest()
-        if ts == self.ts:
-            return await self.query(path, args, identity, public=public)
+        if ts == self.ts:  # but not the newest that other nodes have by now
+            return await self.queries.at(self.query_key(path, args, public=public), identity, ts)
         self._forget_past()
         if ts > self.ts or (ts < self._past[0][1] and not any_age):
             raise TimestampOutOfReach(

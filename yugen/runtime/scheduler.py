@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from yugen import values
@@ -30,6 +30,9 @@ LOOK_SECONDS_MAX: Final = 60.0
 
 RETRY_SECONDS: Final = 1.0
 """How long it waits when there is too much to do, or when the store fails."""
+
+PAUSE_SECONDS_MIN: Final = 0.001
+"""How long it waits at least for what was waited for already, and still is not due."""
 
 SWEEP_SECONDS: Final = 600.0
 
@@ -169,18 +172,26 @@ class Scheduler:
         self._begin(self._sweep())
 
     async def _serve_lane(self, lane: _Lane) -> None:
+        # Somebody may set the clock back, and what is next then stay as far away as it is for an hour: what was waited
+        # for in vain is waited for longer.
+        missed, pause = -1.0, 0.0
         while True:
             lane.changed.clear()
-            wait: float | None = RETRY_SECONDS
+            due, wait = None, RETRY_SECONDS
             try:
                 due = await lane.start_due()
-                wait = None if due is None else max(0.0, (due - self._runtime.now) / 1000)
+                pause = min(2 * pause + PAUSE_SECONDS_MIN, RETRY_SECONDS) if due == missed else 0.0
+                wait = math.inf if due is None else max(pause, (due - self._runtime.now) / 1000)
             except Exception as error:
                 _warn("what is scheduled cannot be looked at now: %s", error)
+            missed = -1.0
             # Not `wait_for`, which in Python 3.11 forgets that it was cancelled when what it waits for comes just then.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if wait is None else min(wait, LOOK_SECONDS_MAX)):
+            try:
+                async with asyncio.timeout(None if wait == math.inf else min(wait, LOOK_SECONDS_MAX)):
                     await lane.changed.wait()
+            except TimeoutError:
+                if due is not None and wait <= LOOK_SECONDS_MAX:
+                    missed = due
 
     async def _run_mutation(self, job: _Job) -> None:
         args = values.canonical(job.args)

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -69,13 +70,22 @@ class NodeStore(SqliteStore):
         board: what the nodes share.
         node: the number of this node.
         tends: whether this is the node that does what there is one of.
+        thread: as of `SqliteStore`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], board: Board, node: int, *, tends: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        board: Board,
+        node: int,
+        *,
+        tends: bool,
+        thread: Executor | None = None,
+    ) -> None:
         self._board = board
         self._node = node
         self._tends = tends
-        super().__init__(path)
+        super().__init__(path, thread=thread)
 
     @property
     def newest(self) -> Timestamp:
