@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_what_grows_is_named(name: str, per_second: float) -> None:
     assert [failure.partition(":")[0] for failure in judge(samples(**{name: per_second}))] == [name]
 
 
+def test_what_is_kept_for_days_may_come() -> None:
+    grows = samples(database=12_000)
+    assert judge(grows, for_days=3600 * 12_000) == []
+    assert judge(grows, for_days=3600 * 1_000) != []
+
+
 def test_a_few_samples_tell_nothing() -> None:
     assert judge([]) == ["memory: 0 samples tell nothing"]
     assert judge(samples()[:8]) == ["memory: 5 samples tell nothing"]
@@ -70,4 +77,6 @@ async def test_ordinary_use_is_answered_right(tmp_path: Path, capsys: pytest.Cap
     # In seconds nothing can be said of memory: nothing has warmed up.
     of_memory = ("server:", "workers:", "files:", "processes:", "stored:", "memory:")
     assert [each for each in failures if not each.startswith(of_memory)] == []
-    assert "0 wrong" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0 wrong" in told
+    assert re.search(r"^0\.[1-9] MiB of the database are kept for days", told, re.MULTILINE)
