@@ -164,6 +164,46 @@ async def test_an_image_has_what_was_synced(tmp_path: Path, faulty: FaultyVFS) -
         await store.close()
 
 
+async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_cut(
+    tmp_path: Path, faulty: FaultyVFS
+) -> None:
+    story = Story(3)
+    store = SqliteStore(tmp_path / "life" / disk.NAME)
+    await store.open()
+    await story.append(store, 5)
+    faulty.fail("sync", 1, "EIO")
+    with pytest.raises(StorageError):
+        await story.append(store, 1)
+    await store.close()
+    faulty.heal()
+    store = SqliteStore(tmp_path / "life" / disk.NAME)
+    told = await store.open()
+    assert told > story.acknowledged, "what was written and not synced is there"
+    for seed in range(20):
+        faulty.image(tmp_path / "life", tmp_path / str(seed), random.Random(seed))
+    await store.close()
+    for seed in range(20):
+        store = SqliteStore(tmp_path / str(seed) / disk.NAME)
+        assert await store.open() == told
+        await store.close()
+
+
+async def test_a_full_disk_does_not_keep_a_server_from_starting(tmp_path: Path, faulty: FaultyVFS) -> None:
+    story = Story(3)
+    store = SqliteStore(tmp_path / disk.NAME)
+    await store.open()
+    await story.append(store, 5)
+    faulty.fail("sync", 1, "EIO")
+    with pytest.raises(StorageError):
+        await story.append(store, 1)
+    await store.close()
+    faulty.fail("write", 1, "ENOSPC", persistent=True)
+    store = SqliteStore(tmp_path / disk.NAME)
+    assert await store.open() > story.acknowledged
+    assert faulty.failed > 0
+    await store.close()
+
+
 def io_error(code: int) -> apsw.Error:
     error = apsw.exception_for(code)
     assert isinstance(error, apsw.Error)

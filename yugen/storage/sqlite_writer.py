@@ -92,6 +92,7 @@ class Writer:
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("cache_size", -_CACHE_KIB)
         self._connection.wal_autocheckpoint(0)
+        self._make_durable(self._connection)
         if 0 < version < CHECKSUMS_SINCE:
             logger.info("every page of %s gets a checksum, for which the file is made anew", self._path)
             self._make_anew(self._connection)
@@ -104,6 +105,18 @@ class Writer:
         self._distrusted = False
         self._newest, _ = self._connection.execute(STATE).get
         self._recent_requests = sqlite_requests.count_recent(self._connection)
+
+    def _make_durable(self, connection: apsw.Connection) -> None:
+        """Has the disk have all that is there, before anybody is told of it.
+
+        A process may have ended between the writing of a commit and its sync, so that nobody has heard of the commit: it
+        is there for those who read, and gone after a power cut. Where it was the sync that failed, the system takes what
+        it did not write for written and another sync would do nothing; so all is written once more, into the database.
+        """
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.FullError:  # for the database; the WAL has its space, and is synced before
+            logger.warning("the disk of %s has no space left", self._path)
 
     def _take_lock(self) -> int | None:
         """Keeps other processes out; the file descriptor that does, if it is ours to close."""
