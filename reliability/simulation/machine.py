@@ -84,6 +84,11 @@ class Machine:
         return all(server.serves for server in self.servers)
 
     @property
+    def is_asked(self) -> bool:
+        """Whether something is being done that an administrator has asked for."""
+        return any(server.is_asked for server in self.servers)
+
+    @property
     def is_doomed(self) -> bool:
         """Whether somebody is to die after so many operations of the disk."""
         return self._countdown > 0

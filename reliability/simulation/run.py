@@ -223,7 +223,10 @@ class Run:
 
     async def _settle(self) -> None:
         pauses = _pauses()
-        while any(client.waiting for client in self._clients) or not self._machine.serves or self._machine.is_doomed:
+        machine = self._machine
+        while any(client.waiting for client in self._clients) or not machine.serves or machine.is_doomed:
+            await next(pauses)
+        while machine.is_asked:
             await next(pauses)
         for client in self._clients:
             for function, args in FINAL:

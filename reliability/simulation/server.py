@@ -235,6 +235,11 @@ class Server:
         return self.runtime is not None and not self.is_stopping
 
     @property
+    def is_asked(self) -> bool:
+        """Whether something is being done that it was asked for."""
+        return self.life is not None and bool(self._asked)
+
+    @property
     def has_the_turn(self) -> bool:
         """Whether it keeps other nodes from writing, for longer than a moment, or until its files are closed."""
         if self.life is None:

@@ -109,9 +109,9 @@ class Writer:
     def _make_durable(self, connection: apsw.Connection) -> None:
         """Has the disk have all that is there, before anybody is told of it.
 
-        A process may have ended between the writing of a commit and its sync, so that nobody has heard of the commit: it
-        is there for those who read, and gone after a power cut. Where it was the sync that failed, the system takes what
-        it did not write for written and another sync would do nothing; so all is written once more, into the database.
+        A process may have ended between the writing of a commit and its sync, so that nobody has heard of the commit:
+        whoever reads finds it, and a power cut takes it away. Where it was the sync that failed, the system takes what
+        was not written for written, and another sync would do nothing; so all is written again, into the database.
         """
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
