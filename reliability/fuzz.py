@@ -16,12 +16,24 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from reliability.fuzzing import answers, archives, conversations, http, imports, raw, texts, tokens
+from reliability.fuzzing import (
+    answers,
+    archives,
+    browser,
+    conversations,
+    cookies,
+    http,
+    imports,
+    oauth,
+    raw,
+    texts,
+    tokens,
+)
 from reliability.fuzzing.surface import Surface, Tally, replayed, tried
 
 SURFACES: Final[dict[str, Surface]] = {
     surface.name: surface
-    for module in (texts, conversations, answers, tokens, archives, imports, http, raw)
+    for module in (texts, conversations, answers, browser, tokens, cookies, oauth, archives, imports, http, raw)
     for surface in module.SURFACES
 }
 

@@ -26,8 +26,8 @@ from yugen.sync.session import ServerSession
 INPUTS = 500
 """Of each surface, in `make test`."""
 
-PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "imports", "raw")]
-"""Those that need no server."""
+PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "imports", "raw", "browser", "cookies", "oauth")]
+"""Those that need no server, nor an app; the client of pages has a test of its own, `client/browser/tests/hostile`."""
 
 
 def check(tally: Tally, inputs: int) -> None:
@@ -106,6 +106,44 @@ async def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytes
     monkeypatch.setattr(Cursors, "open", lambda self, cursor, _: real(self, cursor, b"a"))
 
     assert (await few("cursors")).found
+
+
+async def test_what_a_client_tells_that_no_server_takes_is_found() -> None:
+    with pytest.raises(surface.Finding, match="says a server"):
+        answers.check_told(['{"type":"Connect"}'])
+
+
+async def test_cookies_of_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fuzz.SURFACES["cookies"].open() as attempt:
+        check(await tried(fuzz.SURFACES["cookies"], range(80), attempt), 80)
+        own = {"name": cookies.SESSION, "text": "⟨ada⟩", "purpose": "cookie yugen-session", "key": "right"}
+        given = {"method": "GET", "path": "/session", "headers": {}, "cookies": [own]}
+        assert await attempt(given) == "taken, as somebody"
+        assert await attempt(given | {"cookies": [own | {"text": "⟨over⟩"}]}) == "taken, as nobody"
+
+        with monkeypatch.context() as patched:
+            patched.setattr(crypto, "unsign", lambda secret, purpose, signed: signed.rpartition(".")[0])
+            for wrong in ({"key": "another"}, {"purpose": "cookie yugen-oauth"}):
+                with pytest.raises(surface.Finding, match="is ada and not None"):
+                    await attempt(given | {"cookies": [own | wrong]})
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "stands", True)
+            with pytest.raises(surface.Finding, match="is half and not None"):
+                await attempt(given | {"cookies": [own | {"text": "⟨half⟩"}]})
+        with monkeypatch.context() as patched:
+            patched.setattr(AuthRequest, "cookie", lambda *_: 1 / 0)
+            with pytest.raises(surface.Finding, match="ZeroDivisionError"):
+                await attempt(given)
+        with monkeypatch.context() as patched:
+            patched.setattr(AuthRequest, "text", lambda request, *_: request.secret)
+            with pytest.raises(surface.Finding, match="comes back"):
+                await attempt(given | {"method": "POST", "path": "/admin/impersonate"})
+
+
+async def test_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = fuzz.SURFACES["oauth"]
+    async with found.open() as attempt:
+        check(await tried(found, range(80), attempt), 80)
 
 
 async def test_a_token_that_is_taken_though_it_is_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

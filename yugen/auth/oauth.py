@@ -50,6 +50,7 @@ _SHOWN: Final = ("client_secret_basic", "client_secret_post")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_SECONDS: Final = re.compile(r"[0-9]{1,15}")
 _ERROR: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}")  # RFC 6749, 4.1.2.1
 _TAKEN: Final = frozenset({"core", "email", "pages", "passkey", "passkeys", "password"})
 _BACK: Final = ("state", "code", "iss", "error", "error_description", "user")
@@ -570,7 +571,7 @@ class OAuth(Part):
 
         secret = self.secret_of(ctx)
         preferred = next((each for each in endpoints.token_auth if each in _SHOWN), "client_secret_basic")
-        return AsyncOAuth2Client(
+        client = AsyncOAuth2Client(
             client_id=self.variable(ctx, self.client_id),
             client_secret=secret,
             token_endpoint_auth_method="none" if secret is None else self.token_auth or preferred,
@@ -578,6 +579,9 @@ class OAuth(Part):
             redirect_uri=None if request is None else self._callback_url(request),
             **client_options(Outward(self.issuer or endpoints.token)),
         )
+        for answer in ("access_token_response", "refresh_token_response"):
+            client.register_compliance_hook(answer, _readable)
+        return client
 
     def _callback_url(self, request: AuthRequest) -> str:
         return f"{request.base}/auth/callback/{self.name}"
@@ -618,6 +622,29 @@ def _stale(part: OAuth) -> AuthError:
     return AuthError("InvalidState", f"This way back from {part.title} is good no more; start again.")
 
 
+def _readable(response: Any) -> Any:
+    """What a provider answers who is asked for tokens, if Authlib can read it: it takes any JSON for an object, whatever
+    says when a token ends for a number, and tokens also where the status says that there are none.
+
+    Raises:
+        FetchFailed: it is no object, or none with tokens.
+        Untrusted: it says no time.
+    """
+    from yugen.auth.openid import Untrusted, json_object  # noqa: PLC0415 -- takes 200 ms
+    from yugen.fetch import FetchFailed  # noqa: PLC0415 -- as above
+
+    given = json_object(response.content)
+    if given is None:
+        raise FetchFailed("is no JSON object")
+    if not response.is_success and "error" not in given:
+        raise FetchFailed(f"answers {response.status_code}")
+    for name in ("expires_in", "expires_at"):
+        value = given.get(name)
+        if value is not None and not (isinstance(value, int | float) or _SECONDS.fullmatch(str(value))):
+            raise Untrusted(f"it has given a token that ends at no time, {str(value)[:40]!r}")
+    return response
+
+
 def read_tokens(given: Any) -> dict[str, Any]:
     """What a provider has given for a code.
 
@@ -627,7 +654,8 @@ def read_tokens(given: Any) -> dict[str, Any]:
     from yugen.auth.openid import Untrusted  # noqa: PLC0415 -- takes 200 ms
 
     access_token = given.get("access_token")
-    if not isinstance(access_token, str) or not access_token.isascii() or not access_token.isprintable():
+    is_text = isinstance(access_token, str) and access_token.isascii() and access_token.isprintable()
+    if not is_text or not access_token:
         raise Untrusted("it has given no access token")
     if str(given.get("token_type", "bearer")).lower() != "bearer":
         raise Untrusted("it has given a token of another kind than `bearer`")

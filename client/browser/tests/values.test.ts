@@ -90,9 +90,16 @@ describe("what may be sent", () => {
   });
 
   test("values nest 64 deep and no deeper", () => {
-    const nested = (depth: number): Encodable => (depth === 0 ? 1 : [nested(depth - 1)]);
+    const nested = (depth: number): Encodable => {
+      let value: Encodable = 1;
+      while (depth-- > 0) value = [value];
+      return value;
+    };
     expect(() => encodeValue(nested(64))).not.toThrow();
     expect(() => encodeValue(nested(65))).toThrow("values nest at most 64 deep");
+    expect(decodeValue(nested(64) as Json)).toStrictEqual(nested(64));
+    expect(() => decodeValue(nested(65) as Json)).toThrow("values nest at most 64 deep");
+    expect(() => decodeValue(nested(100_000) as Json)).toThrow("values nest at most 64 deep");
   });
 });
 

@@ -129,7 +129,7 @@ def recalled(request: AuthRequest, page: str) -> dict[str, str]:
     """What was left for a page."""
     try:
         memory = json.loads(base64.urlsafe_b64decode(request.cookie(MEMORY_COOKIE) or "") or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(memory, dict) or memory.pop("page", None) != page:
         return {}
