@@ -22,9 +22,9 @@ from yugen_client.session import Refused, Session, TokenRefused
 def answers(given: Any) -> str:
     """Messages of a server: each is taken, or refused by a ProtocolError upon which the client begins anew."""
     session = Session("3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11")
-    queries = [session.subscribe("notes:list", [{}]), session.subscribe("notes:pages", [{"a": 1.0}])]
-    session.mutation("notes:add", [{}])
-    session.action("notes:act", [{}])
+    queries = [session.subscribe("notes:list", {}), session.subscribe("notes:pages", {"a": 1.0})]
+    session.mutation("notes:add", {})
+    session.action("notes:act", {})
     session.open(now_ms=0)
     outcome, heard = TAKEN, given.get("heard")
     for text in heard if isinstance(heard, list) else ():

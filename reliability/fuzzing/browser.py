@@ -138,7 +138,9 @@ def _check_like_python(given: Any, steps: list[dict[str, Any]]) -> None:
             raise Finding(f"it shows {theirs}, and our Python client {shown}")
         for request, outcome in step["settled"].items():
             if request in ended and _comparable(outcome) != ended[request]:
-                raise Finding(f"call {request} has ended with {outcome}, and in our Python client with {ended[request]}")
+                raise Finding(
+                    f"call {request} has ended with {outcome}, and in our Python client with {ended[request]}"
+                )
 
 
 def _heard(given: Any) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Cookies of sign-in: altered, of others, of other purposes, of what has ended, and signed as they should be but otherwise.
+"""Cookies of sign-in: altered, of others, of other purposes, of what has ended, and well signed with other contents.
 
-Whoever has the secret of a deployment can sign anything. So what is signed counts for what it says: a session that stands
-is whose it is, and all else is nobody's, and no fault of the server.
+Whoever has the secret of a deployment can sign anything. So what is signed counts for what it says: a session that
+stands is whose it is, and all else is nobody's, and no fault of the server.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ POSTS: Final = (
     *("/token", "/sign-out", "/profile", "/sign-in/anonymous", "/delete-account", "/api-keys", "/ways/remove"),
     *("/sign-in/oauth/plain", "/link/oauth/plain", "/unlink/oauth/plain", "/admin/stop-impersonating"),
     *("/admin/impersonate", "/sign-in/password", "/sign-up/password", "/sign-in/code", "/verify/code"),
-    *("/passkeys/options", "/passkeys", "/sign-in/passkey", "/sign-up/passkey", "/sign-up/passkey/options", "/totp/enable", "/totp/confirm", "/second-factor/totp"),
-    *("/second-factor/backup-code", "/send-verification", "/change-email", "/confirm-email", "/reauthenticate"),
+    *("/passkeys/options", "/passkeys", "/sign-in/passkey", "/sign-up/passkey", "/sign-up/passkey/options"),
+    *("/totp/enable", "/totp/confirm", "/second-factor/totp", "/second-factor/backup-code", "/send-verification"),
+    *("/change-email", "/confirm-email", "/reauthenticate"),
 )
 FIELDS: Final = {
     "name": "N",
@@ -121,7 +122,10 @@ class People:
         async def read(ctx: MutationCtx) -> dict[str, str]:
             found = {}
             for name in STANDING:
-                user, session = await ctx.db.get(self.texts[name, "user"]), await ctx.db.get(self.texts[name, "session"])
+                user, session = (
+                    await ctx.db.get(self.texts[name, "user"]),
+                    await ctx.db.get(self.texts[name, "session"]),
+                )
                 own = ctx.db.query(Session).with_index(Session.by_user, user=self.texts[name, "user"])
                 found[name] = repr((user, session, len(await own.collect())))
             return found
@@ -149,7 +153,7 @@ class Attempts:
         return self._people
 
     async def attempt(self, given: Any) -> str:
-        """Sends a request with cookies. What comes back, and what has changed, concerns nobody else than whose they are."""
+        """Sends a request with cookies. What comes back, and what has changed, concerns only those whose they are."""
         people = await self.people()
         values = [(cookie["name"], _value(people, cookie)) for cookie in given["cookies"]]
         headers: dict[str, Any] = dict(given["headers"])
@@ -213,9 +217,9 @@ def _owner(people: People, given: Any) -> tuple[str | None, bool]:
     if not shown:
         return None, True
     last = shown[-1]
-    is_signed = last["key"] == "right" and last["purpose"] == f"cookie {SESSION}" and last.get("sealed") is None
-    # The signature of what was signed in another's name is right where both are one.
-    is_signed = is_signed or (last["key"] == "swapped" and last["purpose"] == f"cookie {SESSION}" and "⟨bob⟩" == last["text"])
+    # The signature of what Bob's cookie holds is right for that.
+    by_key = last["key"] == "right" or (last["key"] == "swapped" and last["text"] == "⟨bob⟩")
+    is_signed = by_key and last["purpose"] == f"cookie {SESSION}" and last.get("sealed") is None
     owner = people.owner(people.filled(last["text"])) if is_signed else None
     return owner, all(cookie.get("spoil") is None for cookie in given["cookies"])
 
@@ -246,7 +250,7 @@ def _told(people: People, response: httpx.Response) -> str | None:
         found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
     names = {text: name for (name, what), text in people.texts.items() if what == "user"}
     marks = (name for (name, what), text in people.texts.items() if what == "mark" and text in response.text)
-    return names.get(found) or next(marks, None)
+    return names.get(str(found)) or next(marks, None)
 
 
 async def _check_kept(people: People, owner: str | None, visitor: Visitor) -> None:

@@ -1,18 +1,15 @@
-"""What comes back from a provider where people sign in: its documents, its tokens, and the browser that it sends back.
+"""What comes back from a provider where people sign in: its documents, its tokens, and the browser that it sends.
 
-The provider is in this process, behind what decides where requests may go. It answers with what is right or spoiled, late,
-without an end, or not at all. Whoever is signed in by that is looked at anew, from what the provider has said.
+The provider is in this process, behind what decides where requests may go. It answers with what is right or spoiled,
+late, without an end, or not at all. Whoever is signed in by that is looked at anew, from what the provider has said.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import gzip
 import hashlib
 import json
-import random
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,147 +19,21 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2 as httpx
 
-from reliability.fuzzing import spoil
+from reliability.fuzzing.providers import ISSUERS, NOW, TENANT, Provider, made, resolve
 from reliability.fuzzing.surface import TAKEN, Attempt, Finding, Surface
 from reliability.fuzzing.tokens import Issuers
-from reliability.fuzzing.visitors import CLIENT_ID, PROVIDERS, Place, Places, Visitor, outcome, places
+from reliability.fuzzing.visitors import CLIENT_ID, Place, Places, Visitor, outcome, places
 from yugen import fetch
 from yugen.auth import Auth, OAuth, oauth, users
 from yugen.auth.documents import Account, Session
 from yugen.functions.context import MutationCtx
 from yugen.functions.extensions import extension_of
-from yugen.testing import START
 
 SECONDS_MAX: Final = 0.3
 """How long a document may take here, so that those that never come do not take long."""
 
 ASKING_SECONDS: Final = 1.0
 """How long all that a provider is asked may take together."""
-
-PUBLIC: Final = "93.184.216.34"
-"""Where every name leads that does not lead inside."""
-
-ISSUERS: Final = {
-    "acme": "https://acme.example",
-    "wary": "https://wary.example",
-    "google": "https://accounts.google.com",
-    "microsoft": "https://login.microsoftonline.com/{tenantid}/v2.0",
-    "apple": "https://appleid.apple.com",
-}
-"""What those call themselves that speak OpenID Connect."""
-
-PAGES: Final = ("discovery", "keys", "token", "told", "emails")
-HOWS: Final = ("stalls", "endless", "packed", "breaks", "redirects", "500", "404", "html", "empty")
-"""What a provider may do other than answer."""
-
-_NOW: Final = int(START.timestamp())
-_TENANT: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
-_PIECE: Final = 1 << 16
-_INSIDE: Final = ("https://inside.example/x", "http://169.254.169.254/latest", "http://127.0.0.1:3210/", "https://[::1]/")
-
-
-class _Endless(httpx.AsyncByteStream):
-    """A body that has no end."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        while True:
-            size += _PIECE
-            if size > fetch.SIZE_MAX + 2 * _PIECE:
-                self._provider.complain("it reads on and on")
-                return
-            yield b" " * _PIECE
-
-
-class Provider(httpx.AsyncBaseTransport):
-    """All that is outside: the providers, and whoever else they name.
-
-    Attributes:
-        texts: what they answer, by page.
-        hows: what they do instead.
-        challenge: of PKCE, by which a code was asked for.
-        asked: the pages that were asked for.
-        complaints: what is wrong with how they are asked.
-    """
-
-    def __init__(self) -> None:
-        self.texts: Mapping[str, str] = {}
-        self.hows: Mapping[str, str] = {}
-        self.challenge = ""
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-
-    def complain(self, what: str) -> None:
-        """Says what is wrong."""
-        self.complaints.append(what)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.scheme != "https" or request.url.host != PUBLIC:
-            self.complain(f"it asks {request.url}")
-        page = _page(request)
-        self.asked.append(page)
-        if page == "token":
-            fields = dict(parse_qsl((await request.aread()).decode()))
-            verifier = hashlib.sha256(fields.get("code_verifier", "").encode()).digest()
-            if base64.urlsafe_b64encode(verifier).decode().rstrip("=") != self.challenge:
-                self.complain("it changes a code for tokens that was not asked for by it")
-        return await self._answer(page)
-
-    async def _answer(self, page: str) -> httpx.Response:
-        text = self.texts[page].encode("utf-8", "surrogatepass")
-        headers = {"Content-Type": "application/json"}
-        match self.hows.get(page):
-            case "stalls":
-                await asyncio.Event().wait()
-            case "breaks":
-                raise httpx.ReadError("it breaks")
-            case "endless":
-                return httpx.Response(200, headers=headers, stream=_Endless(self))
-            case "packed":
-                return _response(200, gzip.compress(text), headers | {"Content-Encoding": "gzip"})
-            case "redirects":
-                return _response(302, b"", {"Location": "https://elsewhere.example/token"})
-            case "500" | "404" as status:
-                return _response(int(status), text, headers)
-            case "html":
-                return _response(200, b"<p>Good day</p>", {"Content-Type": "text/html"})
-            case "empty":
-                return _response(200, b"", headers)
-        return _response(200, text, headers)
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-
-def _response(status: int, body: bytes, headers: dict[str, str]) -> httpx.Response:
-    return httpx.Response(status, headers=headers, stream=_Body(body))
-
-
-def _page(request: httpx.Request) -> str:
-    """What a request asks for."""
-    path = request.url.path
-    if request.method == "POST":
-        return "token"
-    if path.endswith("/openid-configuration"):
-        return "discovery"
-    return {"keys": "keys", "emails": "emails"}.get(path.rpartition("/")[2], "told")
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    """Where names lead."""
-    if host == "inside.example":
-        return ["10.1.2.3"]
-    if host == "localhost":
-        return ["127.0.0.1"]
-    return [host.strip("[]")] if re.fullmatch(r"[0-9.]+|\[?[0-9a-f:]+\]?", host) else [PUBLIC]
 
 
 class Attempts:
@@ -280,7 +151,9 @@ class Journey:
         if self._name != "apple" or self._given["browser"] == "bare":
             return await browser.ask(f"{path}?{urlencode(self._back, errors='replace')}")
         form = {name: text.encode(errors="replace").decode() for name, text in self._back.items()}
-        posted = await self._place.visitor().ask(path, "POST", data=form, headers={"Origin": "https://appleid.apple.com"})
+        posted = await self._place.visitor().ask(
+            path, "POST", data=form, headers={"Origin": "https://appleid.apple.com"}
+        )
         if posted.status_code != 303:
             return posted
         target = urlsplit(posted.headers["location"])
@@ -390,8 +263,8 @@ class Journey:
             "the audience": CLIENT_ID not in (audience if isinstance(audience, list) else [audience]),
             "for whom it is": several and claims.get("azp") != CLIENT_ID,
             "another for whom it is": claims.get("azp") not in (None, "", CLIENT_ID, 0, False, [], {}),
-            "its end": not _is_number(claims.get("exp")) or claims["exp"] < _NOW - 60,
-            "its beginning": bool(claims.get("nbf")) and (not _is_number(claims["nbf"]) or claims["nbf"] > _NOW + 60),
+            "its end": not _is_number(claims.get("exp")) or claims["exp"] < NOW - 60,
+            "its beginning": bool(claims.get("nbf")) and (not _is_number(claims["nbf"]) or claims["nbf"] > NOW + 60),
             "its time": not _is_number(claims.get("iat")),
             "the nonce": claims.get("nonce") != self._texts["nonce"],
             "the subject": not isinstance(claims.get("sub"), str) or not 0 < len(claims["sub"]) <= 255,
@@ -403,7 +276,7 @@ class Journey:
     def _is_issuer(self, issuer: object) -> bool:
         own = ISSUERS[self._name]
         if self._name == "microsoft":
-            return issuer in (own.replace("{tenantid}", _TENANT), own)
+            return issuer in (own.replace("{tenantid}", TENANT), own)
         return issuer == own or (self._name == "google" and issuer == "accounts.google.com")
 
 
@@ -451,142 +324,6 @@ def _has_key(keys: Mapping[str, Any], own: Mapping[str, str], kid: object) -> bo
     return False
 
 
-# What is made ---------------------------------------------------------------------------------------------------------
-
-
-def _right(name: str) -> dict[str, Any]:
-    """What a provider says that is in order."""
-    issuer = ISSUERS.get(name, f"https://{name}.example")
-    origin = "/".join(issuer.split("/")[:3])
-    claims = {
-        "iss": issuer.replace("{tenantid}", _TENANT),
-        "aud": CLIENT_ID,
-        "sub": "%subject%",
-        "iat": _NOW,
-        "exp": _NOW + 300,
-        "nonce": "%nonce%",
-        "at_hash": "%hash%",
-        "name": "Ada",
-        "email": "%email%",
-        "email_verified": True,
-        "xms_edov": True,
-    }
-    return {
-        "discovery": {
-            "issuer": issuer,
-            "authorization_endpoint": f"{origin}/authorize",
-            "token_endpoint": f"{origin}/token",
-            "userinfo_endpoint": f"{origin}/told",
-            "jwks_uri": f"{origin}/keys",
-            "id_token_signing_alg_values_supported": ["RS256", "EdDSA"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
-        },
-        "keys": {
-            "keys": [
-                {"kty": "RSA", "n": "%rsa n%", "e": "AQAB", "kid": "rsa", "alg": "RS256", "use": "sig"},
-                {"kty": "EC", "crv": "P-256", "x": "%ec x%", "y": "%ec y%", "kid": "ec"},
-                {"kty": "OKP", "crv": "Ed25519", "x": "%ed x%", "kid": "ed"},
-            ]
-        },
-        "token": {"access_token": "%access%", "token_type": "Bearer", "expires_in": 3600, "id_token": "%id%"},
-        "header": {"alg": "RS256", "kid": "rsa", "typ": "JWT"},
-        "claims": claims,
-        "told": {
-            "sub": "%subject%",
-            "id": "%number%" if name == "github" else "%subject%",
-            "email": "%email%",
-            "email_verified": True,
-            "verified": True,
-            "name": "Ada",
-            "avatar": "a",
-        },
-        "emails": [{"email": "%email%", "primary": True, "verified": True}],
-    }
-
-
-_CHANGES: Final[tuple[tuple[str, str, Any], ...]] = (
-    *(("discovery", field, target) for field in ("token_endpoint", "jwks_uri", "userinfo_endpoint") for target in _INSIDE),
-    *(("discovery", "authorization_endpoint", target) for target in ("javascript:x", "http://a.example", "//a", "é", 7)),
-    *(("discovery", "issuer", issuer) for issuer in ("https://evil.example", "", 7, None, "https://acme.example/")),
-    *(("discovery", "authorization_response_iss_parameter_supported", value) for value in (True, "true", 1)),
-    *(("discovery", "id_token_signing_alg_values_supported", value) for value in (["none"], ["HS256"], [], "RS256", [7])),
-    *(("discovery", "token_endpoint_auth_methods_supported", value) for value in ([], ["none"], "x", [["x"]])),
-    *(("token", "expires_in", value) for value in ("x", [1], {}, -1, 1e300, 10**400, None, True, "9" * 5000, "", 1.5)),
-    *(("token", "expires_at", value) for value in ("x", [1], {}, 1e300, "9" * 5000)),
-    *(("token", "token_type", value) for value in ("mac", "", None, 7, "bearer", "BEARER")),
-    *(("token", "access_token", value) for value in ("", 7, None, "a\r\nb", "é", "x" * 100_000)),
-    *(("token", "id_token", value) for value in ("", 7, None, "a.b.c", "x" * 100_000, "%id%x", "%id%.x")),
-    *(("token", "error", value) for value in ("<b>", [], {}, 7, None)),
-    *(("claims", "nonce", value) for value in ("", None, "x", ["%nonce%"])),
-    *(("claims", "aud", value) for value in (["the-app"], ["the-app", "x"], "x", [], {}, "the-app ", None)),
-    *(("claims", "azp", value) for value in ("the-app", "x", 7, ["the-app"])),
-    *(("claims", "exp", value) for value in (_NOW - 90, "x", True, 1e400, None, -1, 10**400, float("nan"))),
-    *(("claims", "iat", value) for value in ("x", None, _NOW + 9999, 10**400, True)),
-    *(("claims", "nbf", value) for value in (_NOW + 999, "x", True, [])),
-    *(("claims", "iss", value) for value in ("https://evil.example", None, 7, "accounts.google.com", "%subject%")),
-    *(("claims", "sub", value) for value in ("", 7, None, "x" * 256, "é" * 240 + "%subject%", "\ud800", "a\0%subject%", [])),
-    *(("claims", "email_verified", value) for value in (False, "true", "false", 1, None, [True], "True")),
-    *(("claims", "email", value) for value in (None, 7, "", "x", " %EMAIL%", "%email% ", "a@b.example", "%email%\0", ["%email%"])),
-    *(("claims", "xms_edov", value) for value in (False, None, "1", 1, "true", 2)),
-    *(("claims", "at_hash", value) for value in ("x", ["x"], 7, "", "é")),
-    *(("claims", "picture", value) for value in ("javascript:x", "https://a.example/" + "x" * 9000, 7)),
-    *(("claims", "name", value) for value in ("\u202e", "x" * 9000, 7, "\ud800", "a\0b", {})),
-    *(("header", "kid", value) for value in (None, 7, "x", "ed", "../../x", "")),
-    *(("header", "alg", value) for value in ("none", "HS256", None, "EdDSA", "ES256", ["RS256"])),
-    *(("header", "crit", value) for value in ([], ["x"])),
-    *(("told", "sub", value) for value in ("x", None, 7, "")),
-    *(("told", "id", value) for value in (None, True, -1, 1.5, "1", "", {}, 10**400)),
-    *(("told", "email_verified", value) for value in (False, "true", 1, None)),
-    *(("told", "verified", value) for value in (False, "true", 1, None)),
-)
-_OFTEN: Final = ("claims", "told", "token", "discovery", "header", "keys", "emails")
-_BACKS: Final = (
-    *(("state", None), ("state", ""), ("state", "x"), ("state", "%state%x"), ("state", "\ud800"), ("state", "x" * 9000)),
-    *(("code", None), ("code", ""), ("code", "x" * 9000), ("code", "\ud800\0"), ("code", "a b&c=d")),
-    *(("iss", "https://evil.example"), ("iss", ""), ("iss", "x" * 9000), ("error", "access_denied"), ("error", "<b>")),
-    *(("error", ""), ("error_description", "a\nb"), ("user", "{"), ("user", '{"name": {"firstName": ["x"]}}'), ("x", "y")),
-    *(("user", "[" * 3000), ("user", '{"name": {"firstName": "Eve"}, "email": "eve@example.com"}')),
-)
-
-
-def _made(dice: random.Random) -> Any:
-    name = spoil.mostly(dice, "acme", PROVIDERS, 0.3)
-    parts = _right(name)
-    sign = spoil.mostly(dice, "RS256", ("EdDSA", "ES256", "other key", "none", "hmac of the key", "hmac of nothing", "empty"))
-    if sign in ("EdDSA", "ES256"):
-        parts["header"] |= {"alg": sign, "kid": {"EdDSA": "ed", "ES256": "ec"}[sign]}
-    if dice.random() < 0.25:
-        parts["claims"] = {field: value for field, value in parts["claims"].items() if "email" not in field}
-    while dice.random() < 0.5:
-        part, field, value = dice.choice(_CHANGES)
-        parts[part][field] = value
-        if value is None and dice.random() < 0.7:
-            del parts[part][field]
-    if dice.random() < 0.15 and parts["emails"]:
-        parts["emails"][0] |= dice.choice(({"verified": False}, {"primary": 1}, {"verified": "true"}, {"email": 7}))
-    texts = {part: json.dumps(value) for part, value in parts.items()}
-    if dice.random() < 0.25:
-        part = dice.choice(_OFTEN)
-        texts[part] = spoil.hostile(dice, parts[part])
-    back: dict[str, str | None] = {"state": "%state%", "code": "c"}
-    if name in ISSUERS and dice.random() < 0.5:
-        back["iss"] = ISSUERS[name].replace("{tenantid}", _TENANT)
-    while dice.random() < 0.15:
-        field, text = dice.choice(_BACKS)
-        back[field] = text
-    return {
-        "provider": name,
-        "way": spoil.mostly(dice, "sign-in", ("link", "upgrade"), 0.7),
-        "victim": dice.choice(("verified", "unverified")),
-        "browser": spoil.mostly(dice, "own", ("other", "none", "bare"), 0.92),
-        "twice": dice.random() < 0.1,
-        "texts": texts,
-        "hows": {dice.choice(PAGES): spoil.mostly(dice, dice.choice(HOWS[1:]), HOWS[:1], 0.97)} if dice.random() < 0.1 else {},
-        "back": [[field, text] for field, text in back.items() if text is not None],
-        "sign": sign,
-    }
-
-
 @asynccontextmanager
 async def _opened() -> AsyncIterator[Attempt]:
     provider = Provider()
@@ -595,7 +332,7 @@ async def _opened() -> AsyncIterator[Attempt]:
         """What decides where requests may go, with our provider behind it instead of the internet."""
 
         def __init__(self, configured: str, **_: Any) -> None:
-            super().__init__(configured, resolve=_resolve)
+            super().__init__(configured, resolve=resolve)
             self._inner: Any = provider
 
     with (
@@ -608,5 +345,5 @@ async def _opened() -> AsyncIterator[Attempt]:
 
 
 SURFACES: Final = (
-    Surface("oauth", _made, _opened, "Providers: nobody is signed in unless all is right, and nobody as another.", 30),
+    Surface("oauth", made, _opened, "Providers: nobody is signed in unless all is right, and nobody as another.", 30),
 )

@@ -69,7 +69,9 @@ class Issuers:
             ).encode(),
             f"{_OPEN_ID}/keys": keys,
         }
-        self.numbers = {f"{key['kid']} {part}": key[part] for key in self.key_set["keys"] for part in "nxy" if part in key}
+        self.numbers = {
+            f"{key['kid']} {part}": key[part] for key in self.key_set["keys"] for part in "nxy" if part in key
+        }
         self.fetched: list[str] = []
         providers: list[OutsideProvider] = [
             JwtProvider(issuer=_ISSUER, audience=_AUDIENCE, jwks=inline),

@@ -170,8 +170,8 @@ class Places:
             self._app = TestApp(_APP, environment=self._environment)
             await self._app.__aenter__()
             self._place = Place(self._app, self._log)
-            self._log.take()
         self._visits += 1
+        self._log.take()  # of what was given up
         return self._place
 
     async def close(self) -> None:

@@ -7,7 +7,6 @@ for tokens (RFC 6749, 4.1; RFC 9700). Always with PKCE; by OpenID Connect also w
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 
 from typing_extensions import TypedDict  # of pydantic, which takes that of typing from Python 3.12 on
 
+from yugen import values
 from yugen.auth import crypto, provider_accounts, users
 from yugen.auth.errors import AuthError
 from yugen.auth.origins import destination
@@ -129,8 +129,8 @@ class Visit:
         headers = {"Authorization": f"Bearer {self._access_token}"}
         fetched = await Fetcher()(url, configured=configured or url, headers=headers)
         try:
-            return json.loads(fetched.body)
-        except (ValueError, RecursionError):
+            return values.parse_json(fetched.body)  # which takes no half characters, as json does
+        except values.InvalidValue:
             raise FetchFailed(f"{url[:200]!r} is no JSON") from None
 
 
@@ -623,21 +623,20 @@ def _stale(part: OAuth) -> AuthError:
 
 
 def _readable(response: Any) -> Any:
-    """What a provider answers who is asked for tokens, if Authlib can read it: it takes any JSON for an object, whatever
-    says when a token ends for a number, and tokens also where the status says that there are none.
+    """What a provider answers who is asked for tokens, unless there are none that Authlib can read.
+
+    It takes whatever says when one ends for a number, and tokens also where the status says that there are none.
 
     Raises:
-        FetchFailed: it is no object, or none with tokens.
-        Untrusted: it says no time.
+        FetchFailed: there are none in it, and no error.
+        Untrusted: one ends at no time.
     """
     from yugen.auth.openid import Untrusted, json_object  # noqa: PLC0415 -- takes 200 ms
     from yugen.fetch import FetchFailed  # noqa: PLC0415 -- as above
 
     given = json_object(response.content)
-    if given is None:
-        raise FetchFailed("is no JSON object")
-    if not response.is_success and "error" not in given:
-        raise FetchFailed(f"answers {response.status_code}")
+    if given is None or not (response.is_success or "error" in given):
+        raise FetchFailed(f"answers {response.status_code}, and neither tokens nor an error")
     for name in ("expires_in", "expires_at"):
         value = given.get(name)
         if value is not None and not (isinstance(value, int | float) or _SECONDS.fullmatch(str(value))):
