@@ -179,7 +179,9 @@ async def test_a_page_of_a_link_that_has_lost_it_says_so(app: TestApp) -> None:
     assert "/reset-password" not in paper.actions
 
 
-@pytest.mark.parametrize("memory", ["", "?", "[" * 50_000, "[]", "7", '{"page": "verify", "token": "given"}'])
+@pytest.mark.parametrize(
+    "memory", ["", "?", "[" * 50_000, "[]", "7", '{"page": "verify"}', r'{"page": "reset", "x": "\ud800"}']
+)
 def test_what_was_left_for_a_page_is_nothing_if_it_cannot_be_read(memory: str) -> None:
     class Left:
         def cookie(self, name: str) -> str:
