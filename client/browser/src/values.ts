@@ -112,6 +112,7 @@ function encode(value: unknown, path: string, depth: number): Json {
 
 function decode(json: Json, path: string, depth: number): Value {
   if (typeof json === "string") return checkText(json, path);
+  if (json === Infinity || json === -Infinity) throw invalid(path, "the number is beyond 64 bits");
   if (json === null || typeof json !== "object") return json;
   if (Array.isArray(json)) {
     checkDepth(path, depth);

@@ -107,6 +107,11 @@ test("decoding names the place of the fault", () => {
   expect(() => decodeValue({ rows: [{ n: { $integer: "AA==" } }] })).toThrow("At .rows[0].n: expected 8 bytes, got 1");
 });
 
+test("a number that no float holds is none", () => {
+  expect(() => decodeValue(JSON.parse('{"n": [1e999]}'))).toThrow("At .n[0]: the number is beyond 64 bits");
+  expect(() => decodeValue(JSON.parse("-1e999"))).toThrow("the number is beyond 64 bits");
+});
+
 test("the canonical text does not depend on the order of fields, but does on that of items", () => {
   expect(canonicalText({ a: 1, b: { d: [2, 3], c: null } })).toBe(canonicalText({ b: { c: null, d: [2, 3] }, a: 1 }));
   expect(canonicalText([1, 2])).not.toBe(canonicalText([2, 1]));
