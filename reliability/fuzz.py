@@ -3,6 +3,7 @@
 Each input is a valid thing, changed by chance in its structure or in its text. A surface may take it or refuse it with
 the error that it declares; anything else is a finding, which is made shorter and printed with its seed. The counts of
 what was taken and refused show that neither side is empty. What was once found is in `fuzzing/corpus/` and tried again.
+The client of pages is tried (`browser`) where Node.js is installed, as it was built last.
 
 `--server` sends the inputs to a real server over sockets, with a canary beside it. `--openapi CASES` asks what the
 OpenAPI documents of the examples say can be asked, and what they say cannot.
@@ -16,12 +17,24 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from reliability.fuzzing import answers, archives, conversations, http, imports, raw, texts, tokens
+from reliability.fuzzing import (
+    answers,
+    archives,
+    browser,
+    conversations,
+    cookies,
+    http,
+    imports,
+    oauth,
+    raw,
+    texts,
+    tokens,
+)
 from reliability.fuzzing.surface import Surface, Tally, replayed, tried
 
 SURFACES: Final[dict[str, Surface]] = {
     surface.name: surface
-    for module in (texts, conversations, answers, tokens, archives, imports, http, raw)
+    for module in (texts, conversations, answers, browser, tokens, cookies, oauth, archives, imports, http, raw)
     for surface in module.SURFACES
 }
 

@@ -209,7 +209,7 @@ async def failing(url: str) -> AsyncIterator[None]:
         raise FetchFailed(f"{url[:200]!r} has taken more than {SECONDS_MAX:g} s") from None
     except FetchFailed as error:
         raise FetchFailed(f"{url[:200]!r} {error}") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
         raise FetchFailed(f"{url[:200]!r}: {type(error).__name__}: {error}") from None
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import random
 from base64 import b64encode
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
 from reliability.fuzzing import spoil
-from reliability.fuzzing.surface import TAKEN, Surface, plain
+from reliability.fuzzing.surface import TAKEN, Finding, Surface, plain
+from yugen.sync import messages
 from yugen_client import values
 from yugen_client.errors import ClientError, ProtocolError
-from yugen_client.messages import decode_server
+from yugen_client.messages import decode_server, encode_client
 from yugen_client.outcome import Success
 from yugen_client.session import Refused, Session, TokenRefused
 
@@ -20,9 +22,9 @@ from yugen_client.session import Refused, Session, TokenRefused
 def answers(given: Any) -> str:
     """Messages of a server: each is taken, or refused by a ProtocolError upon which the client begins anew."""
     session = Session("3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11")
-    queries = [session.subscribe("notes:list", [{}]), session.subscribe("notes:pages", [{"a": 1.0}])]
-    session.mutation("notes:add", [{}])
-    session.action("notes:act", [{}])
+    queries = [session.subscribe("notes:list", {}), session.subscribe("notes:pages", {"a": 1.0})]
+    session.mutation("notes:add", {})
+    session.action("notes:act", {})
     session.open(now_ms=0)
     outcome, heard = TAKEN, given.get("heard")
     for text in heard if isinstance(heard, list) else ():
@@ -35,11 +37,23 @@ def answers(given: Any) -> str:
             outcome = "ProtocolError"
         _read(session, queries)
         if outcome != TAKEN:
-            session.closed("why not")
-            session.open(now_ms=1)
-            session.messages_to_send()
             break
+    session.closed("why not")
+    check_told(map(encode_client, session.open(now_ms=1)))
     return outcome
+
+
+def check_told(texts: Iterable[str]) -> None:
+    """Whether a server takes what a client says to it, whatever the client has heard before from another one.
+
+    Raises:
+        Finding: it does not.
+    """
+    for text in texts:
+        try:
+            messages.parse(text)
+        except messages.ProtocolError as error:
+            raise Finding(f"{error}, says a server to {text[:500]}") from None
 
 
 def _read(session: Session, queries: list[int]) -> None:
@@ -54,9 +68,23 @@ def _version(number: int) -> dict[str, Any]:
     return {"querySet": number, "identity": 0, "ts": b64encode(number.to_bytes(8, "little")).decode()}
 
 
+def _value(dice: random.Random) -> Any:
+    """A result: any value, a page, or what nests deeper than a value may."""
+    kind = dice.randrange(10)
+    if kind < 7:
+        return spoil.encoded_value(dice)
+    if kind < 9:
+        ends = {"splitCursor": dice.choice((None, "s")), "pageStatus": dice.choice((None, "SplitRequired"))}
+        return {"page": [1.0] * dice.randrange(9), "isDone": dice.random() < 0.5, "continueCursor": "c", **ends}
+    nested: Any = 1.0
+    for _ in range(dice.choice((63, 64, 65, 900))):
+        nested = [nested]
+    return nested
+
+
 def _message(dice: random.Random, at: int) -> Any:
     query = {"queryId": dice.randrange(3), "logLines": ["x"], "journal": dice.choice((None, "j"))}
-    updated = {"type": "QueryUpdated", **query, "value": spoil.encoded_value(dice)}
+    updated = {"type": "QueryUpdated", **query, "value": _value(dice)}
     failed = {"type": "QueryFailed", **query, "errorMessage": "no", "errorData": spoil.encoded_value(dice)}
     removed = {"type": "QueryRemoved", "queryId": dice.randrange(3)}
     transition = {
@@ -80,7 +108,8 @@ def _message(dice: random.Random, at: int) -> Any:
     )
 
 
-def _heard(dice: random.Random) -> Any:
+def said(dice: random.Random) -> Any:
+    """What a server says on one connection."""
     heard, at = list[str](), 0
     for _ in range(dice.randrange(1, 10)):
         message = _message(dice, at)
@@ -89,4 +118,4 @@ def _heard(dice: random.Random) -> Any:
     return {"heard": heard}
 
 
-SURFACES: Final[tuple[Surface, ...]] = (plain(_heard, answers),)
+SURFACES: Final[tuple[Surface, ...]] = (plain(said, answers),)

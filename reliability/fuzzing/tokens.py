@@ -45,6 +45,8 @@ class Issuers:
     """Three keys of providers that are trusted, and one that is not.
 
     Attributes:
+        key_set: the public keys.
+        numbers: what makes them up, as in `rsa n` and `ec x`.
         fetched: the addresses that the verifier has asked.
         verifier: the one that tokens are shown to.
     """
@@ -58,13 +60,17 @@ class Issuers:
         rsa_key = {"kty": "RSA", "n": _number(public.n, 256), "e": "AQAB", "kid": "rsa", "alg": "RS256", "use": "sig"}
         ec_key = {"kty": "EC", "crv": "P-256", "x": _number(point.x, 32), "y": _number(point.y, 32), "kid": "ec"}
         ed_key = {"kty": "OKP", "crv": "Ed25519", "x": _text(ed_bytes), "kid": "ed"}
-        keys = json.dumps({"keys": [rsa_key, ec_key, ed_key]}).encode()
+        self.key_set = {"keys": [rsa_key, ec_key, ed_key]}
+        keys = json.dumps(self.key_set).encode()
         inline = "data:application/json;base64," + base64.b64encode(keys).decode()
         self._pages = {
             f"{_OPEN_ID}/.well-known/openid-configuration": json.dumps(
                 {"issuer": _OPEN_ID, "jwks_uri": f"{_OPEN_ID}/keys"}
             ).encode(),
             f"{_OPEN_ID}/keys": keys,
+        }
+        self.numbers = {
+            f"{key['kid']} {part}": key[part] for key in self.key_set["keys"] for part in "nxy" if part in key
         }
         self.fetched: list[str] = []
         providers: list[OutsideProvider] = [
@@ -79,6 +85,11 @@ class Issuers:
         if url not in self._pages:
             raise Finding(f"it asks {url}")
         return Fetched(self._pages[url], None)
+
+    def token(self, header: str, claims: str, how: str) -> str:
+        """A token of these texts, with a signature of that kind."""
+        signed = ".".join(_text(text.encode("utf-8", "surrogatepass")) for text in (header, claims))
+        return f"{signed}.{_text(self.sign(signed.encode(), how))}"
 
     def sign(self, signed: bytes, how: str) -> bytes:
         """A signature of that kind."""
@@ -103,8 +114,7 @@ async def attempt(issuers: Issuers, given: Any) -> str:
     """Shows a token to the verifier. Of what it takes, all must be as the provider has it."""
     header, claims, how = given.get("header"), given.get("claims"), str(given.get("sign"))
     texts = [part if isinstance(part, str) else json.dumps(part) for part in (header, claims)]
-    signed = ".".join(_text(text.encode("utf-8", "surrogatepass")) for text in texts).encode()
-    token = f"{signed.decode()}.{_text(issuers.sign(signed, how))}"
+    made = token = issuers.token(texts[0], texts[1], how)
     spoiled = given.get("spoil")
     if spoiled is not None:
         token = spoil.corrupt(random.Random(str(spoiled)), token, among=0x7F)
@@ -118,8 +128,7 @@ async def attempt(issuers: Issuers, given: Any) -> str:
     except ProviderUnavailable as error:
         raise Finding(f"a token has its provider fail: {error}") from None
     header, claims = (json.loads(text) for text in texts)
-    is_changed = spoiled is not None and token != f"{signed.decode()}.{_text(issuers.sign(signed, how))}"
-    _check(header, claims, how, is_changed=is_changed)
+    _check(header, claims, how, is_changed=token != made)
     if verified.identity.subject != claims["sub"] or verified.identity.issuer != claims["iss"]:
         raise Finding(f"{verified.identity} is not who the token says")
     return TAKEN

@@ -125,7 +125,7 @@ class InProcess:
         self._make_protocol: Any = self._config.http_protocol_class
         self._state = ServerState()
         self._reply = Reply()
-        self._log = _Complaints()
+        self._log = Complaints()
         self._clients = 0
         self._known: dict[str, str] = {}
         self.admin_key = (yugen.data / "admin_key").read_text().strip()
@@ -259,7 +259,7 @@ _PIECE: Final = 1 << 16
 @asynccontextmanager
 async def in_process() -> AsyncIterator[InProcess]:
     """A backend in this process, with all that requests ask for."""
-    with tempfile.TemporaryDirectory() as folder, _Complaints.heard() as log:
+    with tempfile.TemporaryDirectory() as folder, Complaints.heard() as log:
         yugen = Yugen(assemble(Path(folder)), limits={"address_requests": 1_000_000})
         async with yugen:
             world = InProcess(yugen)
@@ -269,7 +269,7 @@ async def in_process() -> AsyncIterator[InProcess]:
             yield world
 
 
-class _Complaints(logging.Handler):
+class Complaints(logging.Handler):
     """Keeps what is logged as a fault, and what has a secret in it."""
 
     def __init__(self) -> None:
@@ -288,9 +288,9 @@ class _Complaints(logging.Handler):
 
     @staticmethod
     @contextmanager
-    def heard() -> Iterator[_Complaints]:
+    def heard() -> Iterator[Complaints]:
         """Listens to all loggers."""
-        log, root = _Complaints(), logging.getLogger()
+        log, root = Complaints(), logging.getLogger()
         root.addHandler(log)
         try:
             yield log

@@ -389,7 +389,8 @@ async def test_attack_an_id_token_that_is_not_for_this_sign_in(here: World, clai
 
 
 async def test_attack_an_id_token_of_no_algorithm(here: World) -> None:
-    for alg in ("none", "None", "", None):
+    algorithms: list[Any] = ["none", "None", "", None, ["RS256"], {}]
+    for alg in algorithms:
         here.provider.forge = lambda claims, alg=alg: b".".join([encoded({"alg": alg}), encoded(claims), b""]).decode()
         browser = here.browser()
         await refused(here, browser, await consent(await leave(browser)), "ProviderRefused")
@@ -445,6 +446,14 @@ async def test_attack_what_the_api_tells_is_about_somebody_else(here: World) -> 
         await refused(here, browser, await consent(await leave(browser)), "ProviderRefused")
 
 
+@pytest.mark.parametrize("name", ["sub", "name", "picture"])
+async def test_what_the_api_tells_has_whole_characters(here: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JSONResponse, "render", lambda _, content: json.dumps(content).encode())
+    here.provider.userinfo = {name: "\ud800"}
+    browser = here.browser()
+    await refused(here, browser, await consent(await leave(browser, "plain")), "ProviderUnavailable", 502)
+
+
 # What a provider may do to us -----------------------------------------------------------------------------------------
 
 
@@ -486,6 +495,8 @@ async def test_who_does_not_agree_at_the_provider_is_told_so(here: World) -> Non
         lambda: Response(b"x" * 2_000_000),
         lambda: Response(gzip.compress(b'{"access_token": "x"}'), headers={"Content-Encoding": "gzip"}),
         lambda: Response("[]"),
+        lambda: Response('{"access_token": ' + "[" * 980 + "]" * 980 + "}"),
+        lambda: JSONResponse({"access_token": "x"}, 404),
     ],
 )
 async def test_a_provider_that_answers_with_anything_else(here: World, answer: Callable[[], Response]) -> None:
@@ -505,6 +516,9 @@ async def test_a_provider_that_answers_with_anything_else(here: World, answer: C
         {"access_token": "x", "token_type": "mac"},
         {"access_token": "x"},
         {"access_token": "x", "id_token": {}},
+        {"access_token": "x", "expires_in": [1]},
+        {"access_token": "x", "expires_in": "soon"},
+        {"access_token": "x", "expires_at": {}},
         {"error": "<b>", "error_description": ["x"]},
     ],
     ids=str,
@@ -513,6 +527,13 @@ async def test_a_provider_that_gives_no_tokens(here: World, answer: dict[str, An
     here.provider.token_answer = lambda: JSONResponse(answer)
     browser = here.browser()
     await refused(here, browser, await consent(await leave(browser)), "ProviderRefused")
+
+
+async def test_an_access_token_of_nothing_is_none(here: World) -> None:
+    here.provider.token_answer = lambda: JSONResponse({"access_token": ""})
+    browser = here.browser()
+    await refused(here, browser, await consent(await leave(browser, "plain")), "ProviderRefused")
+    assert here.provider.asked("/userinfo") == []
 
 
 @pytest.mark.parametrize(

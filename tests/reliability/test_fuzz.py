@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,29 @@ import pytest
 from convex import values as official
 
 from reliability import fuzz
-from reliability.fuzzing import answers, http, imports, raw, surface, texts, tokens, world
+from reliability.fuzzing import answers, cookies, http, imports, providers, raw, surface, texts, tokens, world
 from reliability.fuzzing.shrink import shrunk
-from reliability.fuzzing.surface import CORPUS, Tally, replayed, tried
+from reliability.fuzzing.surface import CORPUS, Attempt, Tally, replayed, tried
+from reliability.fuzzing.visitors import AUTH_SECRET
 from reliability.fuzzing.world import SECRET, Reply, in_process
+from yugen import fetch
 from yugen.archive.reader import open_import
+from yugen.auth import OAuth, crypto, openid, provider_accounts
+from yugen.auth import oauth as oauth_part
+from yugen.auth.documents import Session
+from yugen.auth.requests import AuthRequest
 from yugen.functions.cursors import Cursors
 from yugen.ids import InvalidId, decode_id
 from yugen.server import api, listen
 from yugen.server.frames import FrameReader
-from yugen.signatures import UnverifiedToken
+from yugen.signatures import UnverifiedToken, read_token
 from yugen.sync.session import ServerSession
 
 INPUTS = 500
 """Of each surface, in `make test`."""
 
-PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "imports", "raw")]
-"""Those that need no server."""
+PLAIN = [name for name in fuzz.SURFACES if name not in ("http", "imports", "raw", "browser", "cookies", "oauth")]
+"""Those that need no server, nor an app; the client of pages has a test of its own, `client/browser/tests/hostile`."""
 
 
 def check(tally: Tally, inputs: int) -> None:
@@ -37,14 +43,17 @@ def check(tally: Tally, inputs: int) -> None:
     assert tally.refused > inputs // 20
 
 
+async def check_all(name: str, attempt: Attempt, inputs: int) -> None:
+    known, still = await replayed(fuzz.SURFACES[name], attempt)
+    assert known == len(list(CORPUS.glob(f"{name}-*.json")))
+    assert [str(each) for each in still] == []
+    check(await tried(fuzz.SURFACES[name], range(inputs), attempt), inputs)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 async def test_hostile_input_is_taken_or_refused_as_declared(name: str) -> None:
     async with fuzz.SURFACES[name].open() as attempt:
-        known, still = await replayed(fuzz.SURFACES[name], attempt)
-        check(await tried(fuzz.SURFACES[name], range(INPUTS), attempt), INPUTS)
-
-    assert known == len(list(CORPUS.glob(f"{name}-*.json")))
-    assert still == []
+        await check_all(name, attempt, INPUTS)
 
 
 def test_the_corpus_is_of_surfaces_that_there_are() -> None:
@@ -108,6 +117,75 @@ async def test_a_cursor_that_opens_for_another_query_is_found(monkeypatch: pytes
     assert (await few("cursors")).found
 
 
+async def test_what_a_client_tells_that_no_server_takes_is_found() -> None:
+    with pytest.raises(surface.Finding, match="says a server"):
+        answers.check_told(['{"type":"Connect"}'])
+
+
+async def test_cookies_of_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fuzz.SURFACES["cookies"].open() as attempt:
+        await check_all("cookies", attempt, 60)
+        own = {"name": cookies.SESSION, "text": "⟨ada⟩", "purpose": "cookie yugen-session", "key": "right"}
+        given = {"method": "GET", "path": "/session", "headers": {}, "cookies": [own]}
+        assert await attempt(given) == "taken, as somebody"
+        assert await attempt(given | {"cookies": [own | {"text": "⟨over⟩"}]}) == "taken, as nobody"
+
+        with monkeypatch.context() as patched:
+            patched.setattr(crypto, "unsign", lambda secret, purpose, signed: signed.rpartition(".")[0])
+            for wrong in ({"key": "another"}, {"purpose": "cookie yugen-oauth"}):
+                with pytest.raises(surface.Finding, match="the mark of ada"):
+                    await attempt(given | {"cookies": [own | wrong]})
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "stands", True)
+            with pytest.raises(surface.Finding, match="is half and not None"):
+                await attempt(given | {"cookies": [own | {"text": "⟨half⟩"}]})
+        with monkeypatch.context() as patched:
+            patched.setattr(AuthRequest, "cookie", lambda *_: 1 / 0)
+            with pytest.raises(surface.Finding, match="ZeroDivisionError"):
+                await attempt(given)
+        with monkeypatch.context() as patched:
+            patched.setattr(OAuth, "describe", lambda _: {"title": AUTH_SECRET})
+            with pytest.raises(surface.Finding, match="comes back"):
+                await attempt(given | {"path": "/methods"})
+
+
+async def journey_of_anybody(part: OAuth, request: AuthRequest, given: Mapping[str, str]) -> Any:
+    """What somebody was sent away with, whoever comes back."""
+    state = crypto.digest(given["state"])
+    sealed = await request.ctx.run_mutation(provider_accounts.come_back, provider=part.name, state=state)
+    return crypto.unseal(request.secret, "oauth journey", sealed or "")
+
+
+async def test_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fuzz.SURFACES["oauth"].open() as attempt:
+        await check_all("oauth", attempt, 40)
+        right = {part: json.dumps(value) for part, value in providers.right("acme").items()}
+        back = [["state", "%state%"], ["code", "c"], ["iss", "https://acme.example"]]
+        given = {"provider": "acme", "way": "sign-in", "victim": "verified", "browser": "own", "twice": True}
+        given |= {"texts": right, "hows": {}, "back": back, "sign": "RS256"}
+        assert await attempt(given) == "taken, sign-in"
+
+        def spoiled(part: str, **changes: Any) -> Any:
+            return given | {"texts": right | {part: json.dumps(providers.right("acme")[part] | changes)}}
+
+        async def find(what: str, given: Any, *patch: Any) -> None:
+            with monkeypatch.context() as patched:
+                patched.setattr(*patch)
+                with pytest.raises(surface.Finding, match=what):
+                    await attempt(given)
+
+        trusting = AsyncMock(side_effect=lambda token, *_, **__: read_token(token).claims)
+        await find("in spite of the nonce", spoiled("claims", nonce="x"), openid, "verified", trusting)
+        await find("the key", given | {"sign": "other key"}, UnverifiedToken, "is_signed_with", lambda *_: True)
+        await find("taken over", spoiled("claims", email_verified=False), oauth_part, "says_yes", lambda _: True)
+        await find("in spite of another browser", given | {"browser": "none"}, OAuth, "_came_back", journey_of_anybody)
+        inside = spoiled("discovery", jwks_uri="https://inside.example/")
+        await find("it asks", inside, fetch, "_is_public", lambda _: True)
+        endless = given | {"hows": {"token": "endless"}}
+        await find("it reads on and on", endless, fetch, "SIZE_MAX", 1 << 40)
+        await find("TypeError", spoiled("token", expires_in=[1]), oauth_part, "_readable", lambda response: response)
+
+
 async def test_a_token_that_is_taken_though_it_is_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UnverifiedToken, "is_signed_with", lambda *_: True)
 
@@ -157,11 +235,7 @@ async def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
             ("raw", raw.attempt, 60),
             ("imports", imports.attempt, 10),
         ):
-            attempted = partial(attempt, server)
-            known, still = await replayed(fuzz.SURFACES[name], attempted)
-            assert known == len(list(CORPUS.glob(f"{name}-*.json")))
-            assert still == []
-            check(await tried(fuzz.SURFACES[name], range(inputs), attempted), inputs)
+            await check_all(name, partial(attempt, server), inputs)
         await check_what_is_found(server, monkeypatch)
 
 

@@ -7,7 +7,6 @@ for tokens (RFC 6749, 4.1; RFC 9700). Always with PKCE; by OpenID Connect also w
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 
 from typing_extensions import TypedDict  # of pydantic, which takes that of typing from Python 3.12 on
 
+from yugen import values
 from yugen.auth import crypto, provider_accounts, users
 from yugen.auth.errors import AuthError
 from yugen.auth.origins import destination
@@ -50,6 +50,7 @@ _SHOWN: Final = ("client_secret_basic", "client_secret_post")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_SECONDS: Final = re.compile(r"[0-9]{1,15}")
 _ERROR: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}")  # RFC 6749, 4.1.2.1
 _TAKEN: Final = frozenset({"core", "email", "pages", "passkey", "passkeys", "password"})
 _BACK: Final = ("state", "code", "iss", "error", "error_description", "user")
@@ -128,8 +129,8 @@ class Visit:
         headers = {"Authorization": f"Bearer {self._access_token}"}
         fetched = await Fetcher()(url, configured=configured or url, headers=headers)
         try:
-            return json.loads(fetched.body)
-        except (ValueError, RecursionError):
+            return values.parse_json(fetched.body)  # which takes no half characters, as json does
+        except values.InvalidValue:
             raise FetchFailed(f"{url[:200]!r} is no JSON") from None
 
 
@@ -570,7 +571,7 @@ class OAuth(Part):
 
         secret = self.secret_of(ctx)
         preferred = next((each for each in endpoints.token_auth if each in _SHOWN), "client_secret_basic")
-        return AsyncOAuth2Client(
+        client = AsyncOAuth2Client(
             client_id=self.variable(ctx, self.client_id),
             client_secret=secret,
             token_endpoint_auth_method="none" if secret is None else self.token_auth or preferred,
@@ -578,6 +579,9 @@ class OAuth(Part):
             redirect_uri=None if request is None else self._callback_url(request),
             **client_options(Outward(self.issuer or endpoints.token)),
         )
+        for answer in ("access_token_response", "refresh_token_response"):
+            client.register_compliance_hook(answer, _readable)
+        return client
 
     def _callback_url(self, request: AuthRequest) -> str:
         return f"{request.base}/auth/callback/{self.name}"
@@ -618,6 +622,28 @@ def _stale(part: OAuth) -> AuthError:
     return AuthError("InvalidState", f"This way back from {part.title} is good no more; start again.")
 
 
+def _readable(response: Any) -> Any:
+    """What a provider answers who is asked for tokens, unless there are none that Authlib can read.
+
+    It takes whatever says when one ends for a number, and tokens also where the status says that there are none.
+
+    Raises:
+        FetchFailed: there are none in it, and no error.
+        Untrusted: one ends at no time.
+    """
+    from yugen.auth.openid import Untrusted, json_object  # noqa: PLC0415 -- takes 200 ms
+    from yugen.fetch import FetchFailed  # noqa: PLC0415 -- as above
+
+    given = json_object(response.content)
+    if given is None or not (response.is_success or "error" in given):
+        raise FetchFailed(f"answers {response.status_code}, and neither tokens nor an error")
+    for name in ("expires_in", "expires_at"):
+        value = given.get(name)
+        if value is not None and not (isinstance(value, int | float) or _SECONDS.fullmatch(str(value))):
+            raise Untrusted(f"it has given a token that ends at no time, {str(value)[:40]!r}")
+    return response
+
+
 def read_tokens(given: Any) -> dict[str, Any]:
     """What a provider has given for a code.
 
@@ -627,7 +653,8 @@ def read_tokens(given: Any) -> dict[str, Any]:
     from yugen.auth.openid import Untrusted  # noqa: PLC0415 -- takes 200 ms
 
     access_token = given.get("access_token")
-    if not isinstance(access_token, str) or not access_token.isascii() or not access_token.isprintable():
+    is_text = isinstance(access_token, str) and access_token.isascii() and access_token.isprintable()
+    if not is_text or not access_token:
         raise Untrusted("it has given no access token")
     if str(given.get("token_type", "bearer")).lower() != "bearer":
         raise Untrusted("it has given a token of another kind than `bearer`")

@@ -192,7 +192,7 @@ async def verified(
         unverified = read_token(token)
     except Malformed as error:
         raise Untrusted(f"the ID token {error}") from None
-    if unverified.algorithm not in endpoints.algorithms:
+    if not isinstance(unverified.algorithm, str) or unverified.algorithm not in endpoints.algorithms:
         raise Untrusted(f"the ID token is signed by {str(unverified.algorithm)[:40]!r}")
     issuer = unverified.claims.get("iss")
     if not isinstance(issuer, str) or not accepts(issuer):

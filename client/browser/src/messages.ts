@@ -158,19 +158,19 @@ function modification(json: unknown): QueryModification {
   const queryId = fields.integer("queryId");
   switch (type) {
     case "QueryUpdated":
-      return { type, queryId, value: fields.json("value"), ...fields.optional("journal") };
+      return { type, queryId, value: fields.json("value"), ...fields.journal() };
     case "QueryFailed":
       return {
         type,
         queryId,
         errorMessage: fields.string("errorMessage"),
         ...fields.optional("errorData"),
-        ...fields.optional("journal"),
+        ...fields.journal(),
       };
     case "QueryRemoved":
       return { type, queryId };
     default:
-      throw new ProtocolError(`The server sent a modification of unknown type ${JSON.stringify(type)}`);
+      throw new ProtocolError(`The server sent a modification of unknown type ${JSON.stringify(type.slice(0, 40))}`);
   }
 }
 
@@ -231,14 +231,24 @@ class Fields {
   timestamp(name: string): Timestamp {
     try {
       const bytes = fromBase64(this.string(name));
-      return new DataView(bytes.buffer).getBigUint64(0, true);
+      if (bytes.length === 8) return new DataView(bytes.buffer).getBigUint64(0, true);
     } catch {
-      throw this.#wrong(name, "to be eight bytes in base64");
+      // what is no base64 is no timestamp either
     }
+    throw this.#wrong(name, "to be eight bytes in base64");
+  }
+
+  /** The journal of a query, in the same way. It goes back to a server, which takes no half of a surrogate pair. */
+  journal(): { journal?: string | null } {
+    const journal = this.#fields.journal;
+    if (journal === undefined) return {};
+    if (journal !== null && (typeof journal !== "string" || /\p{Surrogate}/u.test(journal))) {
+      throw this.#wrong("journal", "to be text or null");
+    }
+    return { journal };
   }
 
   /** The field alone in an object if it is there, else an empty object: absent and null mean different things. */
-  optional(name: "journal"): { journal?: string | null };
   optional(name: "errorData"): { errorData?: Json };
   optional(name: "authUpdateAttempted"): { authUpdateAttempted?: Json };
   optional(name: string): { [name: string]: Json } {

@@ -204,17 +204,24 @@ export class PaginatedQuery<T> implements Observed<PaginatedList<T>> {
       const isFirst = page.options.cursor === null && page.options.endCursor === undefined;
       if (outcome === undefined || hasInvalidCursor(page)) return as(isFirst ? "LoadingFirstPage" : "LoadingMore");
       if (!outcome.ok) return as("Exhausted", outcome.error);
+      if (!isPage(outcome.value)) return as("Exhausted", new TypeError("The query gives something else than pages"));
       // Such a page was cut short, so that what follows it is not yet known.
       if (outcome.value.pageStatus === "SplitRequired") return as("LoadingMore");
-      results.push(...outcome.value.page);
+      for (const item of outcome.value.page) results.push(item);
       isDone = outcome.value.isDone;
     }
     return as(isDone ? "Exhausted" : "CanLoadMore");
   }
 }
 
-function isTooLarge({ options }: Page, { page, splitCursor, pageStatus }: PaginationResult<any>): boolean {
-  return Boolean(splitCursor) && (Boolean(pageStatus) || page.length > options.numItems * 2);
+/** Whether a result is a page, as a query that somebody took for a paginated one need not give. */
+function isPage(result: PaginationResult<any> | null): boolean {
+  return Array.isArray(result?.page) && typeof result.continueCursor === "string";
+}
+
+function isTooLarge({ options }: Page, result: PaginationResult<any>): boolean {
+  if (!isPage(result) || typeof result.splitCursor !== "string" || result.splitCursor === "") return false;
+  return Boolean(result.pageStatus) || result.page.length > options.numItems * 2;
 }
 
 /**

@@ -51,6 +51,7 @@ import {
 } from "./messages.js";
 import { OptimisticLayers, queryKey, type OptimisticUpdate, type Shown } from "./optimistic.js";
 import type { Outcome } from "./outcome.js";
+import { Parts } from "./parts.js";
 import { decodeValue, encodeValue, equalValues, type Args, type Json } from "./values.js";
 
 /** What the outside must be told. Query events always come before the requests settled by the same message. */
@@ -120,8 +121,8 @@ type Connection = {
   identityQuerySet?: number;
   /** Where the results stand: the end of the last transition. */
   version: StateVersion;
-  /** Parts of a transition that is still arriving. */
-  chunks: TransitionChunk[];
+  /** Of a transition that is still arriving. */
+  readonly parts: Parts;
   /** Requests that were sent and have no response. */
   readonly inFlight: Set<RequestId>;
   /** Whether others wait for the responses of those. */
@@ -261,7 +262,7 @@ export class Session {
       identity: NOBODY,
       identityVersion: 0,
       version: { querySet: 0, identity: 0, ts: 0n },
-      chunks: [],
+      parts: new Parts(),
       inFlight: new Set(),
       waits: false,
       firstQueryId: this.#nextQueryId,
@@ -354,7 +355,7 @@ export class Session {
     if (connection === undefined) throw new Error("receive() needs a connection: call connected() first");
     const message = parseServerMessage(text);
     if (message === undefined || message.type === "Ping") return [];
-    if (connection.chunks.length > 0 && message.type !== "TransitionChunk") {
+    if (connection.parts.areAwaited && message.type !== "TransitionChunk") {
       throw new ProtocolError(`The server sent a ${message.type} between the parts of a transition`);
     }
     switch (message.type) {
@@ -464,24 +465,9 @@ export class Session {
   }
 
   #chunk(connection: Connection, chunk: TransitionChunk): SessionEvent[] {
-    const { chunks } = connection;
-    const first = chunks[0] ?? chunk;
-    const follows =
-      chunk.partNumber === chunks.length &&
-      chunk.partNumber < chunk.totalParts &&
-      chunk.totalParts === first.totalParts &&
-      chunk.transitionId === first.transitionId;
-    if (!follows) {
-      throw new ProtocolError(
-        `The server sent part ${chunk.partNumber} of ${chunk.totalParts} of transition ${chunk.transitionId} ` +
-          `where part ${chunks.length} of ${first.totalParts} of transition ${first.transitionId} was due`,
-      );
-    }
-    chunks.push(chunk);
-    if (chunks.length < chunk.totalParts) return [];
-
-    connection.chunks = [];
-    const message = parseServerMessage(chunks.map((part) => part.chunk).join(""));
+    const text = connection.parts.add(chunk);
+    if (text === undefined) return [];
+    const message = parseServerMessage(text);
     if (message?.type !== "Transition") throw new ProtocolError("The server cut up a message that is not a Transition");
     return this.#transition(connection, message);
   }
@@ -543,6 +529,7 @@ export class Session {
     const request = this.#requests.get(requestId);
     // A resent mutation may have been settled by the transition that came before this second response to it.
     if (request === undefined || request.completed !== undefined) return [];
+    if (response.type !== `${request.message.type}Response`) return [];
     const name = request.message.udfPath;
     if (!response.success) {
       const outcome = failed(name, response.result, response.errorData);

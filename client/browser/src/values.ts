@@ -47,7 +47,7 @@ export function encodeValue(value: Encodable): Json {
 
 /** Decodes what the server sent. Throws a TypeError that names the path of whatever is not a value. */
 export function decodeValue(json: Json): Value {
-  return decode(json, "");
+  return decode(json, "", 0);
 }
 
 /** One text per value, whatever the order of the fields: equal texts mean equal values. */
@@ -93,7 +93,7 @@ function encode(value: unknown, path: string, depth: number): Json {
   if (value === null) return null;
   if (value instanceof Uint8Array) return { $bytes: toBase64(value) };
   if (value instanceof ArrayBuffer) return { $bytes: toBase64(new Uint8Array(value)) };
-  if (depth === NESTING_MAX) throw invalid(path, `values nest at most ${NESTING_MAX} deep`);
+  checkDepth(path, depth);
   if (Array.isArray(value)) {
     // Array.from visits holes, which map() would pass over.
     return Array.from(value, (item, i) => encode(item, `${path}[${i}]`, depth + 1));
@@ -110,10 +110,14 @@ function encode(value: unknown, path: string, depth: number): Json {
   );
 }
 
-function decode(json: Json, path: string): Value {
+function decode(json: Json, path: string, depth: number): Value {
   if (typeof json === "string") return checkText(json, path);
+  if (json === Infinity || json === -Infinity) throw invalid(path, "the number is beyond 64 bits");
   if (json === null || typeof json !== "object") return json;
-  if (Array.isArray(json)) return json.map((item, i) => decode(item, `${path}[${i}]`));
+  if (Array.isArray(json)) {
+    checkDepth(path, depth);
+    return json.map((item, i) => decode(item, `${path}[${i}]`, depth + 1));
+  }
   const entries = Object.entries(json);
   if (entries.length === 1) {
     const [tag, payload] = entries[0]!;
@@ -126,8 +130,9 @@ function decode(json: Json, path: string): Value {
         return new Uint8Array(bytesOf(payload, path).buffer);
     }
   }
+  checkDepth(path, depth);
   return Object.fromEntries(
-    entries.map(([name, part]) => [checkFieldName(name, path), decode(part, `${path}.${name}`)]),
+    entries.map(([name, part]) => [checkFieldName(name, path), decode(part, `${path}.${name}`, depth + 1)]),
   );
 }
 
@@ -159,6 +164,11 @@ function eightBytes(setter: "setFloat64" | "setBigInt64", number: number | bigin
   const view = new DataView(new ArrayBuffer(8));
   view[setter](0, number as never, true);
   return toBase64(new Uint8Array(view.buffer));
+}
+
+/** What walks over a value, such as `equalValues`, may rely on the depth it can have. */
+function checkDepth(path: string, depth: number): void {
+  if (depth === NESTING_MAX) throw invalid(`${path.slice(0, 40)}…`, `values nest at most ${NESTING_MAX} deep`);
 }
 
 function checkText(text: string, path: string): string {

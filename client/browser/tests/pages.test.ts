@@ -231,3 +231,21 @@ test("a length that is none is refused", () => {
     'initialNumItems must be a number of items, at least 1, not "5"',
   );
 });
+
+test.each([null, 7, "text", [], {}, { page: 7, continueCursor: "c" }, { page: [1], continueCursor: null }])(
+  "a result that is no page ends the list with an error: %j",
+  (value) => {
+    list.subscribe(() => {});
+    say({ "null..": { ok: true, value } as any });
+    expect(shown()).toBe(" Exhausted");
+    expect(list.current().error?.message).toBe("The query gives something else than pages");
+    expect(list.current().loadMore(3)).toBe(false);
+  },
+);
+
+test("a page of more items than a call may have arguments is shown", () => {
+  list.subscribe(() => {});
+  const value = { page: Array(300_000).fill("x"), isDone: true, continueCursor: "c" };
+  say({ "null..": { ok: true, value } });
+  expect(list.current().results).toHaveLength(300_000);
+});

@@ -405,6 +405,30 @@ describe("reconnecting", () => {
 });
 
 describe("other messages", () => {
+  test.each(["AAAAAAAAAA==", "AAAAAAAAAAAAAAAA", "", "x", 7, null])("a timestamp has eight bytes: %j", (ts) => {
+    open();
+    const text = server.transition([0, 0], [0, 5]).replace(JSON.stringify(server.timestamp(5)), JSON.stringify(ts));
+    expect(() => session.receive(text)).toThrow('"ts" was expected to be eight bytes in base64');
+  });
+
+  test.each([7, {}, ["x"], "\ud800", true])("a journal is text that a server takes back: %j", (journal) => {
+    session.subscribe("a:b", {});
+    open();
+    const text = server.transition([0, 0], [1, 5], { ...server.updated(0, 1), journal });
+    expect(() => session.receive(text)).toThrow('"journal" was expected to be text or null');
+    expect(session.lastOutcome(0).outcome).toBeUndefined();
+  });
+
+  test("a response to another kind of call is passed over", () => {
+    const [call, act] = [session.mutation("a:b", {}), session.action("a:c", {})];
+    open();
+    expect(session.receive(server.actionSucceeded(call, "early"))).toStrictEqual([]);
+    expect(session.receive(server.mutationSucceeded(act, 1))).toStrictEqual([]);
+    expect(session.receive(server.transition([0, 0], [0, 5]))).toStrictEqual([]);
+    expect(session.pendingRequests).toBe(2);
+    expect(session.receive(server.actionSucceeded(act, "done"))).toStrictEqual([settled(act, "done")]);
+  });
+
   test("unknown types are passed over", () => {
     open();
     expect(session.receive('{"type": "Novelty", "more": 1}')).toStrictEqual([]);

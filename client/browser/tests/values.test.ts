@@ -90,14 +90,26 @@ describe("what may be sent", () => {
   });
 
   test("values nest 64 deep and no deeper", () => {
-    const nested = (depth: number): Encodable => (depth === 0 ? 1 : [nested(depth - 1)]);
+    const nested = (depth: number): Encodable => {
+      let value: Encodable = 1;
+      while (depth-- > 0) value = [value];
+      return value;
+    };
     expect(() => encodeValue(nested(64))).not.toThrow();
     expect(() => encodeValue(nested(65))).toThrow("values nest at most 64 deep");
+    expect(decodeValue(nested(64) as Json)).toStrictEqual(nested(64));
+    expect(() => decodeValue(nested(65) as Json)).toThrow("values nest at most 64 deep");
+    expect(() => decodeValue(nested(100_000) as Json)).toThrow("values nest at most 64 deep");
   });
 });
 
 test("decoding names the place of the fault", () => {
   expect(() => decodeValue({ rows: [{ n: { $integer: "AA==" } }] })).toThrow("At .rows[0].n: expected 8 bytes, got 1");
+});
+
+test("a number that no float holds is none", () => {
+  expect(() => decodeValue(JSON.parse('{"n": [1e999]}'))).toThrow("At .n[0]: the number is beyond 64 bits");
+  expect(() => decodeValue(JSON.parse("-1e999"))).toThrow("the number is beyond 64 bits");
 });
 
 test("the canonical text does not depend on the order of fields, but does on that of items", () => {

@@ -156,6 +156,11 @@ def test_an_unknown_kind_is_no_error() -> None:
         ('{"type":"MutationResponse","requestId":1,"success":false,"result":1.0}', "is its message, a string"),
         ('{"type":"MutationResponse","requestId":1,"success":true,"result":1.0,"ts":"AA=="}', "has 8 bytes, not 1"),
         ('{"type":"MutationResponse","requestId":1,"success":true,"result":1.0,"ts":"?"}', "is not base64"),
+        ('{"type":"MutationResponse","requestId":1,"success":true,"result":1.0,"ts":-1}', "is eight bytes in base64"),
+        (
+            encode_server(Versions().transition({0: 1.0})).replace('"journal":null', '"journal":[]'),
+            "journal: Value error, a journal is text or null",
+        ),
         ('{"type":"ActionResponse","requestId":"1","success":true,"result":1.0}', "requestId"),
         (
             encode_server(Versions().transition()).replace("[]", '[{"type":"QueryMoved","queryId":1}]'),

@@ -428,6 +428,29 @@ def test_the_parts_of_a_transition_are_kept_up_to_a_bound(monkeypatch: pytest.Mo
     assert session.receive(first) == []
 
 
+def test_a_transition_has_so_many_parts_at_most_also_of_nothing() -> None:
+    session = Session("s")
+    opened(session)
+    too_many = TransitionChunk(chunk="", part_number=0, total_parts=chunks.PARTS_MAX + 1, transition_id="t")
+    with pytest.raises(ProtocolError, match="has 65537 parts"):
+        session.receive(too_many)
+
+
+def test_what_is_refused_of_parts_is_named_in_short() -> None:
+    session = Session("s")
+    opened(session)
+    first, second = chunks_of("x" * 20, 10, "t" * 100_000)
+    with pytest.raises(ProtocolError) as refused:
+        session.receive(second)
+    assert len(str(refused.value)) < 200
+    session.closed("x")
+    opened(session)
+    session.receive(first)
+    with pytest.raises(ProtocolError) as refused:
+        session.receive(committed(1, ts=1))
+    assert len(str(refused.value)) < 200
+
+
 def test_parts_must_make_a_transition() -> None:
     session = Session("s")
     opened(session)

@@ -18,6 +18,7 @@ from pydantic import (
     PlainSerializer,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -31,8 +32,10 @@ QueryId: TypeAlias = int
 RequestId: TypeAlias = int
 
 
-def _timestamp_from_wire(value: object) -> object:
+def _timestamp_from_wire(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
+        if info.mode == "json":
+            raise ValueError("a timestamp is eight bytes in base64")
         return value
     try:
         data = base64.b64decode(value, validate=True)
@@ -54,6 +57,16 @@ Timestamp: TypeAlias = Annotated[
 
 OptionalJson: TypeAlias = Annotated[Any, Field(exclude_if=lambda value: value is ABSENT)]
 """Encoded JSON, or ABSENT for a field that is not there."""
+
+
+def _text(value: object) -> object:
+    if not (value is ABSENT or value is None or isinstance(value, str)):
+        raise ValueError("a journal is text or null")
+    return value
+
+
+Journal: TypeAlias = Annotated[OptionalJson, BeforeValidator(_text)]
+"""What a server notes of a query's pages, which goes back to it as it came; None to forget it, ABSENT to keep it."""
 
 
 class _Message(BaseModel):
@@ -93,7 +106,7 @@ class AddQuery(_Message):
     query_id: QueryId
     udf_path: str
     args: tuple[Json, ...]
-    journal: OptionalJson = ABSENT
+    journal: Journal = ABSENT
 
 
 class RemoveQuery(_Message):
@@ -148,7 +161,7 @@ class QueryUpdated(_Message):
     query_id: QueryId
     value: Json
     log_lines: tuple[str, ...] = ()
-    journal: OptionalJson = ABSENT
+    journal: Journal = ABSENT
 
     @property
     def outcome(self) -> Outcome:
@@ -162,7 +175,7 @@ class QueryFailed(_Message):
     query_id: QueryId
     error_message: str
     log_lines: tuple[str, ...] = ()
-    journal: OptionalJson = ABSENT
+    journal: Journal = ABSENT
     error_data: OptionalJson = ABSENT
 
     @property

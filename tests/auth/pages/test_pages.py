@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -12,6 +13,7 @@ import pytest
 from tests.apps import write_app
 from tests.auth.paper import Paper
 from yugen.auth import Auth, Pages
+from yugen.auth.pages.view import recalled
 from yugen.testing import TestApp
 
 APP = Path(__file__).parent / "app"
@@ -177,6 +179,17 @@ async def test_a_page_of_a_link_that_has_lost_it_says_so(app: TestApp) -> None:
     assert "/reset-password" not in paper.actions
 
 
+@pytest.mark.parametrize(
+    "memory", ["", "?", "[" * 50_000, "[]", "7", '{"page": "verify"}', r'{"page": "reset", "x": "\ud800"}']
+)
+def test_what_was_left_for_a_page_is_nothing_if_it_cannot_be_read(memory: str) -> None:
+    class Left:
+        def cookie(self, name: str) -> str:
+            return base64.urlsafe_b64encode(memory.encode()).decode()
+
+    assert recalled(Left(), "reset") == {}  # type: ignore[arg-type]
+
+
 async def test_a_second_factor_is_asked_for_before_anything_else(app: TestApp) -> None:
     paper = await signed_in(app)
     await paper.send("/totp/enable")
@@ -321,6 +334,7 @@ def test_there_are_pages_unless_an_app_wants_none() -> None:
 
 OWN = """
 from yugen.auth import Auth, Pages
+from yugen.auth.pages.view import recalled
 from yugen.auth.pages import View
 from yugen.auth.pages.html import element
 

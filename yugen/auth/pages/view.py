@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from yugen import values
 from yugen.auth.origins import safe_target
 from yugen.auth.pages.forms import Form, Problem, render
 from yugen.auth.pages.html import Content, Html, element
@@ -128,8 +129,8 @@ def remember(request: AuthRequest, page: str, **what: str | None) -> None:
 def recalled(request: AuthRequest, page: str) -> dict[str, str]:
     """What was left for a page."""
     try:
-        memory = json.loads(base64.urlsafe_b64decode(request.cookie(MEMORY_COOKIE) or "") or b"{}")
-    except ValueError:
+        memory = values.parse_json(base64.urlsafe_b64decode(request.cookie(MEMORY_COOKIE) or "") or b"{}")
+    except (ValueError, values.InvalidValue):  # it takes no half characters, as json does
         return {}
     if not isinstance(memory, dict) or memory.pop("page", None) != page:
         return {}
