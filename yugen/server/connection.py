@@ -332,11 +332,15 @@ class Connection:
 
     # Messages and work out -------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        """Sees to it that this connection is served, after anything has happened to the session."""
+    def _turn(self, commit: Timestamp | None = None) -> None:
+        """Sees to it that this connection is served, after anything has happened to the session.
+
+        Args:
+            commit: the timestamp of what has happened, if that is a commit that may concern many.
+        """
         if not self._due:
             self._due = True
-            self._rounds.add(self)
+            self._rounds.add(self, commit)
 
     def serve_in(self, round: Round) -> None:
         """As `Due.serve_in`: says and begins whatever the session has by now."""
@@ -401,7 +405,7 @@ class Connection:
 
     def _stale(self, query_id: QueryId) -> None:
         self._session.invalidate(query_id)
-        self._turn()
+        self._turn(self._runtime.ts)
 
     def _has_answers(self, update: Update, answers: Answers) -> None:
         self._answered = update, answers
