@@ -24,7 +24,10 @@ class FairQueue(Generic[T]):
 
     def add(self, kind: Hashable, item: T) -> None:
         """Has something wait after all of its kind."""
-        self._kinds.setdefault(kind, deque()).append(item)
+        items = self._kinds.get(kind)
+        if items is None:
+            items = self._kinds[kind] = deque()
+        items.append(item)
         self._count += 1
 
     def put_back(self, kind: Hashable, item: T) -> None:
@@ -35,11 +38,15 @@ class FairQueue(Generic[T]):
 
     def take(self) -> T:
         """The next one, which waits no more. There must be one."""
-        kind, items = self._kinds.popitem(last=False)
-        if len(items) > 1:
-            self._kinds[kind] = items  # after all others
+        kind = next(iter(self._kinds))
+        items = self._kinds[kind]
+        item = items.popleft()
+        if not items:
+            del self._kinds[kind]
+        elif len(self._kinds) > 1:
+            self._kinds.move_to_end(kind)
         self._count -= 1
-        return items.popleft()
+        return item
 
     def drop(self, which: Callable[[T], bool]) -> None:
         """Takes out what nobody waits for any more."""
