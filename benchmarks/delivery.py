@@ -26,6 +26,7 @@ from yugen.runtime.runtime import Runtime
 from yugen.runtime.writes import Written
 from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Disconnected
+from yugen.server.newcomers import Newcomers
 from yugen.server.rounds import Rounds
 from yugen.storage.interface import Change, Commit
 
@@ -125,9 +126,9 @@ class Bench:
     async def connect(self) -> None:
         """Has every client connect."""
         runtime, callers = cast("Runtime", self.engine), Callers(cast("AdminKey", None))
-        rounds = Rounds()
+        newcomers, rounds = Newcomers(), Rounds()
         for socket in self.sockets:
-            connection = Connection(socket, runtime, callers, rounds=rounds)
+            connection = Connection(socket, runtime, callers, newcomers=newcomers, rounds=rounds)
             self.tasks.append(asyncio.create_task(connection.serve()))
             socket.connect()
         await self.messages(1)

@@ -1,4 +1,7 @@
-"""Many subscriptions for long, each of its own, and a commit a second that concerns all of them."""
+"""Many subscriptions for long, each of its own, and a commit a second that concerns all of them.
+
+After the first third the server's memory may not grow any more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 
 from reliability.loads.crowd import Crowd
 from reliability.loads.scene import Scene
-from reliability.resources import MIB, resident
+from reliability.resources import MIB, growth, resident
 from yugen_client import AsyncClient
 
 SIZES: Final = {"clients": 1000, "queries": 10, "seconds": 600}
@@ -17,11 +20,16 @@ THERE_SECONDS: Final = 60.0
 CONVERGED_SECONDS: Final = 5.0
 """What all may take to show a commit: each of these queries runs once for it."""
 
+GROWN_MIB: Final = 4
+"""By how much the server's memory may seem to grow while it is judged."""
+
 
 async def play(scene: Scene, *, clients: int, queries: int, seconds: int) -> None:
     """Holds so many clients with so many queries each for so long."""
     server = scene.server
     took: list[float] = []
+    memory: list[tuple[float, float]] = []
+    scene.clients = max(scene.clients, clients)
     async with Crowd(server.url, clients, queries) as crowd, AsyncClient(server.url) as writer:
         await crowd.come()
         scene.within("all were there", await crowd.show(0), THERE_SECONDS)
@@ -31,10 +39,14 @@ async def play(scene: Scene, *, clients: int, queries: int, seconds: int) -> Non
             note = {"topic": "storm", "number": len(took) + 1, "body": "x" * 100}
             await writer.mutation("usage:add", note)
             took.append(await crowd.show(len(took) + 1))
+            memory.append((began, await scene.memory() / MIB))
             await asyncio.sleep(max(0.0, began + 1 - time.monotonic()))
         scene.figures["MiB with all of them"] = round(resident(server.pid) / MIB, 1)
         seen = await crowd.leave()
     took.sort()
+    grown = growth(memory[len(memory) // 3 :])
+    scene.figures["MiB of growth after the first third"] = round(grown, 1)
+    scene.check(grown <= GROWN_MIB, f"memory has grown by {grown:.1f} MiB; {GROWN_MIB} may be noise")
     scene.figures |= {"commits": len(took), "results": seen.results, "lost": seen.lost}
     scene.figures["seconds until all showed a commit, p50"] = round(took[len(took) // 2], 3)
     scene.within("all showed a commit, at most", took[-1], CONVERGED_SECONDS)

@@ -25,6 +25,7 @@ AGAIN_MIB: Final = 16
 
 async def play(scene: Scene, *, clients: int, seconds: int) -> None:
     """Has so many clients do nothing for so long, and then as many again."""
+    scene.clients = max(scene.clients, clients)
     before = resident(scene.server.pid)
     first = await _come_and_go(scene, "all were there", clients, seconds)
     again = await _come_and_go(scene, "as many were there again", clients, 0)

@@ -1,9 +1,13 @@
-"""Everybody at once: a crowd that comes, one commit that all of them watch, and a restart after which all come back."""
+"""Everybody at once: a crowd that comes, one commit that all of them watch, and a restart after which all come back.
+
+Up to the restart there is a client more that has been served before, and is to be served as well as if nobody came.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+from reliability.canary import watching
 from reliability.loads.crowd import Crowd
 from reliability.loads.scene import Scene
 from reliability.resources import MIB, resident
@@ -23,14 +27,16 @@ async def play(scene: Scene, *, clients: int, queries: int) -> None:
     """Has so many clients with so many queries each live through it."""
     server = scene.server
     async with Crowd(server.url, clients, queries) as crowd:
-        await crowd.come()
-        scene.within("all were there", await crowd.show(0), THERE_SECONDS)
-        await _write(server.url, 1)
-        scene.within("all showed one commit", await crowd.show(1), CONVERGED_SECONDS)
-        scene.figures["MiB with all of them"] = round(resident(server.pid) / MIB, 1)
-        await crowd.drop()
-        await _write(server.url, 2)
-        scene.within("all were back who had lost their connections", await crowd.show(2), BACK_SECONDS)
+        async with watching(server.url) as watch:
+            await crowd.come()
+            scene.within("all were there", await crowd.show(0), THERE_SECONDS)
+            await _write(server.url, 1)
+            scene.within("all showed one commit", await crowd.show(1), CONVERGED_SECONDS)
+            scene.figures["MiB with all of them"] = round(resident(server.pid) / MIB, 1)
+            await crowd.drop()
+            await _write(server.url, 2)
+            scene.within("all were back who had lost their connections", await crowd.show(2), BACK_SECONDS)
+        scene.watched("who was there before, up to the restart", watch.report)
         await server.kill()
         await server.start()
         await _write(server.url, 3)

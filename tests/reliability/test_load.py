@@ -70,6 +70,7 @@ async def test_what_does_not_hold_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         # And the server has more in the end than it may.
         for name in ("LEAVING_SECONDS", "LEFT_MIB", "LEFT_FILES"):
             monkeypatch.setattr(scenes, name, -1)
+        made.clients = -64
     assert sorted(failure.split(" ")[-3:] for failure in made.failures) == [["-1", "are", "allowed"]] * 2
 
 

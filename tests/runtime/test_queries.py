@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -225,7 +226,7 @@ async def test_what_nobody_subscribes_to_goes_when_it_ends() -> None:
 
 
 async def test_answers_nobody_subscribes_to_make_room_the_oldest_first() -> None:
-    bench = Bench(cached_bytes_max=4000)
+    bench = Bench(cached_bytes_max=5000)
     keys = [QueryKey(f"q:{n}", b"{}") for n in range(5)]
     bench.subscribe(keys[4])
     for key in keys:
@@ -238,6 +239,25 @@ async def test_answers_nobody_subscribes_to_make_room_the_oldest_first() -> None
     assert [path for path, _ in bench.ran] == ["q:0"]
     await bench.at(keys[2], 10)
     assert [path for path, _ in bench.ran] == ["q:0", "q:2"]
+
+
+@pytest.mark.parametrize("ranges", [0, 1, 10])
+async def test_an_answer_that_is_kept_takes_no_more_than_is_counted(ranges: int) -> None:
+    bench = Bench(cached_bytes_max=1 << 30)
+    bench.reads = lambda key: [(key.args + b"%d" % place, key.args + b"%d~" % place) for place in range(ranges)]
+    count = 200
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            await bench.at(QueryKey("q:q", b'{"number":%d}' % number), 10)
+        bench.ran.clear()
+        bench.callers.clear()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    counted = bench.queries.measure()["yugen_query_cache_bytes"]
+    assert bench.queries.statistics()["kept"] == count
+    assert taken <= counted < 2 * taken
 
 
 async def test_an_answer_larger_than_all_room_is_given_and_not_kept() -> None:

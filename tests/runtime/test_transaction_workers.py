@@ -80,6 +80,13 @@ async def test_mutations_and_queries_take_turns_where_both_wait() -> None:
         await asyncio.gather(*tasks)
 
 
+async def test_functions_take_turns() -> None:
+    async with workers(replace(PATIENT, depth=1, workers_max=1)) as (pool, _, peer):
+        tasks = [start(pool, path) for path in ("many", "many", "many", "many", "other")]
+        assert await serve(peer, 5) == ["many", "many", "other", "many", "many"]
+        await asyncio.gather(*tasks)
+
+
 async def test_a_worker_is_given_several_ahead_and_no_more_than_the_depth() -> None:
     async with workers(replace(PATIENT, depth=2, workers_max=1)) as (pool, _, peer):
         tasks = [start(pool, path) for path in "abc"]

@@ -32,6 +32,7 @@ from yugen.server.encryption_keys import EncryptionKeys
 from yugen.server.exports import Exports
 from yugen.server.files import FileService
 from yugen.server.imports import Imports
+from yugen.server.newcomers import Newcomers
 from yugen.server.rounds import Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.variables import EnvironmentVariables, Sealed
@@ -331,6 +332,7 @@ class Bench:
         self.backend = Backend(runtime, self.callers, exports, imports, self.files, variables)
         self.connections: list[Connection] = []
         self.sessions = Sessions()
+        self.newcomers = Newcomers()
         self.rounds = Rounds()
         self.serving: list[asyncio.Task[None]] = []
 
@@ -343,7 +345,13 @@ class Bench:
         """A client that has connected, and subscribed."""
         client = Client()
         connection = Connection(
-            client, self.runtime, self.callers, limits=limits, sessions=self.sessions, rounds=self.rounds
+            client,
+            self.runtime,
+            self.callers,
+            limits=limits,
+            sessions=self.sessions,
+            newcomers=self.newcomers,
+            rounds=self.rounds,
         )
         self.connections.append(connection)
         self.serving.append(asyncio.create_task(connection.serve()))
@@ -365,6 +373,7 @@ class Bench:
         async with asyncio.timeout(SECONDS_MAX):
             await asyncio.gather(*self.serving, return_exceptions=True)
         assert self.runtime.queries.statistics()["subscribed"] == 0
+        assert self.newcomers.nobody
 
 
 @asynccontextmanager

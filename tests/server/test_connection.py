@@ -162,6 +162,23 @@ async def test_what_all_subscribers_are_sent_is_one_text(notes: Bench, monkeypat
     assert len({id(text) for text in texts[200:]}) < 20
 
 
+async def test_whoever_asks_does_not_wait_until_a_commit_is_shown_to_all(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = [notes.client(COUNT) for _ in range(100)]
+    for client in crowd:
+        await client.values()
+    asks = notes.client()
+    await until_blocked()
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", -1.0)  # one is served in each
+    await change(notes.runtime, "notes:add", book="a", text="x")
+    asks.mutate("notes:rest")
+    await asks.response()
+    assert any(not client.unheard for client in crowd)
+    for client in crowd:
+        assert await client.values() == {0: 1}
+
+
 async def test_two_queries_change_in_one_transition(notes: Bench) -> None:
     client = notes.client(COUNT, (1, "notes:texts", {"book": "a"}))
     assert await client.values() == {0: 0, 1: []}
@@ -691,7 +708,6 @@ async def test_a_client_that_leaves_at_once_has_said_what_it_said(
     notes: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rounds, "ROUND_SECONDS", -1.0)
-    monkeypatch.setattr(rounds, "_SERVED_BETWEEN_LOOKS", 1)
     served = asyncio.Event()
 
     class Busy:

@@ -44,6 +44,15 @@ async def test_who_becomes_due_during_a_round_is_served_in_the_next() -> None:
     assert len(served) == 3
 
 
+async def test_those_of_one_cause_do_not_wait_for_all_of_another() -> None:
+    served: list[str] = []
+    kitchen = Rounds()
+    for name, cause in (("a1", 1), ("a2", 1), ("a3", 1), ("b1", 2), ("c1", None)):
+        kitchen.add(Guest(lambda _, name=name: served.append(name)), cause)  # type: ignore[misc]
+    await asyncio.sleep(0)
+    assert served == ["a1", "b1", "c1", "a2", "a3"]
+
+
 async def test_a_round_leaves_the_loop_to_others_before_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.0)
     served: list[int] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -15,9 +15,11 @@ import websockets
 
 from tests.apps import write_app
 from tests.server.peers import SECONDS_MAX
+from yugen.server import listen
 from yugen.server import sockets as module
 from yugen.server.limits import ServerLimits
-from yugen.server.listen import Server
+from yugen.server.listen import Server, _HttpProtocol
+from yugen.server.rounds import Rounds
 from yugen.server.sockets import FILES_KEPT, SHARE_MIN, Sockets
 from yugen.server.yugen import Yugen
 
@@ -33,7 +35,7 @@ def test_an_address_has_so_many() -> None:
     counted.leave("9.9.9.9")
     assert [counted.enter("::ffff:9.9.9.9"), counted.enter("9.9.9.9")] == [None, "address"]
     assert len(counted) == 4
-    assert counted.refused == {"address": 2, "all": 0}
+    assert counted.refused == {"address": 2, "all": 0, "handshakes": 0}
 
 
 def test_there_are_so_many_in_all() -> None:
@@ -116,7 +118,7 @@ async def test_one_more_is_told_why_whatever_it_asks(tmp_path: Path) -> None:
         client = await stack.enter_async_context(httpx.AsyncClient())
         answer = await client.post(f"http://{host}/api/query", content=b"x" * 1_000_000)
         assert (answer.status_code, answer.json()["code"]) == (429, "TooManySockets")
-        assert yugen.sockets.refused == {"address": 2, "all": 0}
+        assert yugen.sockets.refused == {"address": 2, "all": 0, "handshakes": 0}
         # When one goes, another one comes.
         await first.close()
         async with asyncio.timeout(SECONDS_MAX):
@@ -141,6 +143,81 @@ async def test_when_all_are_taken_that_is_what_is_said(tmp_path: Path, monkeypat
         writer.close()
         await first.close()
     assert len(yugen.sockets) == 0
+
+
+async def test_handshakes_wait_in_order_and_not_too_many_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for each in (listen, module):
+        monkeypatch.setattr(each, "HANDSHAKES_WAITING_MAX", 2)
+    async with serving(tmp_path) as (yugen, host):
+        with held_up(yugen.handshakes) as due:
+            first, second = (asyncio.create_task(connected(host)) for _ in range(2))
+            await until(lambda: due.waiting == 2)
+            reader, writer = await asking(host)
+            async with asyncio.timeout(SECONDS_MAX):
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")  # up to the end, which the server makes
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 5" in head
+            assert b"wait to be taken up already" in body
+            writer.close()
+            assert yugen.sockets.refused == {"address": 0, "all": 0, "handshakes": 1}
+            await until(lambda: len(yugen.sockets) == 2)
+            # Who asks over HTTP does not stand in that line.
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(f"http://{host}/version")).status_code == 200
+            assert not first.done()
+        for socket in (await first, await second):
+            await socket.close()
+    assert len(yugen.sockets) == 0
+    assert "2 new connections wait for their handshake; more are refused" in caplog.text
+
+
+async def test_whoever_goes_or_speaks_before_its_handshake_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_up: list[object] = []
+    async with serving(tmp_path) as (yugen, host):
+        with held_up(yugen.handshakes) as due:
+            for number, more in enumerate((b"", b"more"), 1):
+                reader, writer = await asking(host)
+                await until(lambda number=number: due.waiting == number)  # type: ignore[misc]
+                if more:
+                    writer.write(more)
+                    async with asyncio.timeout(SECONDS_MAX):
+                        assert await _all_of(reader) == b""
+                writer.close()
+                await until(lambda: len(yugen.sockets) == 0)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(_HttpProtocol, "_upgrade", lambda protocol: taken_up.append(protocol))  # noqa: PLW0108
+                due._serve(asyncio.get_running_loop())
+        assert (due.waiting, taken_up) == (0, [])
+
+
+async def asking(host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One that has asked for a WebSocket."""
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    writer.write(
+        b"GET /api/sync HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    return reader, writer
+
+
+@contextmanager
+def held_up(handshakes: Rounds) -> Iterator[Rounds]:
+    """Has handshakes wait while the block lasts."""
+    come, handshakes._come = handshakes._come, lambda loop: None  # type: ignore[method-assign]
+    yield handshakes
+    handshakes._come = come  # type: ignore[method-assign]
+    handshakes._come(asyncio.get_running_loop())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for what the server notices in its own time."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 async def _all_of(reader: asyncio.StreamReader) -> bytes:

@@ -671,6 +671,31 @@ class TestLargeMessages:
         (transition,) = driver.update(12, {1: value('"' + "1" * 60 + '"')})
         assert changes(transition)[1] == "1" * 60
 
+    def test_what_actions_give_and_nobody_reads_has_an_end(self) -> None:
+        driver = Driver(limits=SessionLimits(answer_bytes=300))
+        driver.send(*map(action, range(9)))
+        for number in range(3):
+            driver.session.action_finished(number, value('"' + "0" * 100 + '"'))
+            assert driver.types() == ["ActionResponse"]
+        driver.session.action_finished(3, value('"' + "0" * 100 + '"'))
+        assert driver.session.close_requested() is None
+        driver.session.action_finished(4, value('"' + "0" * 100 + '"'))
+        assert driver.session.close_requested() == Close(1013, "TooManyConcurrentRequests:answers")
+        assert driver.received() == []
+
+    def test_who_drops_queries_without_end_is_not_read_before_it_is_told(self) -> None:
+        driver = Driver(limits=SessionLimits(subscriptions=3))
+        driver.subscribed(q0="1")
+        driver.send(modify(1, add(9)))
+        update = driver.begin(11)
+        for base in range(2, 6):
+            assert not driver.session.is_full
+            driver.send(modify(base, add(10 + base), remove(10 + base)))
+        assert driver.session.is_full
+        driver.session.finish_update(update, {9: value("1")})
+        driver.begin(12)
+        assert not driver.session.is_full
+
 
 class TestTime:
     CONNECT = CONNECT | {"clientTs": 1_000_500}

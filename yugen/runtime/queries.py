@@ -29,7 +29,10 @@ CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Size of the answers kept for queries that nobody subscribes to."""
 
 _ENTRY_BYTES = 1024
-"""What keeping an answer takes, apart from its text and what it read."""
+"""What keeping an answer takes, apart from its texts and what it read."""
+
+_INTERVAL_BYTES = 320
+"""What keeping an interval takes, also in the index, apart from its ends."""
 
 Listener: TypeAlias = Callable[[], None]
 
@@ -432,7 +435,7 @@ class Queries:
             key, seconds = query.key, time.perf_counter() - began
             changed = before is None or before.answer != answer
             self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
-        size, personal = _size(outcome), outcome.reads_identity
+        size, personal = _size(query.key, outcome), outcome.reads_identity
         result = _Result(answer, outcome.reads, outcome.guarded, ts, end, size, personal, caller)
         self._keep(query, result)
         if answer.journal != query.key.journal and end is None:
@@ -523,7 +526,12 @@ class Queries:
             del self._queries[query.key]
 
 
-def _size(outcome: Outcome) -> int:
+def _size(key: QueryKey, outcome: Outcome) -> int:
+    """What keeping an answer takes, in bytes: no less than what it does take."""
+    answer = outcome.answer
     intervals = (*outcome.reads, *(interval for interval, _ in outcome.guarded))
-    read = sum(len(start) + len(end) for start, end in intervals)
-    return _ENTRY_BYTES + len(outcome.answer.value or b"") + read
+    read = sum(_INTERVAL_BYTES + len(start) + len(end) for start, end in intervals)
+    said = len(answer.value or b"") + sum(map(len, answer.log_lines))
+    if answer.failure is not None:
+        said += len(answer.failure.data or b"") + sum(map(len, (answer.failure.message, answer.failure.traceback)))
+    return _ENTRY_BYTES + len(key.args) + said + read

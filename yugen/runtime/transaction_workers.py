@@ -5,19 +5,21 @@ time is given to another worker, and so is what a dying worker has not answered.
 
 Mutations all go to one worker, the *lead*, as long as they are quick: there they run in line (`yugen.runtime.line`),
 and two that touch the same document are not in conflict. Queries go wherever there is room.
+
+Functions take turns. A commit may have thousands of queries of one function run again; others do not wait for them all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from yugen.intervals import Interval
 from yugen.runtime.channel import Message, outcome_from_data, run_to_data
+from yugen.runtime.fair_queue import FairQueue
 from yugen.runtime.limits import RunLimits, TimeLimitExceeded
 from yugen.runtime.line import Line, Place
 from yugen.runtime.outcome import Answer, Outcome
@@ -167,7 +169,7 @@ class TransactionWorkers(Workers[_Worker]):
     """Runs queries and mutations.
 
     Attributes:
-        waiting: what no worker has, the next one first.
+        waiting: what no worker has, by functions.
         waiting_in_line: the same of mutations that run in line.
     """
 
@@ -175,8 +177,8 @@ class TransactionWorkers(Workers[_Worker]):
 
     def __init__(self, fork: Fork, limits: RunLimits, cores: int | None = None) -> None:
         super().__init__(fork, limits)
-        self.waiting: OrderedDict[int, _Job] = OrderedDict()
-        self.waiting_in_line: OrderedDict[int, _Job] = OrderedDict()
+        self.waiting: FairQueue[_Job] = FairQueue()
+        self.waiting_in_line: FairQueue[_Job] = FairQueue()
         self._line_had_its_turn = False
         self._last_number = 0
         # One core is the server's; more workers than the others have nothing to run on.
@@ -192,7 +194,7 @@ class TransactionWorkers(Workers[_Worker]):
             text = f"{self.limits.waiting_max} functions wait to run already; try again in a moment."
             job.done.set_exception(Overloaded(text))
         else:
-            self._queue_of(job)[job.number] = job
+            self._queue_of(job).add(job.run.path, job)
             self.pump()
         return job.done
 
@@ -203,8 +205,7 @@ class TransactionWorkers(Workers[_Worker]):
     def count_waiting(self) -> int:
         """How many wait for a worker, and somebody for them."""
         for queue in (self.waiting, self.waiting_in_line):
-            for job in [job for job in queue.values() if job.done.done()]:
-                del queue[job.number]
+            queue.drop(lambda job: job.done.done())
         return len(self.waiting) + len(self.waiting_in_line)
 
     def _is_full(self) -> bool:
@@ -266,16 +267,16 @@ class TransactionWorkers(Workers[_Worker]):
         if self.all:
             return  # they will come to it
         for queue in (self.waiting, self.waiting_in_line):
-            for job in queue.values():
+            for job in queue:
                 if not job.done.done():
                     job.done.set_exception(error)
             queue.clear()
         self.settled()
 
-    def _queue_of(self, job: _Job) -> OrderedDict[int, _Job]:
+    def _queue_of(self, job: _Job) -> FairQueue[_Job]:
         return self.waiting_in_line if job.in_line else self.waiting
 
-    def _next_turn(self, prompt: Sequence[_Worker]) -> tuple[_Worker, OrderedDict[int, _Job]] | None:
+    def _next_turn(self, prompt: Sequence[_Worker]) -> tuple[_Worker, FairQueue[_Job]] | None:
         """The next worker with room, and whose turn it is: what is in line and the rest alternate where both wait."""
         if self.waiting_in_line and not (self.waiting and self._line_had_its_turn):
             worker = self._lead(prompt)
@@ -300,8 +301,8 @@ class TransactionWorkers(Workers[_Worker]):
         worker = min(prompt, key=lambda each: len(each.jobs), default=None)
         return worker if worker is not None and len(worker.jobs) < self.limits.depth else None
 
-    def _give_next(self, worker: _Worker, queue: OrderedDict[int, _Job]) -> None:
-        _, job = queue.popitem(last=False)
+    def _give_next(self, worker: _Worker, queue: FairQueue[_Job]) -> None:
+        job = queue.take()
         if not job.done.done():
             worker.tell_catalog(self.catalog)
             worker.give(job)
@@ -319,9 +320,7 @@ class TransactionWorkers(Workers[_Worker]):
         """Has these jobs run before all that waits."""
         for job in reversed(jobs):
             if not job.done.done():
-                queue = self._queue_of(job)
-                queue[job.number] = job
-                queue.move_to_end(job.number, last=False)
+                self._queue_of(job).put_back(job.run.path, job)
 
     def _blame(self, job: _Job, *, overdue: bool) -> None:
         """Ends a function that is the cause of its process's end. One death may have come from outside."""

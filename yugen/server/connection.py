@@ -24,6 +24,7 @@ from yugen.runtime.queries import Subscription
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import ANYONE, Admitted, Caller, Callers, ProviderUnavailable, Standing
+from yugen.server.newcomers import Newcomers
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step
@@ -104,6 +105,7 @@ class Connection:
         client: what kind of client it is.
         limits: what the client may ask for at once.
         sessions: knows on which other connections the client was or is.
+        newcomers: has its first results wait while those of many others are made.
         rounds: serves this connection along with others.
 
     Attributes:
@@ -122,10 +124,12 @@ class Connection:
         "_heard",
         "_held_back",
         "_hung_up",
+        "_is_new",
         "_loop",
         "_may_read",
         "_mutation",
         "_mutations_done",
+        "_newcomers",
         "_reading",
         "_rounds",
         "_runtime",
@@ -151,11 +155,14 @@ class Connection:
         client: ClientInfo | None = None,
         limits: SessionLimits | None = None,
         sessions: Sessions | None = None,
+        newcomers: Newcomers | None = None,
         rounds: Rounds | None = None,
     ) -> None:
         self._socket = socket
         self._sessions = sessions
         self._rounds = rounds or Rounds()
+        self._newcomers = newcomers or Newcomers()
+        self._is_new = True  # up to its first results
         self._runtime = runtime
         self._callers = callers
         self._loop = asyncio.get_running_loop()
@@ -247,6 +254,7 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
         self._subscriptions.end()
+        self._settle_in()
         self._stand_on(None)
         if self._session.unknown_messages:
             logger.info("passed over %d messages of unknown types from one client", self._session.unknown_messages)
@@ -332,11 +340,15 @@ class Connection:
 
     # Messages and work out -------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        """Sees to it that this connection is served, after anything has happened to the session."""
+    def _turn(self, commit: Timestamp | None = None) -> None:
+        """Sees to it that this connection is served, after anything has happened to the session.
+
+        Args:
+            commit: the timestamp of what has happened, if that is a commit that may concern many.
+        """
         if not self._due:
             self._due = True
-            self._rounds.add(self)
+            self._rounds.add(self, commit)
 
     def serve_in(self, round: Round) -> None:
         """As `Due.serve_in`: says and begins whatever the session has by now."""
@@ -345,7 +357,9 @@ class Connection:
             return
         has_closed = self._session.has_closed
         try:
-            if not has_closed:
+            if has_closed:
+                self._settle_in()
+            else:
                 self._update(round)
             self._write(round)
         except Exception as error:
@@ -363,18 +377,42 @@ class Connection:
             update, answers = self._answered
             self._answered = None
             self._session.finish_update(update, answers, wall_ns=round.wall_ns, texts=round.texts)
-        if self._writer.lags or self._held_back or self._catching_up:
+            self._settle_in()
+        if self._subscriptions.asking:
             return
+        due = None
+        if self._may_update():
+            if self._is_new and self._session.is_update_due and not self._newcomers.admit(self):
+                return
+            due = self._session.begin_update(self._runtime.ts)
+        if due is None:
+            self._newcomers.leave(self)  # until it reads, or has the answers to its own mutations
+            return
+        at_hand = self._subscriptions.answer(due)
+        if at_hand is not None:
+            self._session.finish_update(due, at_hand, wall_ns=round.wall_ns, texts=round.texts)
+            self._settle_in()
+
+    def _may_update(self) -> bool:
+        """Whether the client reads, and this node has seen all that it has."""
+        if self._writer.lags or self._held_back or self._catching_up:
+            return False
         if self._acknowledged > self._runtime.ts:
             if self._session.is_update_due:
                 self._catching_up = True
                 self._start(self._catch_up())
-            return
-        due = self._session.begin_update(self._runtime.ts)
-        if due is not None:
-            at_hand = self._subscriptions.answer(due)
-            if at_hand is not None:
-                self._session.finish_update(due, at_hand, wall_ns=round.wall_ns, texts=round.texts)
+            return False
+        return True
+
+    def admitted(self) -> None:
+        """As `Newcomer.admitted`."""
+        self._turn()
+
+    def _settle_in(self) -> None:
+        """Is no newcomer any more: it has its first results, or gets none."""
+        if self._is_new:
+            self._is_new = False
+            self._newcomers.leave(self)
 
     async def _catch_up(self) -> None:
         """Has the next update show whatever another node had acknowledged when the client asked for it."""
@@ -401,7 +439,7 @@ class Connection:
 
     def _stale(self, query_id: QueryId) -> None:
         self._session.invalidate(query_id)
-        self._turn()
+        self._turn(self._runtime.ts)
 
     def _has_answers(self, update: Update, answers: Answers) -> None:
         self._answered = update, answers

@@ -21,7 +21,8 @@ from uvicorn.protocols.utils import get_remote_addr
 
 from yugen.server.limits import ServerLimits
 from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
-from yugen.server.sockets import Sockets, TurnedAway
+from yugen.server.rounds import Round, Rounds
+from yugen.server.sockets import HANDSHAKES_WAITING_MAX, Sockets, TurnedAway, refusal
 from yugen.server.tls import Certificate
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
@@ -72,7 +73,7 @@ def config(
         BadProxies: that names no proxies.
     """
     trusted = Proxies(os.environ.get(VARIABLE, THIS_MACHINE) if proxies is None else proxies)
-    door = None if yugen is None else _Door(yugen.sockets, yugen.limits.server, trusted)
+    door = None if yugen is None else _Door(yugen.sockets, yugen.limits.server, trusted, yugen.handshakes)
     return uvicorn.Config(
         BehindProxies(trusted, app, None if yugen is None else yugen.sockets),
         proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
@@ -190,11 +191,19 @@ _HEAD_TOO_LARGE = (
 
 
 class _Door(NamedTuple):
-    """What decides who gets in, before they have said anything."""
+    """What decides who gets in, and when.
+
+    Attributes:
+        sockets: counts those that are open.
+        limits: how many there may be.
+        proxies: whose clients are known by what they ask.
+        handshakes: has those of WebSockets wait for one another, so that a rush of them leaves time for all else.
+    """
 
     sockets: Sockets
     limits: ServerLimits
     proxies: Proxies
+    handshakes: Rounds
 
 
 class _Ambiguous(ValueError):
@@ -208,7 +217,8 @@ class _HttpProtocol(HttpToolsProtocol):
     """uvicorn's, which by itself waits for ever for the rest of a request, and for a client to read a response.
 
     Nor does uvicorn mind how long headers are, and it takes trailers for headers (RFC 9110, 6.5.1). Here a request also
-    says once which host is asked for (RFC 9112, 3.2), which uvicorn leaves to apps.
+    says once which host is asked for (RFC 9112, 3.2), which uvicorn leaves to apps, and WebSockets wait for those that
+    came before.
     """
 
     _patience: asyncio.TimerHandle | None = None
@@ -217,6 +227,7 @@ class _HttpProtocol(HttpToolsProtocol):
     _came = 0  # bytes since the request last got anywhere
     _answering: RequestResponseCycle | None = None
     _leave: Callable[[], None] | None = None  # counts it as gone
+    _awaits_handshake = False
 
     def __init__(self, config: uvicorn.Config, *args: Any, door: _Door | None = None, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -254,6 +265,9 @@ class _HttpProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
+        if self._awaits_handshake:  # a client may send nothing before it has got the answer
+            self.transport.abort()
+            return
         self._came += len(data)
         super().data_received(data)
         if self._came > HEAD_BYTES_MAX and not self.transport.is_closing():
@@ -295,6 +309,28 @@ class _HttpProtocol(HttpToolsProtocol):
                 raise _Ambiguous("another host")
 
     def handle_websocket_upgrade(self) -> None:
+        door = self._door
+        if door is None:
+            self._upgrade()
+        elif door.handshakes.waiting < HANDSHAKES_WAITING_MAX:
+            self._awaits_handshake = True
+            door.handshakes.add(self)
+        else:
+            door.sockets.refuse_handshake()
+            self.transport.write(refusal("handshakes", door.limits))
+            self.transport.close()
+
+    def serve_in(self, round: Round) -> None:
+        """As `Due.serve_in`: the turn of its handshake has come."""
+        if self.transport.is_closing():
+            return
+        try:
+            self._upgrade()
+        except Exception:
+            logger.exception("a handshake failed")
+            self.transport.abort()
+
+    def _upgrade(self) -> None:
         self.ws_protocol_class = cast("type[asyncio.Protocol]", partial(WebSocketProtocol, ended=self._leave))
         super().handle_websocket_upgrade()
         self._read_on()  # the transport is another protocol's from here on

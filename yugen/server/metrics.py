@@ -80,6 +80,9 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_connections": Described("gauge", "Open sync connections."),
     "yugen_connections_max": Described("gauge", "How many there may be."),
     "yugen_connections_refused_total": Described("counter", "Connections refused, as there were that many."),
+    "yugen_connections_waiting": Described(
+        "gauge", "New connections that wait for their handshake, or for their first results.", ("stage",)
+    ),
     "yugen_connections_lagging": Described("gauge", "Connections whose clients are yet to read what was sent to them."),
     "yugen_http_requests": Described("gauge", "Requests of the HTTP API that have no answer yet."),
     "yugen_http_requests_max": Described("gauge", "How many there may be."),
@@ -214,6 +217,8 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         }
         measured["yugen_runs_under_way"] = {("transaction",): there["running"], ("action",): there["actions"]}
         measured["yugen_runs_waiting"] = {(): there["waiting"]}
+    waiting = {"handshake": yugen.handshakes.waiting, "results": yugen.newcomers.waiting}
+    measured["yugen_connections_waiting"] = {(stage,): count for stage, count in waiting.items()}
     measured["yugen_sockets_refused_total"] = {(reason,): count for reason, count in yugen.sockets.refused.items()}
     refusals, counted = yugen.address_limits.refusals, yugen.address_limits.counted
     measured["yugen_address_refusals_total"] = {(surface,): count for surface, count in refusals.items()}

@@ -1,18 +1,20 @@
-"""Serving connections that are due, all of one turn of the event loop in one go."""
+"""Serving connections that are due, all of one turn of the event loop in one go.
+
+A commit may make thousands due at once, and whoever is due for another reason does not wait for them all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections.abc import Hashable
 from typing import Final, Protocol
 
+from yugen.runtime.fair_queue import FairQueue
 from yugen.sync.texts import Texts
 
 ROUND_SECONDS: Final = 0.002
 """How long a round may keep the event loop; those left over are served in the next one."""
-
-_SERVED_BETWEEN_LOOKS: Final = 16
 
 
 class Round:
@@ -43,12 +45,20 @@ class Rounds:
     """Those who are due. A write that a thousand wait for is a thousand short calls, not as many tasks."""
 
     def __init__(self) -> None:
-        self._due: deque[Due] = deque()
+        self._due: FairQueue[Due] = FairQueue()
         self._coming = False
 
-    def add(self, due: Due) -> None:
-        """Has somebody served soon, after those who came before; once for each time that they are added."""
-        self._due.append(due)
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._due)
+
+    def add(self, due: Due, cause: Hashable = None) -> None:
+        """Has somebody served soon, once for each time that they are added.
+
+        That is after those who came before for the same cause; those of one cause and of another take turns.
+        """
+        self._due.add(cause, due)
         if not self._coming:
             self._come(asyncio.get_running_loop())
 
@@ -60,10 +70,10 @@ class Rounds:
         until = time.perf_counter() + ROUND_SECONDS
         current = Round(loop.time())
         try:
-            # Those who become due while others are served have their turn in the next round.
-            for served in range(1, len(self._due) + 1):
-                self._due.popleft().serve_in(current)
-                if served % _SERVED_BETWEEN_LOOKS == 0 and time.perf_counter() > until:
+            # So many at most, for those who are served may become due again.
+            for _ in range(len(self._due)):
+                self._due.take().serve_in(current)
+                if time.perf_counter() > until:
                     break
         finally:
             self._coming = False

@@ -35,9 +35,12 @@ LINGER_SECONDS: Final = 2.0
 LINGERING_MAX: Final = 128
 """How many are told why at once; others are cut off."""
 
+HANDSHAKES_WAITING_MAX: Final = 4096
+"""WebSockets that may wait for their handshake: so many take a few seconds, and clients give up after half a minute."""
+
 _QUIET_SECONDS: Final = 60.0
 
-Reason = Literal["address", "all"]
+Reason = Literal["address", "all", "handshakes"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ class Sockets:
 
     Attributes:
         most: how many there may be in all: as the limit says, or as many as the process may have open.
-        refused: how many were, because an address had too many and because there were too many in all.
+        refused: how many were, because an address had too many, because there were too many in all, and because too
+            many waited for their handshake.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Sockets:
         self._quiet_until = -_QUIET_SECONDS
         self._open = 0
         self._held: dict[str, int] = {}
-        self.refused: dict[Reason, int] = {"address": 0, "all": 0}
+        self.refused: dict[Reason, int] = {"address": 0, "all": 0, "handshakes": 0}
 
     def __len__(self) -> int:
         return self._open
@@ -90,6 +94,11 @@ class Sockets:
             return "address"
         self._open += 1
         return None
+
+    def refuse_handshake(self) -> None:
+        """Counts one that gets no handshake, since too many wait for theirs. It still is to `leave`."""
+        self.refused["handshakes"] += 1
+        self._say("%d new connections wait for their handshake; more are refused", HANDSHAKES_WAITING_MAX)
 
     def leave(self, address: str | None) -> None:
         """Counts one less."""
@@ -129,11 +138,35 @@ class Sockets:
 
     def _refuse(self, reason: Reason, address: str | None) -> Reason:
         self.refused[reason] += 1
+        who = "somebody behind a proxy" if address is None else address_key(address)
+        self._say("%d sockets are open, of %d at most; %s is refused more", self._open, self.most, who)
+        return reason
+
+    def _say(self, text: str, *words: object) -> None:
         if (now := self._clock()) >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
-            who = "somebody behind a proxy" if address is None else address_key(address)
-            logger.warning("%d sockets are open, of %d at most; %s is refused more", self._open, self.most, who)
-        return reason
+            logger.warning(text, *words)
+
+
+def refusal(reason: Reason, limits: ServerLimits) -> bytes:
+    """The answer over HTTP to whoever is refused a socket."""
+    if reason == "address":
+        status = b"429 Too Many Requests"
+        text = (
+            f"This address has too many sockets open: at most {limits.address_sockets:,} (`address_sockets`), and "
+            "fewer while there are many in all; close some and try again."
+        )
+    elif reason == "handshakes":
+        status = b"503 Service Unavailable"
+        text = f"{HANDSHAKES_WAITING_MAX:,} new connections wait to be taken up already; try again."
+    else:
+        status = b"503 Service Unavailable"
+        text = "The server has as many sockets open as it may have (`sockets`); try again."
+    body = orjson.dumps({"code": "TooManySockets", "message": text})
+    return (
+        b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    )
 
 
 class TurnedAway(asyncio.Protocol):
@@ -147,20 +180,7 @@ class TurnedAway(asyncio.Protocol):
     lingering = 0
 
     def __init__(self, reason: Reason, limits: ServerLimits) -> None:
-        if reason == "address":
-            status = b"429 Too Many Requests"
-            text = (
-                f"This address has too many sockets open: at most {limits.address_sockets:,} (`address_sockets`), and "
-                "fewer while there are many in all; close some and try again."
-            )
-        else:
-            status = b"503 Service Unavailable"
-            text = "The server has as many sockets open as it may have (`sockets`); try again."
-        body = orjson.dumps({"code": "TooManySockets", "message": text})
-        self._answer = (
-            b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (status, len(body), body)
-        )
+        self._answer = refusal(reason, limits)
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

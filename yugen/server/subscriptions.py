@@ -51,6 +51,11 @@ class Subscriptions:
         self._queries: dict[QueryId, Subscription] = {}
         self._asking: _Asking | None = None
 
+    @property
+    def asking(self) -> bool:
+        """Whether an update is yet to be answered."""
+        return self._asking is not None
+
     def answer(self, update: Update) -> Answers | None:
         """The answers to an update as of the newest timestamp; None if `answered` is to be called with them."""
         for query_id in update.removed:

@@ -38,6 +38,7 @@ from yugen.server.lag import LoopLag
 from yugen.server.limits import Limits, Requests
 from yugen.server.logs import RunLog
 from yugen.server.metrics import Measured, RunMeters, measure
+from yugen.server.newcomers import Newcomers
 from yugen.server.nodes import Node, NodeSessions
 from yugen.server.reports import Reports
 from yugen.server.rounds import Rounds
@@ -108,6 +109,8 @@ class Yugen(InProcessCaller):
         reports: tells Sentry of errors, where the environment asks for it.
         traces: has spans of requests and runs, where the environment asks for it.
         connections_refused: how many, because there were too many.
+        handshakes: those of new connections that wait.
+        newcomers: connections that wait for their first results.
         http_requests: how many of the HTTP API are under way, and were refused.
 
     Raises:
@@ -182,6 +185,8 @@ class Yugen(InProcessCaller):
             else Everywhere(self._exchange, node.mail.others(node.number), self.runs)
         )
         self._rounds = Rounds()
+        self.handshakes = Rounds()
+        self.newcomers = Newcomers()
 
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
@@ -327,6 +332,7 @@ class Yugen(InProcessCaller):
             client=client,
             limits=self.limits.session,
             sessions=self._sessions,
+            newcomers=self.newcomers,
             rounds=self._rounds,
         )
         self._connections.add(connection)

@@ -91,7 +91,8 @@ class SessionLimits:
         subscriptions: queries in the query set; `TooManySubscriptions`.
         held_messages: messages that wait for a token to be checked; `TooManyConcurrentRequests`.
         subscription_bytes: messages that asked for the queries in the query set; `QuerySetTooLarge`.
-        answer_bytes: answers to the queries in the query set. Those beyond it fail, and the connection goes on.
+        answer_bytes: answers to the queries in the query set. Those beyond it fail, and the connection goes on. Of
+            answers to actions that wait to be sent, more than that; `TooManyConcurrentRequests:answers`.
         request_bytes: mutations and actions without a response, and held messages. Beyond it nothing more is read until
             some are done with.
     """
@@ -214,6 +215,7 @@ class ServerSession:
         "_takes_chunks",
         "_token_expires",
         "_ts_min",
+        "_unsent_bytes",
         "_update",
         "_wall_ns",
         "_work",
@@ -277,6 +279,7 @@ class ServerSession:
 
         self._work: list[Work] = []
         self._outbox: list[bytes] = []
+        self._unsent_bytes = 0  # of it, what actions have given
         self._ping_at = now + PING_SECONDS
         self._close: Close | None = None
 
@@ -428,8 +431,14 @@ class ServerSession:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits for its response that nothing more should be received for now."""
-        return self._request_bytes + self._inbox_bytes > self._limits.request_bytes
+        """Whether so much waits for its response that nothing more should be received for now.
+
+        What is dropped waits for the Transition that says so.
+        """
+        return (
+            self._request_bytes + self._inbox_bytes > self._limits.request_bytes
+            or len(self._removed) > self._limits.subscriptions
+        )
 
     def mutation_finished(self, request_id: RequestId, mutation: MutationAnswer) -> None:
         """The mutation handed out last has its answer; `take_work` has the next one."""
@@ -456,7 +465,13 @@ class ServerSession:
         self._request_bytes -= self._actions.pop(request_id)
         if not self._takes_chunks and _size(answer) > FRAME_BYTES_MAX:
             answer = Answer(failure=_too_large(answer, _UNTOLD))
-        self._outbox.append(action_response(request_id, answer))
+        response = action_response(request_id, answer)
+        self._outbox.append(response)
+        self._unsent_bytes += len(response)
+        if self._unsent_bytes > self._limits.answer_bytes:
+            # Whoever does not read has no transitions made and no mutations run, but its actions run already.
+            self._outbox.clear()
+            self.close(1013, "TooManyConcurrentRequests:answers")
 
     def token_accepted(self, caller: Caller, *, expires: float | None = None) -> None:
         """The token being checked is good: from here on this is the caller, for whom every query runs again.
@@ -621,6 +636,7 @@ class ServerSession:
         if self._outbox:
             self._ping_at = now + PING_SECONDS
         messages, self._outbox = self._outbox, []
+        self._unsent_bytes = 0
         return messages
 
     @property
