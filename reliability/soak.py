@@ -21,7 +21,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -57,6 +57,9 @@ SLACK: Final = {
 
 LOG_SHARE: Final = 1 / 6
 """For which share of a run its server keeps the log of changes, a minute at least: it levels off while it is judged."""
+
+KINDS: Final = ("add", "later", "action", "http", "file")
+"""What users do."""
 
 LATE_SECONDS: Final = 10.0
 """How long what a user does may take until the user sees that it was done."""
@@ -119,6 +122,7 @@ class User:
         late: seconds that one of them may take. Where that is more than usual, it may also be refused as `Overloaded`.
         counts: counts what was done.
         wrong: gets what must not happen, in words.
+        leaving: set when everybody is to leave.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class User:
         late: float,
         counts: Counter[str],
         wrong: list[str],
+        leaving: asyncio.Event,
     ) -> None:
         self._url = url
         self._site = site
@@ -141,18 +146,21 @@ class User:
         self._late = late
         self._counts = counts
         self._wrong = wrong
+        self._leaving = leaving
         self._number = 0
         self._client: AsyncClient
 
     async def live(self) -> None:
-        """Comes and goes until it is cancelled."""
-        while True:
+        """Comes and goes until everybody is to leave."""
+        while not self._leaving.is_set():
             self._client = AsyncClient(self._url)
             try:
                 async with asyncio.TaskGroup() as group:
                     watching_others = group.create_task(self._watch_others())
                     for _ in range(self._dice.randint(5, 50)):
                         await self._do()
+                        if self._leaving.is_set():
+                            break
                         await asyncio.sleep(self._dice.expovariate(1 / self._pause))
                     watching_others.cancel()
             finally:
@@ -165,7 +173,7 @@ class User:
             self._counts["results"] += 1
 
     async def _do(self) -> None:
-        kind = self._dice.choices(["add", "later", "action", "http", "file"], [60, 10, 10, 10, 10])[0]
+        kind = self._dice.choices(KINDS, [60, 10, 10, 10, 10])[0]
         try:
             async with asyncio.timeout(self._late):
                 await getattr(self, f"_{kind}")()
@@ -244,6 +252,11 @@ async def soak(
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     samples: list[Usage] = []
+    leaving = asyncio.Event()
+
+    def missing() -> bool:
+        return not all(counts[kind] for kind in KINDS)
+
     kept = max(LOG_SECONDS_MIN, seconds * LOG_SHARE)
     async with (
         serving(APP, data, "--limit", f"log_seconds={kept:.0f}", development=False) as server,
@@ -261,18 +274,20 @@ async def soak(
                     late=late or LATE_SECONDS,
                     counts=counts,
                     wrong=wrong,
+                    leaving=leaving,
                 ).live()
             )
             for number in range(users)
         ]
         try:
-            await _sample(server, data, seconds, every, samples, out)
+            await _sample(server, data, seconds, missing, every, samples, out)
+            leaving.set()
+            ended = await asyncio.gather(*crowd, return_exceptions=True)
         finally:
             for each in crowd:
                 each.cancel()
-            ended = await asyncio.gather(*crowd, return_exceptions=True)
-    wrong += [f"a user has ended: {each!r}" for each in ended if not isinstance(each, asyncio.CancelledError)]
-    if not all(counts[kind] for kind in ("add", "later", "action", "http", "file", "visits")):
+    wrong += [f"a user has ended: {each!r}" for each in ended if each is not None]
+    if missing():
         wrong.append(f"not everything was tried: {dict(counts)}")
     for_days = kept_for_days(data / NAME)
     judged = judge(samples, log_seconds=kept, for_days=for_days)
@@ -290,10 +305,17 @@ def _of_canary(report: Report, late: float | None) -> list[str]:
 
 
 async def _sample(
-    server: Server, data: Path, seconds: float, every: float, samples: list[Usage], out: TextIO | None
+    server: Server,
+    data: Path,
+    seconds: float,
+    missing: Callable[[], bool],
+    every: float,
+    samples: list[Usage],
+    out: TextIO | None,
 ) -> None:
+    """Samples for so many seconds; where that is short, until nothing is missing, but ten times as long at most."""
     began = time.monotonic()
-    while (now := time.monotonic() - began) < seconds:
+    while (now := time.monotonic() - began) < seconds or (missing() and now < 10 * seconds):
         samples.append(await asyncio.to_thread(usage, server.pid, data, now))
         if out is not None:
             print(json.dumps(dataclasses.asdict(samples[-1])), file=out, flush=True)
