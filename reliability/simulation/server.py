@@ -177,6 +177,8 @@ class Server:
             self.life = None
             self._cannot(self)
             return
+        if among.nodes is not None:
+            among.nodes.deployed = True
         if is_first:
             self.scheduler = Scheduler(runtime, RunLimits())
             self.scheduler.serve()
@@ -215,7 +217,6 @@ class Server:
         nodes = self._among.nodes
         if nodes is None:
             return Sessions()
-        nodes.deployed = True
         node = Node(self.number, nodes.board, nodes.mail, self._among.folder, deployed=True)
         self._sessions = NodeSessions(node, runtime.settled)
         self._sessions.listen()
