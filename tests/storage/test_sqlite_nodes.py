@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from reliability.vfs import Operation, faulty_disk
 from tests.storage.model import TOTALS, History, Note, append, expected_all, read_all
 from yugen.storage import sqlite_nodes
 from yugen.storage.board import Board
@@ -325,3 +326,26 @@ async def test_what_was_read_ahead_of_an_append_that_fails_is_told_of_by_the_nex
     outsider.execute("ROLLBACK")
     outsider.close()
     assert await told(other) == [first]
+
+
+async def test_one_begins_while_another_moves_the_log_into_the_database(tmp_path: Path) -> None:
+    with faulty_disk() as disk:
+        board = Board(2)
+        one = NodeStore(tmp_path / "app.db", board, 0, tends=True)
+        other = NodeStore(tmp_path / "app.db", board, 1, tends=False)
+        await one.open()
+        await append(one, History().commit(10, {1: A}))
+        begun: list[Timestamp] = []
+
+        def begin(operation: Operation, path: Path) -> None:
+            if operation == "write" and path.name == "app.db" and not begun:
+                disk.on_operation = None
+                begun.append(other._node_writer.open())
+
+        disk.on_operation = begin
+        connection = one._node_writer._connection
+        assert connection is not None
+        await one._on_thread(lambda: connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
+        assert begun == [10]
+        await other.close()
+        await one.close()

@@ -115,6 +115,8 @@ class Writer:
         """
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            logger.debug("another node, which has begun before, is at it")
         except apsw.FullError:  # for the database; the WAL has its space, and is synced before
             logger.warning("the disk of %s has no space left", self._path)
 
