@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from yugen.server.limits import Limits
 from yugen.server.listen import Server
+from yugen.server.rounds import Rounds
 from yugen.server.sockets import Sockets
 from yugen.server.yugen import Yugen
 
@@ -90,6 +91,10 @@ class Peers:
     @cached_property
     def sockets(self) -> Sockets:
         return Sockets(self.limits.server)
+
+    @cached_property
+    def handshakes(self) -> Rounds:
+        return Rounds()
 
     @property
     def runs(self) -> "Peers":

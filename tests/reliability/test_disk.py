@@ -171,6 +171,7 @@ async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_c
     store = SqliteStore(tmp_path / "life" / disk.NAME)
     await store.open()
     await story.append(store, 5)
+    await store._on_thread(lambda: None)  # and what it does behind answers is done
     faulty.fail("sync", 1, "EIO")
     with pytest.raises(StorageError):
         await story.append(store, 1)
@@ -193,6 +194,7 @@ async def test_a_full_disk_does_not_keep_a_server_from_starting(tmp_path: Path, 
     store = SqliteStore(tmp_path / disk.NAME)
     await store.open()
     await story.append(store, 5)
+    await store._on_thread(lambda: None)  # and what it does behind answers is done
     faulty.fail("sync", 1, "EIO")
     with pytest.raises(StorageError):
         await story.append(store, 1)

@@ -57,6 +57,13 @@ APP = """
 
 
     @mutation
+    async def claim(ctx: MutationCtx, client: str) -> None:
+        if await ctx.db.query(Entry).with_index(Entry.by_client, client=client).first():
+            raise ValueError("it is taken")
+        await ctx.db.insert(Entry(client=client, number=0))
+
+
+    @mutation
     async def check(ctx: MutationCtx, client: str) -> None:
         entries = await ctx.db.query(Entry).with_index(Entry.by_client, client=client).collect()
         if not entries:
@@ -161,6 +168,17 @@ async def test_a_request_that_goes_to_both_is_carried_out_once(pair: tuple[Runti
         answers = await asyncio.gather(*calls)
         assert {(value_of(answer.answer), answer.ts) for answer in answers} == {(number, answers[0].ts)}
     assert await ask(pair[0], "f:numbers", client="a") == list(range(20))
+
+
+async def test_a_request_carried_out_elsewhere_is_not_told_as_failed(pair: tuple[Runtime, Runtime]) -> None:
+    here, there = pair
+    await here.mutate("f:append", encoded(client="b"), request=Request("session", 0))
+    await here.settled("session")  # its client has gone to the other node
+    claimed = await there.mutate("f:claim", encoded(client="a"), request=Request("session", 1))
+    assert claimed.answer.failure is None
+    assert await ask(here, "f:numbers", client="a") == [0]
+    await there.settled("session")  # it has come back, and was not told
+    assert await here.mutate("f:claim", encoded(client="a"), request=Request("session", 1)) == claimed
 
 
 async def test_a_request_carried_out_elsewhere_spoils_no_other_of_its_batch(pair: tuple[Runtime, Runtime]) -> None:

@@ -330,11 +330,12 @@ class Mutations:
         call.running.add_done_callback(ran)
 
     async def settled(self, session: str) -> None:
-        """Waits until no mutation runs that a client has sent under this session."""
+        """Waits until no mutation runs that a client has sent under this session, which goes on at another node."""
         while any(request.session == session for request in self._under_way):
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settling.setdefault(session, []).append(done)
             await done
+        self._last.pop(session, None)  # should it come back, nobody here knows how far it has come
 
     def abandon(self, call: Call) -> None:
         """Takes back a mutation that nobody waits for any more, unless it has run and is being committed."""

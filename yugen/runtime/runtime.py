@@ -431,7 +431,7 @@ class Runtime:
         return self._store.stopped or (self._committer is not None and self._committer.has_failed)
 
     async def settled(self, session: str) -> None:
-        """Waits until no mutation runs that a client has sent under this session."""
+        """Waits until no mutation runs that a client has sent under this session, which goes on at another node."""
         await self._mutations.settled(session)
 
     def query_key(self, path: str, args: bytes, *, public: bool = True, journal: str | None = None) -> QueryKey:
