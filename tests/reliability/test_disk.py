@@ -189,6 +189,32 @@ async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_c
         await store.close()
 
 
+@pytest.mark.parametrize("written", range(33))
+async def test_a_log_that_was_about_to_start_over_has_lost_nothing(
+    tmp_path: Path, faulty: FaultyVFS, written: int
+) -> None:
+    story = Story(3)
+    store = SqliteStore(tmp_path / "life" / disk.NAME)
+    await store.open()
+    await story.append(store, 5)
+    connection = store._writer._connection
+    assert connection is not None
+    await store._on_thread(lambda: connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
+    wal = tmp_path / f"life/{disk.NAME}-wal"
+    before = wal.read_bytes()
+    await story.append(store, 1)
+    await store._on_thread(lambda: None)
+    header = wal.read_bytes()[:32]
+    assert header != before[:32]
+    database = (tmp_path / "life" / disk.NAME).read_bytes()
+    await store.close()
+    (tmp_path / disk.NAME).write_bytes(database)
+    (tmp_path / wal.name).write_bytes(header[:written] + before[written:])
+    store = SqliteStore(tmp_path / disk.NAME)
+    assert 0 < await store.open() < story.acknowledged, "the last append alone is not there"
+    await store.close()
+
+
 async def test_a_full_disk_does_not_keep_a_server_from_starting(tmp_path: Path, faulty: FaultyVFS) -> None:
     story = Story(3)
     store = SqliteStore(tmp_path / disk.NAME)

@@ -84,9 +84,29 @@ def _opened(file: int) -> _Log | None:
     salts = salt, other_salt
     if _sum(words, raw[: _HEADER.size - 8], (0, 0)) != tuple(checksum):
         salts = _frame(first).salts
+        if _starts_over(words, raw, salts):
+            return None
     if not (512 <= page_bytes <= 65536 and page_bytes & (page_bytes - 1) == 0):
         page_bytes = 4096
     return _Log(file, page_bytes, words, salts)
+
+
+def _starts_over(words: struct.Struct, header: bytes, salts: tuple[int, int]) -> bool:
+    """Whether a header was being written to start the log over, which is done when all behind it is in the database.
+
+    SQLite counts checkpoints on then, and takes the next first salt and any second one.
+
+    Args:
+        words: how checksums read bytes.
+        header: the beginning of the new one, and the rest of the one before.
+        salts: of what is behind it.
+    """
+    *same, count = struct.unpack_from(">4I", header)
+    before = struct.pack(">6I", *same, (count - 1) & _MASK, *salts)
+    before += struct.pack(">2I", *_sum(words, before, (0, 0)))
+    new = struct.pack(">5I", *same, count, (salts[0] + 1) & _MASK)
+    ends = range(16, len(new))
+    return header.startswith(new) or any(header == new[:end] + before[end:] for end in ends)
 
 
 def _has_lost_commits(log: _Log, recovered: int) -> bool:
