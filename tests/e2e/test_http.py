@@ -76,7 +76,7 @@ WORK = """
 
     @mutation
     async def works_later(ctx: MutationCtx) -> None:
-        await ctx.scheduler.run_after(0, works, seconds=0.5)
+        await ctx.scheduler.run_after(0, works, seconds=2)
         await ctx.scheduler.run_after(3600, works, seconds=0)
 
 
@@ -271,7 +271,7 @@ async def kept(app: Path) -> list[str]:
 
 
 async def test_a_server_that_stops_lets_actions_finish(app: Path) -> None:
-    async with stopping(app, 'work:works {"seconds": 0.5}', "works") as (server, asking):
+    async with stopping(app, 'work:works {"seconds": 2}', "works") as (server, asking):
         await server.printed("Waiting 7 s for 1 actions")
         # Its caller gets to know, too.
         await asking.printed("done")

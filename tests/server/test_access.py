@@ -143,10 +143,10 @@ async def test_nobody_forges_a_line(server: Server) -> None:
         with pytest.raises(FunctionError):
             await client.mutation("f:breaks", {"text": FORGED})
     async with httpx.AsyncClient(base_url=server.url) as http:
-        answer = await http.get("/%0D%0A%7B%22message%22:%22forged%22%7D%1B%5B2J%E2%80%A8" + "y" * 10_000)
+        await http.get("/%0D%0A%7B%22message%22:%22forged%22%7D%1B%5B2J%E2%80%A8" + "y" * 10_000)
         await http.get("/version", headers={"User-Agent": "\x1b[2J", "X-Forwarded-For": '6.6.6.6", "level": "error'})
-        await http.post("/api/query", json={"path": f"f:{FORGED}", "args": {}})
-        await events(server, answer.headers["x-request-id"])
+        last = await http.post("/api/query", json={"path": f"f:{FORGED}", "args": {}})
+        await events(server, last.headers["x-request-id"])
     text = "\n".join(server.lines[before:])
     said = [json.loads(line) for line in server.lines[before:]]  # each is one object, and there is nothing else
     assert len(said) >= 5
