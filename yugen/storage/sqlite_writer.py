@@ -114,15 +114,12 @@ class Writer:
         was not written for written, and another sync would do nothing; so all is written again, into the database. The
         WAL is empty then, and nothing stands behind its header when that is written anew, which may fail half way.
         """
-        connection.set_busy_timeout(0)
         try:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._truncate_wal(connection)
         except apsw.BusyError:
             logger.debug("another node, which has begun before, has done so or is at it")
         except apsw.FullError:  # for the database; the WAL has its space, and is synced before
             logger.warning("the disk of %s has no space left", self._path)
-        finally:
-            connection.set_busy_timeout(BUSY_MS)
 
     def _take_lock(self) -> int | None:
         """Keeps other processes out; the file descriptor that does, if it is ours to close."""
