@@ -99,11 +99,11 @@ def live_on() -> None:
 def run(words: Sequence[str]) -> None:
     """Runs `yugen` with these words on its command line."""
     with ExitStack() as patches:
-        for name, make in ((DIES, death), (FAILS, failure), (FILLS, fullness)):
-            if told := os.environ.pop(name, ""):
-                disk = patches.enter_context(faulty_disk())
-                disk.on_operation = make(told)
-                _disks.append(disk)
+        plans = ((DIES, death), (FAILS, failure), (FILLS, fullness))
+        for on_operation in [make(told) for name, make in plans if (told := os.environ.pop(name, ""))][-1:]:
+            disk = patches.enter_context(faulty_disk())
+            disk.on_operation = on_operation
+            _disks.append(disk)
         if seconds := os.environ.pop(FORGETS, ""):
             _forget_after(float(seconds), patches)
         sys.argv = ["yugen", *words]

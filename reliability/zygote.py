@@ -111,9 +111,8 @@ class Zygote:
     def start_nursery(self) -> spawn.Spawned:
         """As `yugen.runtime.spawn._spawn`, for an app that this process itself serves."""
         (ours, theirs), (status, their_status) = socket.socketpair(), socket.socketpair()
-        env = {name: value for name, value in os.environ.items() if name != spawn.ENCRYPTION_KEY}
         with theirs, their_status:
-            self._ask(None, Path.cwd(), env, _STDERR, their_status.fileno(), theirs.fileno())
+            self._ask(None, Path.cwd(), dict(os.environ), _STDERR, their_status.fileno(), theirs.fileno())
         return spawn.Spawned(_Told(status), ours)  # type: ignore[arg-type]
 
     def _ask(self, words: Sequence[str] | None, cwd: Path, env: dict[str, str], *files: int) -> None:
@@ -197,7 +196,9 @@ def _become(what: dict[str, Any], out: int, channel: int | None = None) -> NoRet
         sys.path[0] = str(Path(sys.executable).parent)  # as it is for a script there
         random.seed()
         if channel is not None:
-            _serve_nursery(channel)
+            signal.pthread_sigmask(signal.SIG_BLOCK, spawn.STOPS)
+            _be_nursery(socket.socket(fileno=channel))
+            sys.exit(0)
         with patch.object(spawn, "_spawn", _fork_first), patch("yugen.cli.dev.SPARE_SECONDS", _NEVER):
             dying.run(what["words"])
         status = 0
@@ -218,12 +219,11 @@ def _close_all_but(file: int | None) -> None:
     os.closerange((file or 2) + 1, _FILES_MAX)
 
 
-def _serve_nursery(channel: int) -> NoReturn:
-    signal.pthread_sigmask(signal.SIG_BLOCK, spawn.STOPS)
-    nursery = import_module("yugen.runtime.nursery")
+def _be_nursery(channel: socket.socket) -> None:
+    """Is the nursery until its channel is closed, and has what `yugen.runtime.spawn` leaves to one."""
+    os.environ.pop(spawn.ENCRYPTION_KEY, None)
     with suppress(ConnectionError):
-        nursery.main(BlockingChannel(socket.socket(fileno=channel)))
-    sys.exit(0)
+        import_module("yugen.runtime.nursery").main(BlockingChannel(channel))
 
 
 class _Told:
@@ -285,19 +285,16 @@ def _fork_first() -> spawn.Spawned:
     """
     if next(_starts) > 1:
         return _start_nursery()
-    nursery = import_module("yugen.runtime.nursery")
     ours, theirs = socket.socketpair()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, spawn.STOPS)
     pid = os.fork()
     if pid == 0:
         try:
             dying.live_on()
-            os.environ.pop(spawn.ENCRYPTION_KEY, None)
             signal.set_wakeup_fd(-1)
             os.dup2(_STDERR, 1)
             _close_all_but(theirs.fileno())
-            with suppress(ConnectionError):
-                nursery.main(BlockingChannel(theirs))
+            _be_nursery(theirs)
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
