@@ -12,6 +12,7 @@ import httpx2 as httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from reliability import jar
 from reliability.fuzzing.surface import Finding
 from reliability.fuzzing.world import SECRET, Complaints
 from yugen.auth import crypto
@@ -65,15 +66,9 @@ class Visitor:
         """
         headers = {"Origin": ORIGIN, **options.pop("headers", {})}
         if self.jar and "Cookie" not in headers:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
+            headers["Cookie"] = jar.header(self.jar)
         response = await self._place.ask(f"/auth{path}", method, self._address, headers, options)
-        for cookie in response.headers.get_list("set-cookie"):
-            name, _, rest = cookie.partition("=")
-            value = rest.partition(";")[0].strip('"')
-            if "max-age=0" in rest.lower():
-                self.jar.pop(name, None)
-            else:
-                self.jar[name] = value
+        jar.keep(self.jar, response)
         return response
 
     async def user(self) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2 as httpx
 
+from reliability import jar
 from yugen.testing import Caller, TestApp
 
 APP = Path(__file__).parent / "app"
@@ -25,15 +26,9 @@ class Browser:
     async def ask(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
         headers = {**self.headers, **options.pop("headers", {})}
         if self.jar:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
+            headers["Cookie"] = jar.header(self.jar)
         response = await self.app.fetch(f"/auth{path}", method=method, address=self.address, headers=headers, **options)
-        for cookie in response.headers.get_list("set-cookie"):
-            name, _, rest = cookie.partition("=")
-            value = rest.partition(";")[0].strip('"')
-            if "max-age=0" in rest.lower():
-                self.jar.pop(name, None)
-            else:
-                self.jar[name] = value
+        jar.keep(self.jar, response)
         return response
 
     async def post(self, path: str, **fields: Any) -> httpx.Response:
