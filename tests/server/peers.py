@@ -373,7 +373,8 @@ class Bench:
         async with asyncio.timeout(SECONDS_MAX):
             await asyncio.gather(*self.serving, return_exceptions=True)
         assert self.runtime.queries.statistics()["subscribed"] == 0
-        assert self.newcomers.nobody
+        assert not self.newcomers._admitted
+        assert not self.newcomers.waiting
 
 
 @asynccontextmanager

@@ -36,11 +36,6 @@ class Newcomers:
         """How many wait."""
         return len(self._waiting)
 
-    @property
-    def nobody(self) -> bool:
-        """Whether there is none, also of those whose first results are made."""
-        return not self._admitted and not self._waiting
-
     def admit(self, newcomer: Newcomer) -> bool:
         """Whether the first results of a connection may be made; if not, it is told when its turn has come."""
         if newcomer not in self._admitted:
