@@ -287,7 +287,7 @@ async def soak(
             for each in crowd:
                 each.cancel()
     wrong += [f"a user has ended: {each!r}" for each in ended if each is not None]
-    if missing():
+    if missing() or not counts["visits"]:
         wrong.append(f"not everything was tried: {dict(counts)}")
     for_days = kept_for_days(data / NAME)
     judged = judge(samples, log_seconds=kept, for_days=for_days)

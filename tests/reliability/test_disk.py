@@ -164,11 +164,10 @@ async def test_an_image_has_what_was_synced(tmp_path: Path, faulty: FaultyVFS) -
         await store.close()
 
 
-async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_cut(
-    tmp_path: Path, faulty: FaultyVFS
-) -> None:
+async def written_and_not_synced(path: Path, faulty: FaultyVFS) -> Story:
+    """Leaves a database whose last commit was written, and could not be synced; what was acknowledged before."""
     story = Story(3)
-    store = SqliteStore(tmp_path / "life" / disk.NAME)
+    store = SqliteStore(path)
     await store.open()
     await story.append(store, 5)
     await store._on_thread(lambda: None)  # and what it does behind answers is done
@@ -176,6 +175,13 @@ async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_c
     with pytest.raises(StorageError):
         await story.append(store, 1)
     await store.close()
+    return story
+
+
+async def test_what_is_told_after_a_failed_sync_and_a_restart_outlives_a_power_cut(
+    tmp_path: Path, faulty: FaultyVFS
+) -> None:
+    story = await written_and_not_synced(tmp_path / "life" / disk.NAME, faulty)
     faulty.heal()
     store = SqliteStore(tmp_path / "life" / disk.NAME)
     told = await store.open()
@@ -216,15 +222,7 @@ async def test_a_log_that_was_about_to_start_over_has_lost_nothing(
 
 
 async def test_a_full_disk_does_not_keep_a_server_from_starting(tmp_path: Path, faulty: FaultyVFS) -> None:
-    story = Story(3)
-    store = SqliteStore(tmp_path / disk.NAME)
-    await store.open()
-    await story.append(store, 5)
-    await store._on_thread(lambda: None)  # and what it does behind answers is done
-    faulty.fail("sync", 1, "EIO")
-    with pytest.raises(StorageError):
-        await story.append(store, 1)
-    await store.close()
+    story = await written_and_not_synced(tmp_path / disk.NAME, faulty)
     faulty.fail("write", 1, "ENOSPC", persistent=True)
     store = SqliteStore(tmp_path / disk.NAME)
     assert await store.open() > story.acknowledged
