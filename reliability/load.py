@@ -18,7 +18,7 @@ from typing import Final
 
 from reliability.loads.scene import Scene, scene
 
-SCENARIOS: Final = ("storm", "idle", "flood", "slow", "giant", "queued", "functions", "tables", "mutations")
+SCENARIOS: Final = ("storm", "idle", "flood", "slow", "giant", "hoard", "queued", "functions", "tables", "mutations")
 """Modules of `reliability/loads`. Each has its SIZES, and plays with them."""
 
 

@@ -44,7 +44,7 @@ class Usage:
 def usage(pid: int, data: Path, seconds: float) -> Usage:
     """What the server of this process id has now, whose data is in this folder."""
     others = list(descendants(pid))
-    sizes = {path: path.stat().st_size for path in _files(data)}
+    sizes = dict(_sizes(data))
     return Usage(
         seconds=seconds,
         server=resident(pid),
@@ -107,9 +107,9 @@ def open_files(pid: int) -> int:
         return 0
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
-            if path.exists():
-                yield path
+            with suppress(FileNotFoundError):  # it has been removed meanwhile
+                yield path, path.stat().st_size

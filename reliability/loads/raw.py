@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import struct
-from typing import Final
+from typing import Any, Final
 
 _HANDSHAKE: Final = (
     b"GET /api/sync HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-
-
-def greeted(*texts: str) -> bytes:
-    """The bytes of a handshake and of messages right behind it, of a client that waits for no answer."""
-    return _HANDSHAKE + b"".join(map(message, texts))
 
 
 def message(text: str) -> bytes:
@@ -28,6 +25,27 @@ def message(text: str) -> bytes:
     else:
         head = struct.pack("!BBQ", 0x81, 0xFF, size)
     return head + bytes(4) + payload
+
+
+async def one_who_never_reads(port: int, *queries: tuple[str, dict[str, Any]]) -> socket.socket:
+    """Somebody who subscribes to functions with arguments, and reads nothing of what they are told."""
+    loop = asyncio.get_running_loop()
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the system reads for it
+    made.setblocking(False)
+    await loop.sock_connect(made, ("127.0.0.1", port))
+    await loop.sock_sendall(made, _HANDSHAKE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += await loop.sock_recv(made, 1)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    adds = [
+        {"type": "Add", "queryId": number, "udfPath": path, "args": [args]}
+        for number, (path, args) in enumerate(queries)
+    ]
+    query_set = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": adds}
+    await loop.sock_sendall(made, message(json.dumps(query_set)))
+    return made
 
 
 async def closed(port: int, *texts: str) -> str:

@@ -67,12 +67,16 @@ class Scene:
 
     async def memory(self) -> int:
         """Bytes of memory that the server has, apart from KEPT."""
+        return resident(self.server.pid) - int(sum(await self.metrics(*KEPT)))
+
+    async def metrics(self, *names: str) -> list[float]:
+        """What the server says of itself, by these names."""
         key = (self.data / "admin_key").read_text().strip()
         async with httpx2.AsyncClient(headers={"Authorization": f"Convex {key}"}) as client:
-            told = (await client.get(f"{self.server.url}/metrics")).text
-        kept = [float(each) for name in KEPT for each in re.findall(rf"^{name}{{.*}} (\S+)$", told, re.MULTILINE)]
-        assert len(kept) == len(KEPT)
-        return resident(self.server.pid) - int(sum(kept))
+            told = (await client.get(f"{self.server.url}/metrics", timeout=GIVEN_UP_SECONDS)).text
+        found = [float(each) for name in names for each in re.findall(rf"^{name}{{.*}} (\S+)$", told, re.MULTILINE)]
+        assert len(found) == len(names)
+        return found
 
     def check(self, holds: bool, failure: str) -> None:
         """Notes a failure, unless something holds."""

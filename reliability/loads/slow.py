@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 from typing import Final
 
-from reliability.loads.raw import greeted
+from reliability.loads.raw import one_who_never_reads
 from reliability.loads.scene import Scene, until
 from reliability.resources import MIB, open_files, resident
 from yugen_client import AsyncClient
@@ -27,12 +25,16 @@ async def play(scene: Scene, *, readers: int, kib: int, updates: int, cut: int) 
     files, before, most = open_files(pid), resident(pid), 0
     async with AsyncClient(scene.server.url) as writer:
         await writer.mutation("heavy:put", {"name": "slow", "number": 0, "size": kib << 10})
-        sockets = [await _one_who_never_reads(scene.server.port) for _ in range(readers)]
+        sockets = [
+            await one_who_never_reads(scene.server.port, ("heavy:get", {"name": "slow"})) for _ in range(readers)
+        ]
         async for blob in writer.subscribe("heavy:get", {"name": "slow"}):
             most = max(most, resident(pid))
             if (number := int(blob["number"]) + 1) > updates:
                 break
             await writer.mutation("heavy:put", {"name": "slow", "number": number, "size": kib << 10})
+    [lagging] = await scene.metrics("yugen_connections_lagging")
+    scene.check(lagging == readers, f"{lagging:g} were behind; {readers} were to read nothing")
     scene.figures["MiB more at most"] = more = round((most - before) / MIB, 1)
     scene.check(more <= MORE_MIB, f"the server had {more:g} MiB more; {MORE_MIB} are allowed")
     if cut:
@@ -40,14 +42,3 @@ async def play(scene: Scene, *, readers: int, kib: int, updates: int, cut: int) 
         scene.within("those were cut off who read nothing", gone, CUT_SECONDS)
     # One of them may still be there, and gets the newest of it all when it reads.
     await asyncio.gather(*(asyncio.to_thread(each.close) for each in sockets))
-
-
-async def _one_who_never_reads(port: int) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the system reads for it
-    made.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
-    add = {"type": "Add", "queryId": 0, "udfPath": "heavy:get", "args": [{"name": "slow"}]}
-    query_set = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]}
-    await asyncio.get_running_loop().sock_sendall(made, greeted(json.dumps(query_set)))
-    return made

@@ -233,7 +233,7 @@ class Server:
     @property
     def serves(self) -> bool:
         """Whether it answers, and goes on with that."""
-        return self.runtime is not None and not self.is_stopping
+        return self.runtime is not None and not self.runtime.has_failed and not self.is_stopping
 
     @property
     def is_asked(self) -> bool:

@@ -17,8 +17,9 @@ from reliability.loads.scene import GIVEN_UP_SECONDS, Scene, scene
 TOGETHER: dict[str, dict[str, int]] = {
     "flood": {"clients": 10, "queries": 3, "seconds": 0},
     "idle": {"clients": 20, "seconds": 0},
-    "slow": {"readers": 5, "kib": 200, "updates": 10, "cut": 0},
+    "slow": {"readers": 5, "kib": 800, "updates": 12, "cut": 0},
     "giant": {"clients": 2, "mib": 2},
+    "hoard": {"clients": 1, "queries": 10, "mib": 14, "silent": 2},
     "queued": {"calls": 600},
     "functions": {"calls": 0},
     "mutations": {"clients": 5, "seconds": 1},

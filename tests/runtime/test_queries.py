@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tracemalloc
 from collections.abc import Callable, Sequence
 
@@ -554,3 +555,94 @@ async def test_what_is_answered_without_a_run_is_told() -> None:
     assert told == []
     await bench.at(A, 10)
     assert told == [("a:a", False)]
+
+
+async def test_an_answer_that_all_forgo_is_not_kept_and_they_hear_of_its_end() -> None:
+    bench = Bench()
+    bench.reads = lambda key: [point(b"b"), (b"d", b"f"), point(b"x")]
+    one, two = bench.subscribe(A, "one"), bench.subscribe(A, "two")
+    assert await bench.at(A, 10) == 10
+    whole = bench.queries.live_bytes
+    assert whole == one.size
+    one.forgo()
+    one.forgo()  # harmless
+    assert two.answer(10) is not None
+    two.forgo()
+    assert bench.queries.live_bytes == one.size < whole
+    assert bench.queries.kept(A, None, 10) is None
+    assert bench.queries.statistics()["intervals"] == 1
+    assert bench.told == []
+    bench.queries.publish(Written(Commit(20, (Change(b"e", None, b"{}"),))))
+    assert bench.told == ["one", "two"]
+    assert two.answer(20) is None  # and so it is wanted again
+    assert await two.at(20) == Answer(b"20")
+    assert two.answer(20) == Answer(b"20")
+    assert bench.queries.live_bytes == whole
+    two()
+    assert bench.queries.live_bytes == one.size < whole
+    one()
+    assert bench.queries.statistics() == {"kept": 0, "subscribed": 0, "running": 0, "intervals": 0}
+    assert bench.queries.live_bytes == 0
+
+
+async def test_who_asks_once_gets_what_subscribers_forgo_and_disturbs_nobody() -> None:
+    bench = Bench()
+    subscription = bench.subscribe(A)
+    await bench.at(A, 10)
+    subscription.forgo()
+    assert [*await asyncio.gather(bench.at(A, 10), bench.at(A, 10))] == [10, 10]
+    assert bench.ran == [("a:a", 10)] * 2
+    assert bench.told == []
+    bench.write(20, A)
+    assert bench.told == ["a:a"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_kept_and_forgone_what_it_takes_is_counted_and_every_end_is_told(seed: int) -> None:
+    """The figures are added up anew after each step; whose answer is not right any more has heard of it."""
+    chance = random.Random(seed)
+    bench = Bench(cached_bytes_max=3000)
+    keys = [QueryKey(name, b"{}") for name in "abcd"]
+    more = [point(b"x"), point(b"y")]
+    bench.reads = lambda key: [point(key.path.encode()), *more[chance.randrange(3) :]]
+    newest, written = 10, dict.fromkeys(keys, 10)
+    holding: dict[Subscription, int] = {}  # and of when the answer is that each of them has got
+
+    async def asks(subscription: Subscription) -> None:
+        holding[subscription] = int((await subscription.at(newest)).value or b"")
+        bench.told[:] = [name for name in bench.told if name != names[subscription]]
+
+    names: dict[Subscription, str] = {}
+    for step in range(150):
+        bench.personal = chance.random() < 0.2
+        subscriber = chance.choice(list(holding)) if holding else None
+        match chance.choice(["subscribe", "leave", "ask", "ask", "forgo", "forgo", "write", "at"]):
+            case "subscribe":
+                made = bench.subscribe(chance.choice(keys), str(step), chance.choice([None, ADA]))
+                names[made] = str(step)
+                await asks(made)
+            case "leave" if subscriber is not None:
+                subscriber()
+                del holding[subscriber]
+            case "ask" if subscriber is not None:
+                await asks(subscriber)
+            case "forgo" if subscriber is not None:
+                subscriber.forgo()
+            case "write":
+                newest += 10
+                key = chance.choice(keys)
+                bench.write(newest, key)
+                written[key] = newest
+            case "at":
+                await bench.at(chance.choice(keys), newest)
+        queries = bench.queries
+        slots = [slot for query in queries._queries.values() for slot in query.slots()]
+        results = [slot.result for slot in slots if slot.result is not None]
+        assert queries.live_bytes + queries._idle_bytes == sum(result.size for result in results)
+        assert queries._idle_bytes <= 3000
+        assert len(queries._index) == len({each for result in results if result.end is None for each in result.reads})
+        for subscription, ts in holding.items():
+            assert ts >= written[subscription.key] or names[subscription] in bench.told
+    for subscription in holding:
+        subscription()
+    assert bench.queries.live_bytes == 0

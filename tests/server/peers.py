@@ -373,6 +373,7 @@ class Bench:
         async with asyncio.timeout(SECONDS_MAX):
             await asyncio.gather(*self.serving, return_exceptions=True)
         assert self.runtime.queries.statistics()["subscribed"] == 0
+        assert self.runtime.queries.live_bytes == 0
         assert not self.newcomers._admitted
         assert not self.newcomers.waiting
 

@@ -243,6 +243,20 @@ async def test_an_odd_handshake_ends_only_its_connection(
     assert not [text for text in faults(caplog) if "Invalid HTTP request" not in text]
 
 
+async def test_what_comes_with_a_handshake_is_not_lost_without_a_word(site: Site) -> None:
+    async with canary(site):
+        reader, writer = await asyncio.open_connection(site.host, site.port)
+        writer.write(
+            b"GET /api/sync HTTP/1.1\r\nHost: yugen\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            b"\x81\x82\0\0\0\0{}"
+        )
+        async with asyncio.timeout(SECONDS_MAX):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()
+
+
 @pytest.mark.parametrize(
     ("head", "payload", "options", "code"),
     [

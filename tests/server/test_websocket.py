@@ -17,6 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from tests.server.peers import SECONDS_MAX, LoopTime, until_blocked
+from yugen.server.unread import Unread
 from yugen.server.websocket import CLOSE_SECONDS_MAX, WebSocketProtocol
 
 FIN_TEXT, TEXT, FIN_CLOSE, FIN_PING, FIN_PONG = 0x81, 0x01, 0x88, 0x89, 0x8A
@@ -47,6 +48,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ["1.2.3.4", 5], "sockname": ["6.7.8.9", 10]})
         self.writes: list[bytes] = []
+        self.unread = 0
         self._reading = True
         self._closed = False
         self._aborted = False
@@ -57,6 +59,9 @@ class Wire(asyncio.Transport):
 
     def writelines(self, parts: Any) -> None:
         self.write(b"".join(parts))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def pause_reading(self) -> None:
         assert self._reading
@@ -86,7 +91,10 @@ class Peer:
     """A connection of an app, as its client sees it. The app has accepted it unless `app` says otherwise."""
 
     def __init__(
-        self, app: Callable[..., Awaitable[None]] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        app: Callable[..., Awaitable[None]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self.scope: Scope = {}
         self.receive: Receive
@@ -103,7 +111,7 @@ class Peer:
         )
         config.load()
         self.server = ServerState()
-        self.protocol = WebSocketProtocol(config, self.server, {"of the lifespan": 1})
+        self.protocol = WebSocketProtocol(config, self.server, {"of the lifespan": 1}, unread=unread)
         self.wire = Wire()
         self.protocol.connection_made(self.wire)
         lines = [f"{name}: {value}\r\n" for name, value in {**REQUEST, **(headers or {})}.items()]
@@ -339,6 +347,35 @@ async def test_who_is_gone_is_not_waited_for(peer: Peer) -> None:
         await sending
     for _ in range(2):
         assert await peer.receive() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+
+async def test_what_the_transport_holds_for_who_does_not_read_is_counted() -> None:
+    unread = Unread(1000)
+    reads, leaves, goes = peers = [Peer(unread=unread) for _ in range(3)]
+    for peer, size in zip(peers, (300, 200, 100), strict=True):
+        peer.wire.unread = size
+        peer.protocol.pause_writing()
+    assert unread.bytes == 600
+    reads.protocol.resume_writing()
+    leaves.protocol.connection_lost(OSError("reset"))
+    goes.protocol.resume_writing()
+    goes.protocol.connection_lost(None)
+    assert unread.bytes == 0
+
+
+async def test_who_leaves_more_unread_than_there_is_room_for_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    unread = Unread(1000)
+    peer = await Peer(unread=unread).open()
+    peer.wire.unread = 501
+    peer.protocol.pause_writing()
+    sending = asyncio.create_task(peer.text("a"))
+    await until_blocked()
+    assert peer.wire.was_aborted()
+    assert "reads too slowly" in caplog.text
+    peer.protocol.connection_lost(None)
+    with pytest.raises(ClientDisconnected):
+        await sending
+    assert (unread.bytes, unread.refused) == (0, 1)
 
 
 async def test_half_a_connection_is_none(peer: Peer) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.server.peers import SECONDS_MAX, LoopTime, until_blocked
-from yugen.server.writer import SEND_SECONDS_MAX, NothingRead, Writer
+from yugen.server.unread import Unread
+from yugen.server.writer import SEND_SECONDS_MAX, NothingRead, TooMuchUnread, Writer
 from yugen.sync.session import Close
 
 BYE = Close(1001, "Bye")
@@ -21,7 +22,8 @@ class Slow:
         self.error: Exception | None = None
         self.heard: list[BaseException | None] = []
         self.spoke = asyncio.Event()
-        self.writer = Writer(self, lambda: self._hear(None), self._hear)
+        self.unread = Unread(10)
+        self.writer = Writer(self, lambda: self._hear(None), self._hear, self.unread)
 
     def lags(self) -> bool:
         return self.writer.lags
@@ -121,3 +123,35 @@ async def test_what_is_stopped_writes_nothing_and_says_nothing(begun: bool) -> N
     await until_blocked()
     assert sink.taken == []
     assert sink.heard == []
+
+
+@pytest.mark.parametrize("ending", ["read", "failed", "stopped", "stopped at once"])
+async def test_what_waits_is_counted_until_it_waits_no_more(ending: str) -> None:
+    sink = Slow()
+    sink.writer.write([b"xx"])
+    sink.flows.clear()
+    sink.writer.write([b"aa", b"bbb"], BYE)
+    assert sink.unread.bytes == 5
+    if ending != "stopped at once":
+        await until_blocked()
+    if ending == "failed":
+        sink.error = ConnectionError("gone")
+    if ending.startswith("stopped"):
+        sink.writer.stop()
+    else:
+        sink.flows.set()
+    await until_blocked()
+    assert sink.unread.bytes == 0
+
+
+async def test_what_there_is_no_room_for_does_not_wait() -> None:
+    sink = Slow()
+    sink.writer.write([b"any amount, as it is read"])
+    sink.flows.clear()
+    with pytest.raises(TooMuchUnread):
+        sink.writer.write([b"aaa", b"bbb"])
+    assert not sink.lags()
+    sink.flows.set()
+    await until_blocked()
+    assert sink.taken == [b"any amount, as it is read"]
+    assert (sink.unread.bytes, sink.unread.refused) == (0, 1)

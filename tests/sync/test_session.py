@@ -659,18 +659,6 @@ class TestLargeMessages:
             assert not response["success"]
             assert "the function has done its work" in response["result"]
 
-    def test_results_beyond_what_a_connection_may_hold_fail_until_there_is_room(self) -> None:
-        driver = Driver(client=NPM, limits=SessionLimits(answer_bytes=100))
-        driver.send(modify(0, add(0), add(1)))
-        (transition,) = driver.update(10, {0: value('"' + "0" * 60 + '"'), 1: value('"' + "1" * 60 + '"')})
-        assert "one connection may take 100 bytes; subscribe to less at once" in changes(transition)[1]
-        driver.session.invalidate(1)
-        assert driver.update(11, {1: value('"' + "1" * 60 + '"')}) == []  # still no room: nothing has changed
-        driver.send(modify(1, remove(0)))
-        driver.session.invalidate(1)
-        (transition,) = driver.update(12, {1: value('"' + "1" * 60 + '"')})
-        assert changes(transition)[1] == "1" * 60
-
     def test_what_actions_give_and_nobody_reads_has_an_end(self) -> None:
         driver = Driver(limits=SessionLimits(answer_bytes=300))
         driver.send(*map(action, range(9)))

@@ -46,6 +46,14 @@ class Answer(NamedTuple):
     log_lines: tuple[str, ...] = ()
     journal: str | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of what in it grows with what a function gives."""
+        size = len(self.value or b"")
+        if self.failure is not None:
+            size += len(self.failure.data or b"")
+        return size + sum(map(len, self.log_lines)) if self.log_lines else size
+
 
 class Used(NamedTuple):
     """What a run has used: seconds from its start to its end, without the wait for it, and documents read."""

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from yugen.guards import GuardedRead
@@ -27,6 +27,9 @@ from yugen.storage.interface import Commit, Timestamp
 
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Size of the answers kept for queries that nobody subscribes to."""
+
+LIVE_BYTES_MAX = 1024 * 1024 * 1024
+"""Size of the answers that somebody subscribes to, beyond which subscribers are to be refused."""
 
 _ENTRY_BYTES = 1024
 """What keeping an answer takes, apart from its texts and what it read."""
@@ -62,6 +65,8 @@ class _Result:
 
     A result without an end that is kept stands in the index under what it read. `size` is what keeping it takes, in
     bytes. It is for everyone, or for the one caller who is in it.
+
+    It is hollow when all who subscribe forgo the answer: then it only tells that the answer has ended.
     """
 
     answer: Answer
@@ -72,6 +77,7 @@ class _Result:
     size: int
     personal: bool
     caller: Identity | None
+    hollow: bool = False
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
@@ -79,6 +85,14 @@ class _Result:
         if not self.guarded:
             return self.reads
         return tuple(dict.fromkeys((*self.reads, *(interval for interval, _ in self.guarded))))
+
+    def hollowed(self) -> _Result:
+        """What is left to tell when it has ended, which may be too early: one interval around all that was read."""
+        reads = self.intervals
+        if reads:
+            reads = ((min(start for start, _ in reads), max(end for _, end in reads)),)
+        size = _ENTRY_BYTES + _size_of(reads)
+        return replace(self, answer=Answer(), reads=reads, guarded=(), size=size, hollow=True)
 
     def holds_at(self, ts: Timestamp) -> bool:
         return self.start <= ts and (self.end is None or ts < self.end)
@@ -109,14 +123,17 @@ class _Slot:
 
     `result` starts as None, becomes the newest answer, and stays when a commit ends its span; `cause` is then that
     commit, until the query has run again. `running` is the execution under way, if any. `subscriptions` are the
-    caller's, in order; everyone's slot has none of its own and tells them all.
+    caller's, in order; everyone's slot has none of its own and tells them all. `keepers` is how many of those whom it
+    tells do not forgo the answer, and `live` the size of the answer as far as it is counted as live.
     """
 
-    __slots__ = ("caller", "cause", "result", "running", "subscriptions")
+    __slots__ = ("caller", "cause", "keepers", "live", "result", "running", "subscriptions")
 
     def __init__(self, caller: Identity | None = None) -> None:
         self.caller = caller
         self.subscriptions: dict[Subscription, None] = {}
+        self.keepers = 0
+        self.live = 0
         self.result: _Result | None = None
         self.cause: Cause | None = None
         self.running: _Running | None = None
@@ -183,19 +200,37 @@ class Subscription:
     """Hears when an answer that was given to a caller has ended by a commit, until it is called to end it itself.
 
     The shortest way to the query, too, for a subscriber who asks it again and again.
+
+    Attributes:
+        forgoes: whether the answer need not be kept for this subscriber.
     """
 
-    __slots__ = ("_queries", "_slot", "caller", "key", "listener")
+    __slots__ = ("_queries", "_slot", "caller", "forgoes", "key", "listener")
 
     def __init__(self, queries: Queries, slot: _Slot, listener: Listener) -> None:
         self.key = slot.query.key
         self.caller = slot.caller
         self.listener = listener
+        self.forgoes = False
         self._queries = queries
         self._slot = slot
 
+    @property
+    def size(self) -> int:
+        """What keeping the newest answer takes, in bytes, however many subscribe to it."""
+        query = self._slot.query
+        result = (self._slot if query.personal else query).result
+        return 0 if result is None else result.size
+
+    def forgo(self) -> None:
+        """Has the answer not kept for this subscriber, who hears of its end all the same, until they ask again."""
+        if not self.forgoes:
+            self._queries._forgo(self, self._slot, forgoes=True)
+
     def answer(self, ts: Timestamp) -> Answer | None:
         """As `Queries.kept`."""
+        if self.forgoes:
+            self._queries._forgo(self, self._slot, forgoes=False)
         return self._queries._kept(self._slot.query, self.caller, ts)
 
     async def at(self, ts: Timestamp) -> Answer:
@@ -219,9 +254,12 @@ class Queries:
         execute: runs a query for a caller at a timestamp, and is told why.
         newest: the newest published timestamp.
         cached_bytes_max: size of the answers kept for queries that nobody subscribes to.
+        live_bytes_max: size of the answers that somebody subscribes to. It is for subscribers to keep to it.
 
     Attributes:
         causes: why queries ran again.
+        live_bytes: size of those answers now.
+        live_bytes_max: as given.
         kept_told: told of a query that somebody asks or subscribes to for the first time and that is answered without a
             run, and whether they subscribe; None where nobody wants to know.
     """
@@ -232,7 +270,10 @@ class Queries:
         newest: Timestamp,
         *,
         cached_bytes_max: int = CACHED_BYTES_MAX,
+        live_bytes_max: int = LIVE_BYTES_MAX,
     ) -> None:
+        self.live_bytes = 0
+        self.live_bytes_max = live_bytes_max
         self._execute = execute
         self._cached_bytes_max = cached_bytes_max
         self._queries: dict[QueryKey, _Query] = {}
@@ -249,6 +290,8 @@ class Queries:
         return {
             "yugen_queries_live": len(self._queries),
             "yugen_subscriptions": sum(query.listening for query in self._queries.values()),
+            "yugen_queries_live_bytes": self.live_bytes,
+            "yugen_queries_live_bytes_max": self.live_bytes_max,
             "yugen_query_cache_bytes": self._idle_bytes,
             "yugen_query_cache_bytes_max": self._cached_bytes_max,
             "yugen_intervals": len(self._index),
@@ -334,6 +377,8 @@ class Queries:
         subscription = Subscription(self, slot, listener)
         slot.subscriptions[subscription] = None
         query.listening += 1
+        slot.keepers += 1
+        query.keepers += 1
         self._settle(slot)
         self._settle(query)
         return subscription
@@ -397,7 +442,8 @@ class Queries:
 
     def _kept(self, query: _Query, caller: Identity | None, ts: Timestamp) -> Answer | None:
         for slot in (query, query.callers.get(caller)):
-            if slot is not None and (result := slot.result) is not None and result.holds_at(ts):
+            result = None if slot is None else slot.result
+            if slot is not None and result is not None and not result.hollow and result.holds_at(ts):
                 if slot in self._idle:
                     self._idle.move_to_end(slot)
                 if result.end is not None:
@@ -433,7 +479,7 @@ class Queries:
         answer = outcome.answer
         if cause is not None:
             key, seconds = query.key, time.perf_counter() - began
-            changed = before is None or before.answer != answer
+            changed = before is None or before.hollow or before.answer != answer
             self.causes.add_rerun(key.path, key.args, ts, outcome, seconds, cause, query.listening, changed)
         size, personal = _size(query.key, outcome), outcome.reads_identity
         result = _Result(answer, outcome.reads, outcome.guarded, ts, end, size, personal, caller)
@@ -469,8 +515,9 @@ class Queries:
         slot = query.of(result.caller) if result.personal else query
         kept = slot.result
         # Another run may have been faster: callers whose runs turn out not to be personal run side by side.
-        newer = kept is None or (kept.end is not None and kept.start <= result.start)
+        newer = kept is None or ((kept.end is not None or kept.hollow) and kept.start <= result.start)
         if newer:
+            self._unlist(slot)
             slot.result = result
         if newer and result.end is None:
             self._index.add(slot, result.intervals)
@@ -488,10 +535,24 @@ class Queries:
 
     def _unsubscribe(self, subscription: Subscription, slot: _Slot) -> None:
         if subscription in slot.subscriptions:
+            self._note(subscription, slot, forgoes=True)
             del slot.subscriptions[subscription]
             slot.query.listening -= 1
             self._settle(slot)
             self._settle(slot.query)
+
+    def _forgo(self, subscription: Subscription, slot: _Slot, *, forgoes: bool) -> None:
+        if subscription in slot.subscriptions:
+            self._note(subscription, slot, forgoes=forgoes)
+            self._settle(slot)
+            self._settle(slot.query)
+
+    def _note(self, subscription: Subscription, slot: _Slot, *, forgoes: bool) -> None:
+        if subscription.forgoes is not forgoes:
+            subscription.forgoes = forgoes
+            change = -1 if forgoes else 1
+            slot.keepers += change
+            slot.query.keepers += change
 
     def _query(self, key: QueryKey) -> _Query:
         query = self._queries.get(key)
@@ -500,12 +561,22 @@ class Queries:
         return query
 
     def _settle(self, slot: _Slot) -> None:
-        """Keeps an answer that nobody subscribes to for as long as it holds and there is room."""
+        """Keeps an answer that somebody wants; one that nobody subscribes to as long as it holds and there is room."""
         query = slot.query
         self._idle_bytes -= self._idle.pop(slot, 0)
-        if slot.running or slot.subscriptions or (slot is query and query.listening):
+        listening = slot.subscriptions or (slot is query and query.listening)
+        if listening and not slot.keepers and not slot.running and slot.result is not None and not slot.result.hollow:
+            self._unlist(slot)
+            slot.result = slot.result.hollowed()
+            if slot.result.end is None:
+                self._index.add(slot, slot.result.intervals)
+        lives = slot.running or listening
+        live = slot.result.size if lives and slot.result is not None else 0
+        self.live_bytes += live - slot.live
+        slot.live = live
+        if lives:
             return
-        if slot.result is None or slot.result.end is not None:
+        if slot.result is None or slot.result.end is not None or slot.result.hollow:
             self._drop(slot)
             return
         self._idle[slot] = slot.result.size
@@ -517,21 +588,28 @@ class Queries:
 
     def _drop(self, slot: _Slot) -> None:
         query = slot.query
-        if slot.result is not None and slot.result.end is None:
-            self._index.remove(slot, slot.result.intervals)
+        self._unlist(slot)
         slot.result = None
         if slot is not query:
             query.callers.pop(slot.caller, None)
         if not query.callers and query.result is None and not query.running and query.key in self._queries:
             del self._queries[query.key]
 
+    def _unlist(self, slot: _Slot) -> None:
+        """Takes what a slot's answer has read out of the index, if it is in there."""
+        if slot.result is not None and slot.result.end is None:
+            self._index.remove(slot, slot.result.intervals)
+
 
 def _size(key: QueryKey, outcome: Outcome) -> int:
     """What keeping an answer takes, in bytes: no less than what it does take."""
     answer = outcome.answer
-    intervals = (*outcome.reads, *(interval for interval, _ in outcome.guarded))
-    read = sum(_INTERVAL_BYTES + len(start) + len(end) for start, end in intervals)
-    said = len(answer.value or b"") + sum(map(len, answer.log_lines))
+    read = _size_of((*outcome.reads, *(interval for interval, _ in outcome.guarded)))
+    said = answer.size
     if answer.failure is not None:
-        said += len(answer.failure.data or b"") + sum(map(len, (answer.failure.message, answer.failure.traceback)))
+        said += len(answer.failure.message) + len(answer.failure.traceback)
     return _ENTRY_BYTES + len(key.args) + said + read
+
+
+def _size_of(intervals: tuple[Interval, ...]) -> int:
+    return sum(_INTERVAL_BYTES + len(start) + len(end) for start, end in intervals)

@@ -42,7 +42,7 @@ from yugen.runtime.meters import Histogram
 from yugen.runtime.mutations import Answered, Call, Committed, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
 from yugen.runtime.pressure import Pressure
-from yugen.runtime.queries import Queries, QueryKey
+from yugen.runtime.queries import LIVE_BYTES_MAX, Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
 from yugen.runtime.run import Run
 from yugen.runtime.runner import CallBack, Closing, Runner
@@ -91,6 +91,7 @@ class Runtime:
         kept: told of each query that is asked for the first time and answered without a run, if anyone wants to know;
             and whether whoever asks subscribes to it.
         peers: the other nodes over the same store, if there may be any.
+        live_bytes_max: as for `Queries`.
 
     Attributes:
         ts: the newest timestamp at which everything can be answered.
@@ -115,7 +116,9 @@ class Runtime:
         committed: Committed | None = None,
         kept: Callable[[QueryKey, bool], None] | None = None,
         peers: Peers | None = None,
+        live_bytes_max: int = LIVE_BYTES_MAX,
     ) -> None:
+        self._live_bytes_max = live_bytes_max
         self._variables = variables
         self._founding = founding
         self._peers = peers
@@ -176,7 +179,7 @@ class Runtime:
             )
         self._past.append((self._clock(), self.ts))
         self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
-        self.queries = Queries(self._execute, self.ts)
+        self.queries = Queries(self._execute, self.ts, live_bytes_max=self._live_bytes_max)
         self.queries.kept_told = self._kept
         self._committer = Committer(
             self._store, self.ts, clock=self._clock, published=self._published, peers=self._peers

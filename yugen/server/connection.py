@@ -29,7 +29,8 @@ from yugen.server.rounds import Round, Rounds
 from yugen.server.sessions import Sessions
 from yugen.server.stepping import Done, step
 from yugen.server.subscriptions import Answers, Subscriptions, invalid_argument
-from yugen.server.writer import SEND_SECONDS_MAX, NothingRead, Writer
+from yugen.server.unread import Unread
+from yugen.server.writer import SEND_SECONDS_MAX, NothingRead, TooMuchUnread, Writer
 from yugen.storage.interface import StorageError, Timestamp
 from yugen.sync import messages
 from yugen.sync.client import ClientInfo
@@ -107,6 +108,7 @@ class Connection:
         sessions: knows on which other connections the client was or is.
         newcomers: has its first results wait while those of many others are made.
         rounds: serves this connection along with others.
+        unread: counts what it and others are yet to read.
 
     Attributes:
         gone: done when the connection has ended, and all it has started.
@@ -157,6 +159,7 @@ class Connection:
         sessions: Sessions | None = None,
         newcomers: Newcomers | None = None,
         rounds: Rounds | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self._socket = socket
         self._sessions = sessions
@@ -166,11 +169,12 @@ class Connection:
         self._runtime = runtime
         self._callers = callers
         self._loop = asyncio.get_running_loop()
+        limits = limits or SessionLimits()
         self._session = ServerSession(now=self._loop.time(), caller=ANYONE, client=client, limits=limits)
-        self._subscriptions = Subscriptions(runtime, self._stale, self._has_answers, self._fail)
+        self._subscriptions = Subscriptions(runtime, limits.answer_bytes, self._stale, self._has_answers, self._fail)
         self._standing: Subscription | None = None  # tells when the caller is no longer who they are
         self._standing_checks = 0  # how many look just now whether that is so
-        self._writer = Writer(socket, self._turn, self._fail)
+        self._writer = Writer(socket, self._turn, self._fail, unread)
 
         # What other nodes still do for this client, and whether it has been left to them.
         self._settling: Awaitable[None] | None = None
@@ -625,6 +629,9 @@ class Connection:
                 self._end()
             case NothingRead():
                 logger.info("a client has read nothing for %g s and is cut off", SEND_SECONDS_MAX)
+                self._end()
+            case TooMuchUnread():
+                logger.warning("a client reads too slowly, and others do as well; it is cut off")
                 self._end()
             case asyncio.CancelledError():
                 # Those that the connection cancels itself it closes before: the runtime has been closed under it.

@@ -9,7 +9,9 @@ from typing import Any
 
 from yugen.errors import Refused
 from yugen.runtime.limits import RunLimits
+from yugen.runtime.queries import LIVE_BYTES_MAX
 from yugen.runtime.retention import LOG_SECONDS
+from yugen.server.unread import UNREAD_BYTES_MAX
 from yugen.sync.session import SessionLimits
 
 
@@ -19,6 +21,9 @@ class ServerLimits:
 
     Attributes:
         connections: sync connections; one more is closed with 1013 `TooManyConcurrentRequests:connections`.
+        live_bytes: answers that somebody subscribes to, with what they have read. A client that has more than is left
+            is closed with 1013 `TooManyConcurrentRequests`.
+        unread_bytes: what clients are yet to read. One that leaves more than there is room for is cut off.
         requests: requests of the HTTP API under way; one more is answered 503 `TooManyConcurrentRequests`.
         address_requests: requests over HTTP in a minute from one address of the internet, or one /64 network of IPv6;
             one more is answered 429 `RateLimited`.
@@ -33,6 +38,8 @@ class ServerLimits:
     """
 
     connections: int = 10_000
+    live_bytes: int = LIVE_BYTES_MAX
+    unread_bytes: int = UNREAD_BYTES_MAX
     requests: int = 1024
     address_requests: int = 12_000
     address_connections: int = 3_000

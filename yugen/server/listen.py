@@ -24,6 +24,7 @@ from yugen.server.proxies import THIS_MACHINE, VARIABLE, BehindProxies, Proxies
 from yugen.server.rounds import Round, Rounds
 from yugen.server.sockets import HANDSHAKES_WAITING_MAX, Sockets, TurnedAway, refusal
 from yugen.server.tls import Certificate
+from yugen.server.unread import Unread
 from yugen.server.websocket import WebSocketProtocol
 from yugen.server.yugen import Yugen
 
@@ -73,7 +74,7 @@ def config(
         BadProxies: that names no proxies.
     """
     trusted = Proxies(os.environ.get(VARIABLE, THIS_MACHINE) if proxies is None else proxies)
-    door = None if yugen is None else _Door(yugen.sockets, yugen.limits.server, trusted, yugen.handshakes)
+    door = None if yugen is None else _Door(yugen.sockets, yugen.limits.server, trusted, yugen.handshakes, yugen.unread)
     return uvicorn.Config(
         BehindProxies(trusted, app, None if yugen is None else yugen.sockets),
         proxy_headers=False,  # uvicorn's own believe the leftmost when all are trusted
@@ -198,12 +199,14 @@ class _Door(NamedTuple):
         limits: how many there may be.
         proxies: whose clients are known by what they ask.
         handshakes: has those of WebSockets wait for one another, so that a rush of them leaves time for all else.
+        unread: counts what WebSockets are yet to read.
     """
 
     sockets: Sockets
     limits: ServerLimits
     proxies: Proxies
     handshakes: Rounds
+    unread: Unread
 
 
 class _Ambiguous(ValueError):
@@ -265,11 +268,14 @@ class _HttpProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._awaits_handshake:  # a client may send nothing before it has got the answer
+        awaited = self._awaits_handshake
+        if not awaited:
+            self._came += len(data)
+            super().data_received(data)
+        if awaited or (self._awaits_handshake and not data.endswith(b"\n")):
+            # A client may send nothing before it has got the answer: what it has sent would be lost without a word.
             self.transport.abort()
             return
-        self._came += len(data)
-        super().data_received(data)
         if self._came > HEAD_BYTES_MAX and not self.transport.is_closing():
             if self._in_head:
                 self.transport.write(_HEAD_TOO_LARGE)
@@ -331,7 +337,9 @@ class _HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _upgrade(self) -> None:
-        self.ws_protocol_class = cast("type[asyncio.Protocol]", partial(WebSocketProtocol, ended=self._leave))
+        unread = None if self._door is None else self._door.unread
+        protocol = partial(WebSocketProtocol, ended=self._leave, unread=unread)
+        self.ws_protocol_class = cast("type[asyncio.Protocol]", protocol)
         super().handle_websocket_upgrade()
         self._read_on()  # the transport is another protocol's from here on
         # The parser holds this protocol and is held by it. Where garbage is collected rarely, they would stay.

@@ -10,6 +10,7 @@ from yugen import values
 from yugen.identity import Identity
 from yugen.runtime.outcome import Answer, Failure
 from yugen.runtime.queries import QueryKey, Subscription
+from yugen.runtime.runner import Overloaded
 from yugen.runtime.runtime import Runtime
 from yugen.server.caller import Caller
 from yugen.server.writer import nobody
@@ -28,23 +29,45 @@ Answers: TypeAlias = dict[QueryId, Answer]
 class Subscriptions:
     """Answers the updates of one connection, one at a time.
 
+    What is kept for its answers has a bound. An answer beyond it fails, and is not kept for this connection; it is
+    asked for again when it has changed, or when there is room. Of what may be kept for all clients, one may have as
+    much as is left for the others: who has more is sent away for a while, so that those go first who have the most.
+
     Args:
         runtime: has the answers.
+        bytes_max: how much may be kept for the answers of this connection, with what they have read.
         stale: called with a query whose answer has ended.
         answered: called with an update and its answers where these took a run.
         failed: called with the error of a run, in place of `answered`.
     """
 
-    __slots__ = ("_answered", "_asking", "_failed", "_queries", "_runtime", "_stale")
+    __slots__ = (
+        "_answered",
+        "_asking",
+        "_bytes",
+        "_bytes_max",
+        "_failed",
+        "_forgone",
+        "_kept_bytes",
+        "_queries",
+        "_runtime",
+        "_stale",
+    )
 
     def __init__(
         self,
         runtime: Runtime,
+        bytes_max: int,
         stale: Callable[[QueryId], None],
         answered: Callable[[Update, Answers], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._runtime = runtime
+        self._bytes_max = bytes_max
+        # The sizes of answers: of those that are kept, and together; and of those for which there was no room.
+        self._kept_bytes: dict[QueryId, int] = {}
+        self._bytes = 0
+        self._forgone: dict[QueryId, int] = {}
         self._stale = stale
         self._answered = answered
         self._failed = failed
@@ -57,9 +80,15 @@ class Subscriptions:
         return self._asking is not None
 
     def answer(self, update: Update) -> Answers | None:
-        """The answers to an update as of the newest timestamp; None if `answered` is to be called with them."""
+        """The answers to an update as of the newest timestamp; None if `answered` is to be called with them.
+
+        Raises:
+            Overloaded: more is kept for clients already than there is room for, and much of it for this one.
+        """
         for query_id in update.removed:
             self._end(query_id)
+        if update.removed:
+            self._ask_again()
         answers: Answers = {}
         left = []
         for query in update.run:
@@ -94,7 +123,9 @@ class Subscriptions:
         answer = subscription.answer(update.ts)
         if told is not None and answer is not None:
             told(subscription.key, True)
-        return answer if answer is None or self._settles(query.query_id, subscription, answer) else None
+        if answer is None or not self._settles(query.query_id, subscription, answer):
+            return None
+        return self._fitting(query.query_id, subscription, answer)
 
     def _subscribed(self, query: AddQuery, caller: Caller) -> Subscription:
         subscription = self._queries.get(query.query_id)
@@ -121,9 +152,39 @@ class Subscriptions:
         self._subscribe(query_id, key._replace(journal=answer.journal), subscription.caller)
         return False
 
+    def _fitting(self, query_id: QueryId, subscription: Subscription, answer: Answer) -> Answer:
+        """An answer, or what to say in its place where there is no room for it."""
+        self._forget(query_id)
+        size = max(answer.size, subscription.size)
+        if self._bytes + size > self._bytes_max:
+            self._forgone[query_id] = size
+            subscription.forgo()
+            return Answer(failure=_too_large(size, self._bytes_max), journal=answer.journal)
+        self._kept_bytes[query_id] = size
+        self._bytes += size
+        queries = self._runtime.queries
+        if self._bytes + queries.live_bytes > queries.live_bytes_max:
+            raise Overloaded(
+                f"Results that clients subscribe to take {queries.live_bytes:,} bytes, {self._bytes:,} of them those "
+                f"of one client, and may take {queries.live_bytes_max:,}; raise `live_bytes` if there is memory."
+            )
+        return answer
+
+    def _forget(self, query_id: QueryId) -> None:
+        """Counts the answer before no more."""
+        self._bytes -= self._kept_bytes.pop(query_id, 0)
+        self._forgone.pop(query_id, None)
+
+    def _ask_again(self) -> None:
+        """Has those asked again for which there was no room, and is now."""
+        for query_id, size in self._forgone.items():
+            if self._bytes + size <= self._bytes_max:
+                self._stale(query_id)
+
     def _end(self, query_id: QueryId) -> None:
         subscription = self._queries.pop(query_id, None)
         if subscription is not None:
+            self._forget(query_id)
             subscription()
 
     def _stop_asking(self) -> None:
@@ -181,7 +242,11 @@ class _Asking:
         elif not of._settles(query_id, of._queries[query_id], answer):
             self._ask(query)
         else:
-            self._answers[query_id] = answer
+            try:
+                self._answers[query_id] = of._fitting(query_id, of._queries[query_id], answer)
+            except Overloaded as error:
+                of._fail(error)
+                return
             self._running -= 1
             if self._waiting:
                 self.go_on()
@@ -192,3 +257,10 @@ class _Asking:
 def invalid_argument(path: str, error: values.InvalidValue) -> Answer:
     """What a function gives whose arguments are no values."""
     return Answer(failure=Failure(f"Server Error\nUncaught {error.code}: an argument of {path[:_SHOWN_MAX]}: {error}"))
+
+
+def _too_large(size: int, most: int) -> Failure:
+    return Failure(
+        f"Server Error\nUncaught ResultTooLarge: this result takes {size} bytes with what it depends on, and the "
+        f"results of one connection may take {most} bytes; subscribe to less at once."
+    )

@@ -26,6 +26,7 @@ from websockets.protocol import CLOSED, CLOSING, CONNECTING, OPEN, State
 from websockets.server import ServerProtocol
 
 from yugen.server.frames import FrameReader, Violation, other_frame, text_frame
+from yugen.server.unread import Unread
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope
@@ -67,6 +68,8 @@ class WebSocketProtocol(asyncio.Protocol):
         "_state",
         "_timer",
         "_transport",
+        "_unread",
+        "_unread_bytes",
         "_unsent",
     )
 
@@ -79,8 +82,11 @@ class WebSocketProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         *,
         ended: Callable[[], None] | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self._ended = ended
+        self._unread = unread or Unread()
+        self._unread_bytes = 0  # of the transport's, as far as they are counted
         self._config = config
         self._server = server_state
         self._app_state = app_state
@@ -126,8 +132,16 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._has_room = asyncio.Event()
+        size = self._transport.get_write_buffer_size()
+        if self._unread.add(size):
+            self._unread_bytes = size
+        else:
+            logger.warning("a client reads too slowly, and others do as well; it is cut off")
+            self._loop.call_soon(self._transport.abort)
 
     def resume_writing(self) -> None:
+        self._unread.remove(self._unread_bytes)
+        self._unread_bytes = 0
         if self._has_room is not None:
             self._has_room.set()
             self._has_room = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from yugen.server.stepping import Done, step
+from yugen.server.unread import Unread
 from yugen.sync.session import Close
 
 SEND_SECONDS_MAX: Final = 60.0
@@ -15,6 +16,10 @@ SEND_SECONDS_MAX: Final = 60.0
 
 class NothingRead(Exception):
     """The client has not read a message in time."""
+
+
+class TooMuchUnread(Exception):
+    """The client reads too slowly, and there is no room for what it leaves unread."""
 
 
 class Sink(Protocol):
@@ -34,14 +39,23 @@ class Writer:
         sink: what is written to.
         caught_up: called when a client that lagged has read everything.
         failed: called with the error of the sink, or with `NothingRead`, where `write` has returned before.
+        unread: counts what waits to be sent.
 
     Attributes:
         lags: whether the client is yet to read something; then nothing more can be written.
     """
 
-    __slots__ = ("_caught_up", "_failed", "_finishing", "_sink", "lags")
+    __slots__ = ("_caught_up", "_failed", "_finishing", "_sink", "_unread", "_waiting", "lags")
 
-    def __init__(self, sink: Sink, caught_up: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        caught_up: Callable[[], None],
+        failed: Callable[[BaseException], None],
+        unread: Unread | None = None,
+    ) -> None:
+        self._unread = unread or Unread()
+        self._waiting = 0  # bytes
         self._sink = sink
         self._caught_up = caught_up
         self._failed = failed
@@ -52,13 +66,14 @@ class Writer:
         """Sends text messages, and ends the connection after them if that is asked.
 
         Raises:
+            TooMuchUnread: some of it would have to wait, for which there is no room.
             Exception: of the sink.
         """
         assert not self.lags
         for place, text in enumerate(texts):
             sending = step(self._sink.send(text))
             if not isinstance(sending, Done):
-                self._finish(sending, texts[place + 1 :], close)
+                self._finish(sending, texts[place:], close)
                 return
         if close is not None:
             closing = step(self._sink.close(close.code, close.reason))
@@ -74,19 +89,28 @@ class Writer:
         self._caught_up = self._failed = nobody
 
     def _finish(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
+        """Goes on with what has begun: with the first of the texts, or else with the close."""
+        waiting = sum(map(len, texts))
+        if not self._unread.add(waiting):
+            raise TooMuchUnread
+        self._waiting = waiting
         self.lags = True
         self._finishing = asyncio.get_running_loop().create_task(self._write_rest(begun, texts, close))
         self._finishing.add_done_callback(self._finished)
 
     async def _write_rest(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
         await _in_time(begun)
-        for text in texts:
-            await _in_time(self._sink.send(text))
+        for place, text in enumerate(texts):
+            if place:
+                await _in_time(self._sink.send(text))
+            self._waiting -= len(text)
+            self._unread.remove(len(text))
         if close is not None:
             await _in_time(self._sink.close(close.code, close.reason))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._finishing = None
+        self._unread.remove(self._waiting)
         if task.cancelled():
             return
         error = task.exception()

@@ -45,6 +45,7 @@ from yugen.server.rounds import Rounds
 from yugen.server.runs import Runs
 from yugen.server.sessions import Sessions
 from yugen.server.telemetry import traces_of
+from yugen.server.unread import Unread
 from yugen.server.variables import EnvironmentVariables, Sealed
 from yugen.storage.interface import StorageError
 from yugen.storage.sqlite import SqliteStore
@@ -111,6 +112,7 @@ class Yugen(InProcessCaller):
         connections_refused: how many, because there were too many.
         handshakes: those of new connections that wait.
         newcomers: connections that wait for their first results.
+        unread: counts what clients are yet to read.
         http_requests: how many of the HTTP API are under way, and were refused.
 
     Raises:
@@ -187,6 +189,7 @@ class Yugen(InProcessCaller):
         self._rounds = Rounds()
         self.handshakes = Rounds()
         self.newcomers = Newcomers()
+        self.unread = Unread(self.limits.server.unread_bytes)
 
     def load_early(self) -> None:
         """Begins to load the app in a process of its own, so that this one can get ready meanwhile."""
@@ -334,6 +337,7 @@ class Yugen(InProcessCaller):
             sessions=self._sessions,
             newcomers=self.newcomers,
             rounds=self._rounds,
+            unread=self.unread,
         )
         self._connections.add(connection)
         try:
@@ -519,6 +523,7 @@ class Yugen(InProcessCaller):
             committed=None if self.traces is None else self.traces.committed,
             kept=kept,
             peers=peers,
+            live_bytes_max=self.limits.server.live_bytes,
         )
         log.catalog = lambda: runtime.catalog
         if self.reports is not None:

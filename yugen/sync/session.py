@@ -91,8 +91,9 @@ class SessionLimits:
         subscriptions: queries in the query set; `TooManySubscriptions`.
         held_messages: messages that wait for a token to be checked; `TooManyConcurrentRequests`.
         subscription_bytes: messages that asked for the queries in the query set; `QuerySetTooLarge`.
-        answer_bytes: answers to the queries in the query set. Those beyond it fail, and the connection goes on. Of
-            answers to actions that wait to be sent, more than that; `TooManyConcurrentRequests:answers`.
+        answer_bytes: answers to the queries in the query set, with what they have read, of which the owner sees to it
+            that those beyond it fail. Of answers to actions that wait to be sent, more than that;
+            `TooManyConcurrentRequests:answers`.
         request_bytes: mutations and actions without a response, and held messages. Beyond it nothing more is read until
             some are done with.
     """
@@ -187,7 +188,6 @@ class ServerSession:
     # There are thousands of sessions, nearly all of them idle: what they are made of is small.
     __slots__ = (
         "_actions",
-        "_answer_bytes",
         "_answers",
         "_caller",
         "_checking_token",
@@ -262,7 +262,6 @@ class ServerSession:
         # The sent version, and the last answer sent to each query of it.
         self._sent = Version(0, 0, 0)
         self._answers: dict[QueryId, Answer] = {}
-        self._answer_bytes = 0
         self._chunked_transitions = 0
 
         # The update that runs now, and the newest timestamp of any update or response: time never goes back behind it.
@@ -448,7 +447,7 @@ class ServerSession:
         assert self._mutations[0][0].request_id == request_id
         self._request_bytes -= self._mutations.pop(0)[1]
         self._mutation_running = False
-        if not self._takes_chunks and _size(mutation.answer) > FRAME_BYTES_MAX:
+        if not self._takes_chunks and mutation.answer.size > FRAME_BYTES_MAX:
             mutation = MutationAnswer(Answer(failure=_too_large(mutation.answer, _UNTOLD)), None)
         self._outbox.append(mutation_response(request_id, mutation))
         # A failure has no timestamp, and any Transition will do; some clients wait for one all the same.
@@ -463,7 +462,7 @@ class ServerSession:
         if self._close is not None:
             return
         self._request_bytes -= self._actions.pop(request_id)
-        if not self._takes_chunks and _size(answer) > FRAME_BYTES_MAX:
+        if not self._takes_chunks and answer.size > FRAME_BYTES_MAX:
             answer = Answer(failure=_too_large(answer, _UNTOLD))
         response = action_response(request_id, answer)
         self._outbox.append(response)
@@ -569,19 +568,15 @@ class ServerSession:
         texts = texts or Texts()
         modifications = []
         for query_id in update.removed:
-            removed = self._answers.pop(query_id, None)
-            self._answer_bytes -= _size(removed) if removed else 0
+            self._answers.pop(query_id, None)
             modifications.append(query_removed(query_id))
         for query in update.run:
             query_id = query.query_id
             answer, before = results[query_id], self._answers.get(query_id)
-            size = _size(answer)
-            self._answer_bytes -= _size(before) if before else 0
-            if self._answer_bytes + size > self._limits.answer_bytes or size > FRAME_BYTES_MAX:
-                answer = self._fitting(answer)
-                size = _size(answer)
+            if not self._takes_chunks and answer.size > FRAME_BYTES_MAX:
+                advice = f"this client takes {FRAME_BYTES_MAX} bytes; return less"
+                answer = Answer(failure=_too_large(answer, advice), journal=answer.journal)
             self._answers[query_id] = answer
-            self._answer_bytes += size
             if answer != before:
                 modifications.append(texts.query_result(query_id, answer))
 
@@ -617,17 +612,6 @@ class ServerSession:
             some.append(modification)
             bytes_left -= len(modification)
         return [*frames, texts.transition(self._sent, end, tuple(some), clocks)]
-
-    def _fitting(self, answer: Answer) -> Answer:
-        """An answer, or what to say in its place when it is too large for this connection or for its client."""
-        limits = self._limits
-        if self._answer_bytes + _size(answer) > limits.answer_bytes:
-            advice = f"the results of one connection may take {limits.answer_bytes} bytes; subscribe to less at once"
-        elif self._takes_chunks or _size(answer) <= FRAME_BYTES_MAX:
-            return answer
-        else:
-            advice = f"this client takes {FRAME_BYTES_MAX} bytes; return less"
-        return Answer(failure=_too_large(answer, advice), journal=answer.journal)
 
     # Messages, close and deadline out --------------------------------------------------------------------------------
 
@@ -697,16 +681,8 @@ class ServerSession:
 _UNTOLD: Final = f"this client takes {FRAME_BYTES_MAX} bytes; the function has done its work, but let it return less"
 
 
-def _size(answer: Answer) -> int:
-    """The bytes of an answer's parts that grow with what a function gives."""
-    size = len(answer.value or b"")
-    if answer.failure is not None:
-        size += len(answer.failure.data or b"")
-    return size + sum(map(len, answer.log_lines)) if answer.log_lines else size
-
-
 def _too_large(answer: Answer, advice: str) -> Failure:
-    return Failure(f"Server Error\nUncaught ResultTooLarge: this result takes {_size(answer)} bytes, and {advice}.")
+    return Failure(f"Server Error\nUncaught ResultTooLarge: this result takes {answer.size} bytes, and {advice}.")
 
 
 def _check_base(message: str, base_version: int, received: int) -> None:

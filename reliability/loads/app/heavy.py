@@ -37,6 +37,12 @@ async def get(ctx: QueryCtx, name: str, times: int = 1) -> dict[str, Any]:
 
 
 @query
+async def filled(ctx: QueryCtx, number: int, size: int) -> str:
+    """So many bytes, which differ by the number."""
+    return f"{number} ".ljust(size, "-")
+
+
+@query
 async def echo(ctx: QueryCtx, value: Any) -> Any:
     """Its argument."""
     return value
