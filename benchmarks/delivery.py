@@ -28,6 +28,7 @@ from yugen.server.caller import AdminKey, Callers
 from yugen.server.connection import Connection, Disconnected
 from yugen.server.newcomers import Newcomers
 from yugen.server.rounds import Rounds
+from yugen.server.unread import Unread
 from yugen.storage.interface import Change, Commit
 
 CONNECTIONS = 1000
@@ -126,9 +127,9 @@ class Bench:
     async def connect(self) -> None:
         """Has every client connect."""
         runtime, callers = cast("Runtime", self.engine), Callers(cast("AdminKey", None))
-        newcomers, rounds = Newcomers(), Rounds()
+        newcomers, rounds, unread = Newcomers(), Rounds(), Unread()
         for socket in self.sockets:
-            connection = Connection(socket, runtime, callers, newcomers=newcomers, rounds=rounds)
+            connection = Connection(socket, runtime, callers, newcomers=newcomers, rounds=rounds, unread=unread)
             self.tasks.append(asyncio.create_task(connection.serve()))
             socket.connect()
         await self.messages(1)
