@@ -349,7 +349,7 @@ async def test_a_reader_that_stalls_is_left(
     scope = {"type": "http", "method": "GET", "path": url_of(record), "query_string": b"", "headers": []}
     with pytest.raises(file_api.BrokenOff, match="nobody has read"):
         await Starlette(routes=api.routes())(scope, never, never)
-    assert api._readings == 0
+    assert notes.backend.files.readings == 0
 
 
 async def test_only_so_many_are_on_their_way(

@@ -109,6 +109,10 @@ async def test_what_a_server_has_done(nodes: int, tmp_path: Path) -> None:
     assert total(samples, "process_max_fds") > total(samples, "process_open_fds") > 0
     assert total(samples, "yugen_connections") == 1
     assert total(samples, "yugen_queries_live") >= 1
+    assert total(samples, "yugen_queries_live_bytes") > 1000
+    assert total(samples, "yugen_kept_entries", of="versions") == nodes
+    assert total(samples, "yugen_kept_entries", of="runs") >= 1
+    assert total(samples, "yugen_kept_entries", of="files_sent") == 0
     assert total(samples, "yugen_mutations_under_way") == total(samples, "yugen_overloaded") == 0
     assert total(samples, "yugen_storage_stopped") == 0
     assert total(samples, "yugen_workers", role="transaction") >= nodes

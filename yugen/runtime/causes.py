@@ -248,6 +248,11 @@ class Causes:
         self._losses: deque[Loss] = deque(maxlen=KEPT_MAX)
         self._slow: deque[Slow] = deque(maxlen=KEPT_MAX)
 
+    @property
+    def kept(self) -> int:
+        """How much of that is remembered."""
+        return len(self._reruns) + len(self._losses) + len(self._slow)
+
     def add_rerun(
         self,
         path: str,

@@ -410,7 +410,7 @@ class Runtime:
         """What runs the functions of the newest version."""
         return self._runner.newest
 
-    def measure(self) -> dict[str, float | Histogram]:
+    def measure(self) -> dict[str, float | Histogram | dict[str, int]]:
         """What there is, by the names of `yugen.server.metrics`."""
         assert self._committer is not None, "it has started"
         return {
@@ -425,6 +425,7 @@ class Runtime:
             "yugen_newest_commit_timestamp_seconds": self.ts / 1e9,
             "yugen_storage_damaged": int(self._damaged),
             "yugen_sessions_remembered": self._mutations.sessions,
+            "yugen_kept_entries": {"causes": self.queries.causes.kept, "versions": len(self._runner)},
             **self.queries.measure(),
         }
 

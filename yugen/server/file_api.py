@@ -22,6 +22,7 @@ from yugen.functions.storage import InvalidFile, Record, Sha256Mismatch, check_c
 from yugen.runtime.runner import Overloaded
 from yugen.server.backend import Backend
 from yugen.server.conditions import Selection, select
+from yugen.server.files import FileService
 from yugen.server.http import Endpoints, HttpError, JsonResponse, header
 
 STALL_SECONDS_MAX: Final = 120.0
@@ -59,7 +60,6 @@ class FileApi:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._readings = 0
         self._damaged: set[str] = set()
 
     def routes(self) -> list[Route]:
@@ -99,13 +99,14 @@ class FileApi:
             return Response(status_code=selected.status, headers=headers)
         if request.method == "HEAD":
             return Response(headers=headers)
-        if self._readings >= READINGS_MAX:
-            raise Overloaded(f"{self._readings} files are on their way already; try again in a moment.")
-        self._readings += 1
+        files = backend.files
+        if files.readings >= READINGS_MAX:
+            raise Overloaded(f"{files.readings} files are on their way already; try again in a moment.")
+        files.readings += 1
         try:
             if stored.key in self._damaged:
                 raise FileDamaged("It was found before.")
-            reading = await backend.files.place.files.open(stored, selected.start, selected.end)
+            reading = await files.place.files.open(stored, selected.start, selected.end)
             try:
                 # Of what is read at once, this already says whether it is what was stored.
                 first = await reading.read()
@@ -113,11 +114,11 @@ class FileApi:
                 await reading.close()
                 raise
         except BaseException as error:
-            self._readings -= 1
+            files.readings -= 1
             if isinstance(error, FileStoreError):
                 raise self._unreadable(record, error) from None
             raise
-        return _Sending(self, record, reading, first, selected.status, headers)
+        return _Sending(self, files, record, reading, first, selected.status, headers)
 
     def _unreadable(self, record: Record, error: FileStoreError) -> HttpError:
         """Takes note of a file that cannot be read; gives what its reader is told."""
@@ -128,18 +129,23 @@ class FileApi:
             return HttpError(500, "FileDamaged", text)
         return HttpError(503, "FileStoreUnavailable", "The store of files has failed; try again in a moment.")
 
-    def _sent(self) -> None:
-        self._readings -= 1
-
 
 class _Sending(StreamingResponse):
     """A file on its way. If its bytes turn out to be damaged, or nobody reads them, it breaks off before its end."""
 
     def __init__(
-        self, api: FileApi, record: Record, reading: Reading, first: bytes, status: int, headers: dict[str, str]
+        self,
+        api: FileApi,
+        files: FileService,
+        record: Record,
+        reading: Reading,
+        first: bytes,
+        status: int,
+        headers: dict[str, str],
     ) -> None:
         super().__init__(self._pieces(), status, headers)
         self._api = api
+        self._files = files
         self._record = record
         self._reading = reading
         self._first = first
@@ -164,7 +170,7 @@ class _Sending(StreamingResponse):
         except TimeoutError:
             raise BrokenOff(f"nobody has read the file {self._record['_id']} for {STALL_SECONDS_MAX:g} s") from None
         finally:
-            self._api._sent()
+            self._files.readings -= 1
             await self._reading.close()
 
 

@@ -51,6 +51,7 @@ class FileService:
 
     Attributes:
         renewals: has addresses made anew.
+        readings: how many files are being sent.
 
     Raises:
         BadFileStore: the place is none.
@@ -75,6 +76,12 @@ class FileService:
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.renewals = Renewals(runtime, clock)
+        self.readings = 0
+
+    @property
+    def deleted(self) -> int:
+        """How many files were deleted of late, whose bytes are yet to be removed."""
+        return len(self._deleted)
 
     @property
     def addresses(self) -> Addresses:

@@ -56,6 +56,11 @@ class Imports:
         self._turn = asyncio.Lock()
         self._jobs: set[asyncio.Task[None]] = set()
 
+    @property
+    def uploads(self) -> int:
+        """How many files are being sent, or wait to be brought in."""
+        return len(self._uploads)
+
     async def start(self) -> None:
         """Clears away what an earlier server has left unfinished, or tries to."""
         try:

@@ -199,7 +199,7 @@ class _Door(NamedTuple):
         limits: how many there may be.
         proxies: whose clients are known by what they ask.
         handshakes: has those of WebSockets wait for one another, so that a rush of them leaves time for all else.
-        unread: counts what WebSockets are yet to read.
+        unread: counts what they are yet to read.
     """
 
     sockets: Sockets
@@ -226,6 +226,7 @@ class _HttpProtocol(HttpToolsProtocol):
 
     _patience: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _unread_bytes = 0  # of the transport's, as far as they are counted
     _in_head = True
     _came = 0  # bytes since the request last got anywhere
     _answering: RequestResponseCycle | None = None
@@ -239,6 +240,13 @@ class _HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stalled = self.loop.call_later(STALLED_SECONDS_MAX, self.transport.abort)
+        if self._door is not None:
+            size = self.transport.get_write_buffer_size()
+            if self._door.unread.add(size):
+                self._unread_bytes = size
+            else:
+                logger.warning("a client reads too slowly, and others do as well; it is cut off")
+                self.loop.call_soon(self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -247,6 +255,9 @@ class _HttpProtocol(HttpToolsProtocol):
     def _read_on(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
+        if self._door is not None:
+            self._door.unread.remove(self._unread_bytes)
+            self._unread_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self._door is not None and not self._enters(self._door, transport):

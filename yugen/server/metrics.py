@@ -84,7 +84,7 @@ METRICS: Final[Mapping[str, Described]] = {
         "gauge", "New connections that wait for their handshake, or for their first results.", ("stage",)
     ),
     "yugen_connections_lagging": Described("gauge", "Connections whose clients are yet to read what was sent to them."),
-    "yugen_unread_bytes": Described("gauge", "What was said to clients over WebSockets and they are yet to read."),
+    "yugen_unread_bytes": Described("gauge", "What was said to clients and they are yet to read."),
     "yugen_unread_bytes_max": Described("gauge", "How much that may be."),
     "yugen_unread_refused_total": Described("counter", "Clients cut off, as there was too much of it."),
     "yugen_http_requests": Described("gauge", "Requests of the HTTP API that have no answer yet."),
@@ -104,6 +104,7 @@ METRICS: Final[Mapping[str, Described]] = {
     "yugen_intervals": Described("gauge", "Ranges that live answers depend on."),
     "yugen_recent_commits": Described("gauge", "Commits that are kept in memory for answers that are being made."),
     "yugen_sessions_remembered": Described("gauge", "Sessions whose last request is kept in memory; 100,000 at most."),
+    "yugen_kept_entries": Described("gauge", "Entries of what else is kept, within bounds.", ("of",)),
     "yugen_scheduled_pending": Described(
         "gauge", "What is scheduled next, up to some hundred; of the first node.", ("kind",)
     ),
@@ -227,6 +228,13 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         measured["yugen_runs_waiting"] = {(): there["waiting"]}
     waiting = {"handshake": yugen.handshakes.waiting, "results": yugen.newcomers.waiting}
     measured["yugen_connections_waiting"] = {(stage,): count for stage, count in waiting.items()}
+    measured["yugen_kept_entries"] |= {
+        ("runs",): yugen.runs.kept,
+        ("files_sent",): backend.files.readings,
+        ("files_deleted",): backend.files.deleted,
+        ("uploads",): backend.imports.uploads,
+        ("elsewhere",): yugen.elsewhere,
+    }
     measured["yugen_sockets_refused_total"] = {(reason,): count for reason, count in yugen.sockets.refused.items()}
     refusals, counted = yugen.address_limits.refusals, yugen.address_limits.counted
     measured["yugen_address_refusals_total"] = {(surface,): count for surface, count in refusals.items()}

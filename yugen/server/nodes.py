@@ -103,6 +103,10 @@ class NodeSessions(Sessions):
         self._last_number = secrets.randbits(48)
         self._answering: set[asyncio.Task[None]] = set()
 
+    @property
+    def elsewhere(self) -> int:
+        return len(self._elsewhere)
+
     def listen(self) -> None:
         """Hears what other nodes ask from now on."""
         asyncio.get_running_loop().add_reader(self._node.mail.inbox(self._node.number), self._read)

@@ -105,6 +105,11 @@ class Runs:
         self.newest = clock() * 1000
         self.closed = False
 
+    @property
+    def kept(self) -> int:
+        """How many are remembered."""
+        return len(self._kept)
+
     def add(self, run: Run, answer: Answer, seconds: float) -> None:
         """Takes in a run that has ended after so many seconds."""
         if run.path.startswith(SYSTEM_PREFIX):

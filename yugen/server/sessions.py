@@ -27,6 +27,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._newest)
 
+    @property
+    def elsewhere(self) -> int:
+        """How many clients are known to be on other nodes."""
+        return 0
+
     def enter(self, session_id: str, connection_count: int, connection: HangsUp) -> Awaitable[None] | None:
         """Takes in a connection, and hangs up the one of the same client that it comes after or before.
 

@@ -296,6 +296,11 @@ class Yugen(InProcessCaller):
         """How many sync connections are open."""
         return len(self._connections)
 
+    @property
+    def elsewhere(self) -> int:
+        """How many clients are known to be on other nodes."""
+        return self._sessions.elsewhere
+
     async def measure(self) -> dict[int, Measured]:
         """What there is to be measured of each node, by its number; of those that answer.
 
