@@ -2,11 +2,12 @@
 
     python -m reliability disk [PART ...] [--images 2000] [--flips 2000] [--every 1] [--log 1000000] [--seed 1]
 
-Five parts. *faults*: every operation of a store's life, from open to close, fails in every way there is, once and for
-good. *images*: the power is cut at any moment, and of what was not synced anything may be left. *flips*: a bit is
-another than was written, in pages of every kind and in the log. *conversion*: a file from before pages had checksums
-is opened, and that fails or is cut off anywhere. *restart*: how long it takes to open a database that was killed with a
-large log. After each, what was acknowledged must be there, and no answer be wrong.
+Six parts. *faults*: every operation of a store's life, from open to close, fails in every way there is, once and for
+good. *images*: the power is cut at any moment, and of what was not synced anything may be left. *syncs*: a
+sync fails, which ends the process, and the power is cut while the next one starts. *flips*: a bit is another than was
+written, in pages of every kind and in the log. *conversion*: a file from before pages had checksums is opened, and that
+fails or is cut off anywhere. *restart*: how long it takes to open a database that was killed with a large log. After
+each, what was acknowledged must be there, and no answer be wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -60,7 +61,7 @@ BATCHES = (1, 3, 1, 64, 1, 5, 1, 2, 20, 1)
 FEW, SMALL = (1, 2, 16, 1, 3, 1), (20, 20, 300, 9000)
 """The same of a life in which every operation fails once, and sizes of documents in it."""
 
-PARTS = ("faults", "images", "flips", "conversion", "restart")
+PARTS = ("faults", "images", "syncs", "flips", "conversion", "restart")
 
 WAL_BYTES = 64 * 2**20
 """Which a WAL may have before it starts over; and what of the restart is done with that."""
@@ -227,17 +228,8 @@ async def _cut_one(disk: FaultyVFS, folder: Path, seed: int, count: int, figures
             taken.append((image, story.acknowledged))
 
     path = folder / f"life-{seed}" / NAME
-    store = SqliteStore(path)
     disk.on_operation = cut
-    await store.open()
-    for commits in BATCHES:
-        await story.append(store, commits)
-        if dice.random() < 0.2:
-            await store.trim(story.acknowledged - dice.randrange(10))
-            await story.forget(store, story.acknowledged - dice.randrange(30))
-    if dice.random() < 0.2:
-        await store.scrub()
-    await store.close()
+    await _write(path, story, dice)
     disk.on_operation = None
     figures["images"] += len(taken)
     for image, acknowledged in taken:
@@ -245,6 +237,67 @@ async def _cut_one(disk: FaultyVFS, folder: Path, seed: int, count: int, figures
             figures["commits"] += await _check_image(image / NAME, story, acknowledged, figures)
         except (AssertionError, StorageError) as error:
             raise AssertionError(f"seed {seed}, {image}, acknowledged {acknowledged}: {error}") from error
+        shutil.rmtree(image)
+    shutil.rmtree(path.parent)
+
+
+async def _write(path: Path, story: Story, dice: random.Random, batches: Sequence[int] = BATCHES) -> None:
+    """A life in which much is written, and some of it trimmed and forgotten."""
+    store = SqliteStore(path)
+    try:
+        await store.open()
+        for commits in batches:
+            await story.append(store, commits)
+            if dice.random() < 0.2:
+                await store.trim(story.acknowledged - dice.randrange(10))
+                await story.forget(store, story.acknowledged - dice.randrange(30))
+        if dice.random() < 0.2:
+            await store.scrub()
+    finally:
+        await store.close()
+
+
+async def syncs(folder: Path, seed: int, count: int) -> Counter[str]:
+    """Has a sync fail in lives of a store, and cuts the power so many times while the next ones begin.
+
+    Raises:
+        AssertionError: something was lost or wrong.
+    """
+    figures: Counter[str] = Counter()
+    with tended_often(), faulty_disk() as disk:
+        for number in itertools.count(seed):
+            await _fail_a_sync(disk, folder, number, figures)
+            if figures["images"] >= count:
+                break
+    return figures
+
+
+async def _fail_a_sync(disk: FaultyVFS, folder: Path, seed: int, figures: Counter[str]) -> None:
+    disk.forget()
+    dice = random.Random(f"sync {seed}")
+    story, taken = Story(seed), list[tuple[Path, Story]]()
+    path = folder / f"life-{seed}" / NAME
+    disk.fail("sync", dice.randrange(1, 20), "EIO", seed=seed)
+    with suppress(StorageError):
+        await _write(path, story, dice)
+    figures["failed syncs"] += disk.failed
+    disk.heal()
+
+    def cut(operation: Operation, _: Path) -> None:
+        if dice.random() < (0.5 if operation == "sync" else 0.05):
+            image = folder / f"image-{seed}-{len(taken)}"
+            disk.image(path.parent, image, dice)
+            taken.append((image, story.copy()))
+
+    disk.on_operation = cut
+    await _write(path, story, dice, (1, 1))
+    disk.on_operation = None
+    figures["images"] += len(taken)
+    for image, told in taken:
+        try:
+            figures["commits"] += await _check_image(image / NAME, told, told.acknowledged, figures)
+        except (AssertionError, StorageError, apsw.Error) as error:
+            raise AssertionError(f"seed {seed}, {image}, acknowledged {told.acknowledged}: {error}") from error
         shutil.rmtree(image)
     shutil.rmtree(path.parent)
 
@@ -510,6 +563,7 @@ def main(words: Sequence[str]) -> bool:
         runs: dict[str, Callable[[], Coroutine[Any, Any, Mapping[str, float]]]] = {
             "faults": lambda: faults(folder / "faults", options.seed, every=options.every, say=True),
             "images": lambda: images(folder / "images", options.seed, options.images),
+            "syncs": lambda: syncs(folder / "syncs", options.seed, options.images),
             "flips": lambda: flips(folder / "flips", options.seed, options.flips),
             "conversion": lambda: conversion(folder / "conversion", options.seed, options.every),
             "restart": lambda: restart(folder / "restart", options.log),

@@ -1,7 +1,8 @@
 """A disk under SQLite that fails when it is told to, and that can lose its power.
 
 It stands below the checksums of pages and above the operating system, and takes account of what every file held when
-it was last synced and what was written since, of which a power cut may leave anything or nothing.
+it was last synced and what was written since, of which a power cut may leave anything or nothing. Where a sync fails,
+what it should have written is read as if it were there, and is not (https://lwn.net/Articles/752063/).
 """
 
 from __future__ import annotations
@@ -66,6 +67,13 @@ class _Kept:
         _apply(self.synced, self.pending)
         self.pending.clear()
 
+    def lose(self, dice: random.Random) -> None:
+        """Has a sync fail as Linux does: the rest counts as written from here on, and no later sync writes it."""
+        if self.synced is None:
+            self.synced = bytearray()
+        _apply(self.synced, [step for step in self.pending if isinstance(step, _Write) and dice.random() < 0.5])
+        self.pending = [step for step in self.pending if isinstance(step, _Truncate)]
+
 
 @dataclass
 class _Plan:
@@ -83,6 +91,7 @@ class FaultyVFS(apsw.VFS):
             raise, or end the process.
         operations: how many there were, of each kind.
         failed: how many of them were made to fail.
+        failed_syncs: how many of each file. Whoever has it open then hears of it once, as on Linux.
     """
 
     def __init__(self) -> None:
@@ -93,6 +102,7 @@ class FaultyVFS(apsw.VFS):
         self._plan: _Plan | None = None
         self._dice = random.Random(0)
         self._kept: dict[Path, _Kept] = {}
+        self.failed_syncs: Counter[Path] = Counter()
 
     def fail(
         self, operation: Operation | None, nth: int, fault: Fault, *, persistent: bool = False, seed: int = 0
@@ -178,6 +188,9 @@ class FaultyVFS(apsw.VFS):
         if plan.left > 0 or (plan.left < 0 and not plan.persistent):
             return None
         self.failed += 1
+        if operation == "sync":
+            self.failed_syncs[path] += 1
+            self.kept(path).lose(self._dice)
         if plan.fault == "ENOSPC":
             raise apsw.exception_for(apsw.SQLITE_FULL)
         if plan.fault == "EIO":
@@ -196,6 +209,7 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         self._vfs = vfs
         self._path = path
+        self._told = vfs.failed_syncs[path]
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 -- SQLite's name
         self._vfs.begin("read", self._path)
@@ -219,9 +233,16 @@ class _File(apsw.VFSFile):
         self._vfs.kept(self._path).pending.append(_Truncate(newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802 -- SQLite's name
-        self._vfs.begin("sync", self._path)
+        try:
+            self._vfs.begin("sync", self._path)
+        except apsw.Error:
+            self._told = self._vfs.failed_syncs[self._path]
+            raise
         super().xSync(flags)
         self._vfs.kept(self._path).sync()
+        if self._told < self._vfs.failed_syncs[self._path]:  # another's, of the same file
+            self._told = self._vfs.failed_syncs[self._path]
+            raise io_error("sync")
 
 
 def io_error(operation: Operation) -> Exception:

@@ -36,6 +36,12 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path) -> 
     assert figures["commits"] > 15
 
 
+async def test_a_power_cut_after_a_sync_that_failed_takes_nothing(tmp_path: Path) -> None:
+    figures = await disk.syncs(tmp_path, seed=1, count=30)
+    assert figures["failed syncs"] > 0
+    assert figures["images"] >= 30
+
+
 async def test_a_flipped_bit_makes_no_answer_wrong(tmp_path: Path) -> None:
     figures = await disk.flips(tmp_path, seed=1, count=30)
     assert sum(count for what, count in figures.items() if "noticed" in what) > 15
@@ -80,6 +86,11 @@ async def test_a_failed_sync_that_is_trusted_is_noticed(tmp_path: Path) -> None:
     syncs = patch.object(disk, "FAULTS", (("sync", "EIO"),))
     with syncs, patch.object(sqlite_errors, "_SYNC_FAILED", ()), pytest.raises(AssertionError, match="EIO of sync"):
         await disk.faults(tmp_path, seed=1)
+
+
+async def test_a_log_that_is_not_written_again_after_it_is_noticed(tmp_path: Path) -> None:
+    with patch.object(sqlite_wal, "write_again", lambda *_: None), pytest.raises(AssertionError, match="seed 2, "):
+        await disk.syncs(tmp_path, seed=1, count=200)
 
 
 async def test_pages_without_checksums_give_wrong_answers(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ _SUMMED: Final = 8
 
 _MASK: Final = 0xFFFFFFFF
 
+_PIECE_BYTES: Final = 64 * 1024
+"""Of the log, what is written at once: SQLite's file systems take less than 128 KiB."""
+
 
 class _Log(NamedTuple):
     """What the header of a log says."""
@@ -71,6 +74,35 @@ def check(connection: apsw.Connection, path: Path) -> None:
             raise damaged(wal, "commits that were acknowledged cannot be read, by their checksums")
     finally:
         os.close(file)
+
+
+def write_again(connection: apsw.Connection, path: Path) -> None:
+    """Writes the log once more as it is, and syncs it, while nobody else writes.
+
+    Where a sync fails, the system takes for written what it has not written: it is read as if it were there, and no
+    later sync writes it (https://lwn.net/Articles/752063/). After a power cut the log would end before it, and what is
+    moved into the database until then would be overlaid by the pages of earlier commits.
+
+    Raises:
+        apsw.Error: that failed, or somebody else writes for too long.
+    """
+    wal = Path(f"{path}-wal")
+    if not wal.exists() or not wal.stat().st_size:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        file = apsw.VFSFile("", str(wal), [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
+        try:
+            size = file.xFileSize()
+            try:
+                for place in range(0, size, _PIECE_BYTES):
+                    file.xWrite(file.xRead(min(_PIECE_BYTES, size - place), place), place)
+            finally:  # what was not even tried to be synced is written by this also where there is no space
+                file.xSync(apsw.SQLITE_SYNC_NORMAL)
+        finally:
+            file.xClose()
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _opened(file: int) -> _Log | None:

@@ -109,12 +109,13 @@ class Writer:
     def _make_durable(self, connection: apsw.Connection) -> None:
         """Has the disk have all that is there, before anybody is told of it.
 
-        A process may have ended between the writing of a commit and its sync, so that nobody has heard of the commit:
-        whoever reads finds it, and a power cut takes it away. Where it was the sync that failed, the system takes what
-        was not written for written, and another sync would do nothing; so all is written again, into the database. The
-        WAL is empty then, and nothing stands behind its header when that is written anew, which may fail half way.
+        A process may have ended between the writing of a commit and its sync, or because that failed, so that nobody
+        has heard of the commit: whoever reads finds it, and a power cut takes it away. So the WAL is written once more,
+        and then into the database. It is empty then, and nothing stands behind its header when that is written anew,
+        which may fail half way.
         """
         try:
+            sqlite_wal.write_again(connection, self._path)
             self._truncate_wal(connection)
         except apsw.BusyError:
             logger.debug("another node, which has begun before, has done so or is at it")
