@@ -369,6 +369,44 @@ async def test_half_a_request_is_given_up(site: Site, start: bytes) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("room", [True, False])
+async def test_what_is_unread_of_a_response_is_counted(site: Site, room: bool) -> None:
+    unread = site.yugen.unread
+    if not room:
+        unread.bytes_max = 1_000_000
+    for _ in range(12):  # more than any socket buffers
+        await change(site.notes.runtime, "notes:add", book="a", text="x" * 900_000)
+    counted, gone = asyncio.Event(), asyncio.Event()
+    add, remove = unread.add, unread.remove
+
+    def adding(size: int) -> bool:
+        counted.set()
+        return add(size)
+
+    def removing(size: int) -> None:
+        remove(size)
+        if size:
+            gone.set()
+
+    unread.add, unread.remove = adding, removing  # type: ignore[method-assign]
+    reader, writer = await asyncio.open_connection(site.host, site.port, limit=1024)
+    call = b'{"path": "notes:texts", "args": {"book": "a"}}'
+    writer.write(b"POST /api/query HTTP/1.1\r\nHost: yugen\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(call), call))
+    async with asyncio.timeout(SECONDS_MAX):
+        await counted.wait()
+        if room:
+            assert unread.bytes > 1_000_000
+            writer.transport.abort()
+            await gone.wait()
+        else:
+            with suppress(ConnectionResetError):
+                assert len(await reader.read()) < 10_000_000
+            assert unread.refused == 1
+    assert unread.bytes == 0
+    writer.close()
+
+
 async def test_who_reads_nothing_is_gone_in_the_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = asyncio.Event()
     connection_lost = WebSocketProtocol.connection_lost
