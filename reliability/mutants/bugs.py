@@ -186,6 +186,22 @@ BUGS: Final = (
         ("disk images --images 100",),
     ),
     Bug(
+        "log-trusted",
+        "A start takes the log for written that is read, also after a sync that failed.",
+        "yugen/storage/sqlite_writer.py",
+        "            sqlite_wal.write_again(connection, self._path)\n",
+        "",
+        ("disk syncs --images 200",),
+    ),
+    Bug(
+        "deaf-when-forgone",
+        "Who has no room for an answer does not hear of its end.",
+        "yugen/runtime/queries.py",
+        "                self._index.add(slot, slot.result.intervals)\n        lives",
+        "                pass\n        lives",
+        ("tests/runtime/test_queries.py", "tests/server/test_subscriptions.py"),
+    ),
+    Bug(
         "totals-not-merged",
         "Keys that have come are not worked into the totals.",
         "yugen/storage/sqlite_totals.py",
