@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reliability.verify import verify
 from tests.storage.model import TABLE, History, Note, append, expected_all, key_of, read_all, rows_of, whole
 from yugen.keys import document_key
 from yugen.storage import sqlite_requests, sqlite_rewrite, sqlite_view, sqlite_writer
@@ -726,6 +727,25 @@ async def test_requests_are_found_before_and_after_they_are_moved(path: Path, mo
     assert moved >= 16
     assert moved + recent == 30
     connection.close()
+
+
+async def test_requests_that_are_moved_while_old_ones_are_forgotten_leave_no_way_to_nothing(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_requests, "MERGE_AT", 40)
+    monkeypatch.setattr(sqlite_requests, "FORGOTTEN_AT_ONCE", 5)
+
+    def asked(ts: int) -> Commit:
+        return Commit(ts, (), RequestRecord(f"session {ts % 7}", ts, b"digest", b"1.0", ()))
+
+    await append(store, *map(asked, range(1, 51)))  # they are moved
+    await append(store, *map(asked, range(51, 81)))  # they are yet to be
+    forgetting = asyncio.create_task(store.forget_requests(80))
+    for ts in range(81, 101):
+        await append(store, asked(ts))
+    await forgetting
+    await store.close()
+    verify(path, whole_log=True, forgotten=80)
 
 
 async def test_what_cannot_be_moved_stays_and_is_found(

@@ -88,12 +88,13 @@ def forget_index(connection: apsw.Connection, through: Timestamp, past: tuple[st
     Returns:
         How far it has come; None if that is the end. Until then `forget_records` would leave ways that lead nowhere.
     """
+    # First those that `merge` may move meanwhile to where this has been already.
+    connection.execute("DELETE FROM recent_requests WHERE ts <= ?", (through,))
     looked = "FROM requests WHERE (session, request) > (?, ?)"
     end = f"SELECT session, request {looked} ORDER BY session, request LIMIT 1 OFFSET ?"
     last: tuple[str, int] | None = connection.execute(end, (*past, FORGOTTEN_AT_ONCE - 1)).get
     if last is None:
         connection.execute(f"DELETE {looked} AND ts <= ?", (*past, through))
-        connection.execute("DELETE FROM recent_requests WHERE ts <= ?", (through,))
         return None
     connection.execute(f"DELETE {looked} AND (session, request) <= (?, ?) AND ts <= ?", (*past, *last, through))
     return last
