@@ -23,6 +23,7 @@ from yugen.server.limits import Limits
 from yugen.server.listen import Server
 from yugen.server.rounds import Rounds
 from yugen.server.sockets import Sockets
+from yugen.server.unread import Unread
 from yugen.server.yugen import Yugen
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -95,6 +96,10 @@ class Peers:
     @cached_property
     def handshakes(self) -> Rounds:
         return Rounds()
+
+    @cached_property
+    def unread(self) -> Unread:
+        return Unread()
 
     @property
     def runs(self) -> "Peers":

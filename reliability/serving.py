@@ -116,9 +116,12 @@ class Process:
 
     async def ended(self, *, seconds: float = SECONDS_MAX) -> int:
         """Waits, for so long at most, until the program and all it started are gone; returns its exit status."""
-        async with asyncio.timeout(seconds):
-            status = await self._process.wait()
-            await self._reading
+        try:
+            async with asyncio.timeout(seconds):
+                status = await self._process.wait()
+                await self._reading
+        except TimeoutError:
+            raise TimeoutError(f"{self._command} has not ended; it printed:\n" + "\n".join(self.lines)) from None
         return status
 
     async def destroy(self) -> None:
