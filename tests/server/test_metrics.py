@@ -11,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from reliability.serving import Server, serving
 from tests.apps import write_app
 from yugen.runtime.meters import BOUNDS
+from yugen.runtime.queries import LIVE_BYTES_MAX
 from yugen.server.metrics import METRICS, render
+from yugen.server.unread import UNREAD_BYTES_MAX
 from yugen_client import AsyncClient, FunctionError
 
 APP = """
@@ -110,6 +112,8 @@ async def test_what_a_server_has_done(nodes: int, tmp_path: Path) -> None:
     assert total(samples, "yugen_connections") == 1
     assert total(samples, "yugen_queries_live") >= 1
     assert total(samples, "yugen_queries_live_bytes") > 1000
+    assert total(samples, "yugen_queries_live_bytes_max") == nodes * LIVE_BYTES_MAX
+    assert total(samples, "yugen_unread_bytes_max") == nodes * UNREAD_BYTES_MAX
     assert total(samples, "yugen_kept_entries", of="versions") == nodes
     assert total(samples, "yugen_kept_entries", of="runs") >= 1
     assert total(samples, "yugen_kept_entries", of="files_sent") == 0

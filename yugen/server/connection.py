@@ -625,13 +625,10 @@ class Connection:
     def _fail(self, error: BaseException) -> None:
         """Ends the connection when something of it failed; how is for the client to know what to do next."""
         match error:
-            case Disconnected():
+            case Disconnected() | TooMuchUnread():
                 self._end()
             case NothingRead():
                 logger.info("a client has read nothing for %g s and is cut off", SEND_SECONDS_MAX)
-                self._end()
-            case TooMuchUnread():
-                logger.warning("a client reads too slowly, and others do as well; it is cut off")
                 self._end()
             case asyncio.CancelledError():
                 # Those that the connection cancels itself it closes before: the runtime has been closed under it.

@@ -241,12 +241,7 @@ class _HttpProtocol(HttpToolsProtocol):
         super().pause_writing()
         self._stalled = self.loop.call_later(STALLED_SECONDS_MAX, self.transport.abort)
         if self._door is not None:
-            size = self.transport.get_write_buffer_size()
-            if self._door.unread.add(size):
-                self._unread_bytes = size
-            else:
-                logger.warning("a client reads too slowly, and others do as well; it is cut off")
-                self.loop.call_soon(self.transport.abort)
+            self._unread_bytes = self._door.unread.hold(self.transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()

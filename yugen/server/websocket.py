@@ -132,12 +132,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._has_room = asyncio.Event()
-        size = self._transport.get_write_buffer_size()
-        if self._unread.add(size):
-            self._unread_bytes = size
-        else:
-            logger.warning("a client reads too slowly, and others do as well; it is cut off")
-            self._loop.call_soon(self._transport.abort)
+        self._unread_bytes = self._unread.hold(self._transport)
 
     def resume_writing(self) -> None:
         self._unread.remove(self._unread_bytes)
