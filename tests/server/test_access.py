@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx2 as httpx
 import pytest
@@ -17,6 +17,7 @@ import pytest_asyncio
 from reliability.serving import ROOT, Server, serving
 from tests.apps import write_app
 from yugen.runtime.formats import Json, Readable
+from yugen.server import access
 from yugen.server.access import Access, path_shown
 from yugen.server.proxies import BehindProxies, Proxies
 from yugen.server.yugen import Yugen
@@ -216,6 +217,24 @@ async def test_without_being_asked_only_faults_of_the_server_leave_a_line(caplog
         ("WARNING", "GET /raises 500"),
     ]
     assert yugen.answers == {2: 1, 4: 2, 5: 3}
+
+
+async def test_a_line_and_its_fields_say_the_same_time(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    times = iter([0.0, 0.0046476])  # 4.6 ms; of 4.65 one digit after the point is 4.7
+    monkeypatch.setattr(access, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    yugen: Any = SimpleNamespace(traces=None, answers={})
+    transport = httpx.ASGITransport(Access(yugen, app, logs_all=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        await http.get("/")
+    [record] = caplog.records
+    milliseconds = cast(Any, record).fields["milliseconds"]
+    assert record.getMessage() == f"GET / 500 in {milliseconds:.1f} ms"
 
 
 @pytest.mark.parametrize("form", [Json(), Readable(coloured=True)])

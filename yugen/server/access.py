@@ -99,7 +99,7 @@ class Access:
             if traces is not None and span is not None:
                 traces.answered(span, visit.id, scope["method"], visit.route or path_shown(scope), status)
             if self._logs_all or status >= _FAULT:
-                _log(visit, scope, status, (time.perf_counter() - began) * 1000)
+                _log(visit, scope, status, round((time.perf_counter() - began) * 1000, 2))
 
 
 def path_shown(scope: Scope) -> str:
@@ -117,7 +117,7 @@ def _log(visit: Visit, scope: Scope, status: int, milliseconds: float) -> None:
         "method": scope["method"],
         "route": route,
         "status": status or None,
-        "milliseconds": round(milliseconds, 2),
+        "milliseconds": milliseconds,
         "request_id": visit.id,
         "address": client_address(scope),
     }
