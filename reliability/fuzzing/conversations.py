@@ -60,8 +60,8 @@ class _Peer:
         self._ts += 1
         if (update := self.session.begin_update(self._ts)) is not None:
             self.session.finish_update(update, {query.query_id: _VALUE for query in update.run})
-        for text in self.session.messages_to_send(now=0.0):
-            self._hear(json.loads(text))
+        for message in self.session.messages_to_send(now=0.0):
+            self._hear(json.loads(bytes(message)))
 
     def _hear(self, message: Any) -> None:
         self.sent.append(message)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ class Slow:
         self.taken: list[bytes | Close] = []
         self.flows = asyncio.Event()
         self.flows.set()
+        self.one_by_one = False
         self.error: Exception | None = None
         self.heard: list[BaseException | None] = []
         self.spoke = asyncio.Event()
@@ -45,6 +48,8 @@ class Slow:
         if self.error is not None:
             raise self.error
         self.taken.append(what)
+        if self.one_by_one:
+            self.flows.clear()
 
 
 async def test_what_a_client_reads_at_once_is_written_at_once() -> None:
@@ -142,6 +147,33 @@ async def test_what_waits_is_counted_until_it_waits_no_more(ending: str) -> None
         sink.flows.set()
     await until_blocked()
     assert sink.unread.bytes == 0
+
+
+async def test_each_message_is_made_when_it_is_sent_and_held_no_longer() -> None:
+    class Part:
+        """Of one byte, by what is known before it is made."""
+
+        def __len__(self) -> int:
+            return 1
+
+        def __bytes__(self) -> bytes:
+            made.append(len(sink.taken))
+            return b"<part>"
+
+    made: list[int] = []
+    sink = Slow()
+    parts: list[Any] = [Part() for _ in range(4)]
+    held = weakref.WeakSet(parts)
+    sink.one_by_one = True
+    sink.flows.clear()
+    sink.writer.write(parts)
+    parts.clear()
+    for number in range(4):
+        assert (made, sink.unread.bytes, len(held)) == ([*range(number + 1)], 4 - number, 4 - number)
+        sink.flows.set()
+        await until_blocked()
+    assert sink.taken == [b"<part>"] * 4
+    assert (sink.unread.bytes, len(held)) == (0, 0)
 
 
 async def test_what_there_is_no_room_for_does_not_wait() -> None:

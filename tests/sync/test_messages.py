@@ -14,6 +14,7 @@ from yugen.sync.messages import (
     AddQuery,
     AdminKey,
     Authenticate,
+    Clocks,
     Connect,
     Event,
     ModifyQuerySet,
@@ -30,7 +31,10 @@ from yugen.sync.messages import (
     parse,
     query_removed,
     query_result,
+    query_result_pieces,
     transition,
+    transition_chunks,
+    transition_pieces,
 )
 
 SESSION = "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11"
@@ -268,6 +272,29 @@ class TestServerMessages:
                 {"type": "QueryRemoved", "queryId": 7},
             ],
         }
+
+    @pytest.mark.parametrize("clocks", [None, Clocks(-12, 5)])
+    @pytest.mark.parametrize("count", range(4))
+    def test_a_transition_in_pieces_is_the_same(self, count: int, clocks: Clocks | None) -> None:
+        start, end = Version(0, 0, 0), Version(1, 2, TS)
+        answers = [Answer(value=b'"a"'), Answer(failure=Failure("no", b"1")), Answer(value=b"2", journal="j")][:count]
+        pieces = transition_pieces(start, end, map(query_result_pieces, range(count), answers), clocks)
+        for answer in answers:
+            assert answer.value is None or any(piece is answer.value for piece in pieces)
+        assert b"".join(pieces) == transition(start, end, map(query_result, range(count), answers), clocks)
+
+    @given(st.lists(st.text()), st.integers(4, 20))
+    def test_chunks_are_the_pieces_cut_where_a_character_ends(self, pieces: list[str], size: int) -> None:
+        chunks = transition_chunks([piece.encode() for piece in pieces], 7, size=size)
+        said = [fields(bytes(chunk)) for chunk in chunks]
+        assert "".join(each.pop("chunk") for each in said) == "".join(pieces)
+        assert said == [
+            {"type": "TransitionChunk", "partNumber": number, "totalParts": len(chunks), "transitionId": "7"}
+            for number in range(len(chunks))
+        ]
+        assert sum(map(len, chunks)) == len("".join(pieces).encode())
+        assert all(size - 3 <= len(chunk) <= size for chunk in chunks[:-1])  # a character is at most four bytes
+        assert len(chunks[-1]) <= size
 
     def test_trap_10_no_nulls_for_clock_skew_and_server_ts(self) -> None:
         message = fields(transition(Version(0, 0, 0), Version(0, 0, 0), []))

@@ -525,7 +525,7 @@ class Pair(RuleBasedStateMachine):
         line.checked = False
         messages = line.server.messages_to_send(now=0.0)
         if not line.cut:
-            line.down += messages
+            line.down += map(bytes, messages)
 
     def do(self, line: Line, work: Work) -> None:
         line.work.remove(work)

@@ -88,7 +88,7 @@ class Driver:
             self.session.receive(json.dumps(message))
 
     def received(self) -> list[dict[str, Any]]:
-        return [json.loads(message) for message in self.session.messages_to_send(now=0.0)]
+        return [json.loads(bytes(message)) for message in self.session.messages_to_send(now=0.0)]
 
     def types(self) -> list[str]:
         return [message["type"] for message in self.received()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from yugen.server.stepping import Done, step
 from yugen.server.unread import Unread
+from yugen.sync.messages import Message
 from yugen.sync.session import Close
 
 SEND_SECONDS_MAX: Final = 60.0
@@ -62,7 +64,7 @@ class Writer:
         self._finishing: asyncio.Task[None] | None = None
         self.lags = False
 
-    def write(self, texts: Sequence[bytes], close: Close | None = None) -> None:
+    def write(self, messages: Sequence[Message], close: Close | None = None) -> None:
         """Sends text messages, and ends the connection after them if that is asked.
 
         Raises:
@@ -70,15 +72,15 @@ class Writer:
             Exception: of the sink.
         """
         assert not self.lags
-        for place, text in enumerate(texts):
-            sending = step(self._sink.send(text))
+        for place, message in enumerate(messages):
+            sending = step(self._sink.send(bytes(message)))
             if not isinstance(sending, Done):
-                self._finish(sending, texts[place:], close)
+                self._finish(sending, deque(messages[place:]), close)
                 return
         if close is not None:
             closing = step(self._sink.close(close.code, close.reason))
             if not isinstance(closing, Done):
-                self._finish(closing, (), None)
+                self._finish(closing, deque(), None)
 
     def stop(self) -> None:
         """Gives up what is yet to be written; nothing is called any more."""
@@ -88,23 +90,24 @@ class Writer:
         # collector looks, which it seldom does.
         self._caught_up = self._failed = nobody
 
-    def _finish(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
-        """Goes on with what has begun: with the first of the texts, or else with the close."""
-        waiting = sum(map(len, texts))
+    def _finish(self, begun: Awaitable[None], messages: deque[Message], close: Close | None) -> None:
+        """Goes on with what has begun: with the first of the messages, or else with the close."""
+        waiting = sum(map(len, messages))
         if not self._unread.add(waiting):
             raise TooMuchUnread
         self._waiting = waiting
         self.lags = True
-        self._finishing = asyncio.get_running_loop().create_task(self._write_rest(begun, texts, close))
+        self._finishing = asyncio.get_running_loop().create_task(self._write_rest(begun, messages, close))
         self._finishing.add_done_callback(self._finished)
 
-    async def _write_rest(self, begun: Awaitable[None], texts: Sequence[bytes], close: Close | None) -> None:
+    async def _write_rest(self, begun: Awaitable[None], messages: deque[Message], close: Close | None) -> None:
         await _in_time(begun)
-        for place, text in enumerate(texts):
-            if place:
-                await _in_time(self._sink.send(text))
-            self._waiting -= len(text)
-            self._unread.remove(len(text))
+        while messages:
+            size = len(messages.popleft())  # what is counted no more is held no more
+            self._waiting -= size
+            self._unread.remove(size)
+            if messages:
+                await _in_time(self._sink.send(bytes(messages[0])))
         if close is not None:
             await _in_time(self._sink.close(close.code, close.reason))
 

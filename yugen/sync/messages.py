@@ -419,44 +419,106 @@ def transition_tail(clocks: Clocks | None) -> bytes:
     return b',"clientClockSkew":%d,"serverTs":%d}' % clocks if clocks else b"}"
 
 
-def transition_chunks(text: bytes, transition_id: int, *, size: int) -> list[bytes]:
-    """One Transition as messages that each hold at most `size` bytes of its text.
+def transition_pieces(
+    start: Version, end: Version, modifications: Iterable[Sequence[bytes]], clocks: Clocks | None = None
+) -> list[bytes]:
+    """The text of a Transition in pieces, without a copy of what queries give. Modifications are in pieces, too."""
+    pieces = [transition_start(start, end, ())[:-1]]
+    for modification in modifications:
+        if len(pieces) > 1:
+            pieces.append(b",")
+        pieces += modification
+    pieces.append(b"]" + transition_tail(clocks))
+    return pieces
+
+
+class TransitionChunk:
+    """One of the messages that a Transition is sent in, which is made when it is sent.
+
+    To make all at once would take long where there is much to say, and the client may read the first and no other.
+
+    Args:
+        text: its part of the text of the Transition, in pieces.
+        number: its number among them, from 0.
+        count: how many there are.
+        transition_id: tells them from those of another Transition.
+    """
+
+    __slots__ = ("_count", "_number", "_size", "_text", "_transition_id")
+
+    def __init__(self, text: Sequence[memoryview], number: int, count: int, transition_id: int) -> None:
+        self._text = text
+        self._number = number
+        self._count = count
+        self._transition_id = transition_id
+        self._size = sum(map(len, text))
+
+    def __len__(self) -> int:
+        """Bytes of the text in it."""
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        """The message."""
+        return b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":"%d"}' % (
+            orjson.dumps(b"".join(self._text).decode()),
+            self._number,
+            self._count,
+            self._transition_id,
+        )
+
+
+Message: TypeAlias = bytes | TransitionChunk
+"""What is sent to a client: `bytes` of it are the message, and its length is about how long that is."""
+
+
+def transition_chunks(pieces: Iterable[bytes], transition_id: int, *, size: int) -> list[TransitionChunk]:
+    """One Transition as messages that each hold at most `size` bytes of its text, which is given in pieces.
 
     The client puts them together; nothing but a Ping may come between them.
     """
-    parts = []
-    start = 0
-    while start < len(text):
-        end = min(start + size, len(text))
-        while end < len(text) and text[end] & 0xC0 == 0x80:  # inside of a character
-            end -= 1
-        parts.append(text[start:end])
-        start = end
-    return [
-        b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":"%d"}'
-        % (orjson.dumps(part.decode()), number, len(parts), transition_id)
-        for number, part in enumerate(parts)
-    ]
+    parts: list[list[memoryview]] = [[]]
+    room = size
+    for piece in pieces:
+        view, start = memoryview(piece), 0
+        while start < len(piece):
+            end = min(start + room, len(piece))
+            while end < len(piece) and piece[end] & 0xC0 == 0x80:  # inside of a character
+                end -= 1
+            if end > start:
+                parts[-1].append(view[start:end])
+                room -= end - start
+                start = end
+            if start < len(piece):
+                parts.append([])
+                room = size
+    return [TransitionChunk(part, number, len(parts), transition_id) for number, part in enumerate(parts)]
 
 
 def query_result(query_id: QueryId, answer: Answer) -> bytes:
     """A modification: the query now gives this value, or this failure."""
+    return b"".join(query_result_pieces(query_id, answer))
+
+
+def query_result_pieces(query_id: QueryId, answer: Answer) -> tuple[bytes, ...]:
+    """As `query_result`, without a copy of the value."""
     failure = answer.failure
     journal = b"null" if answer.journal is None else _string(answer.journal)
     if failure is None:
         assert answer.value is not None
-        return b'{"type":"QueryUpdated","queryId":%d,"value":%b,"logLines":%b,"journal":%b}' % (
-            query_id,
+        return (
+            b'{"type":"QueryUpdated","queryId":%d,"value":' % query_id,
             answer.value,
+            b',"logLines":%b,"journal":%b}' % (_strings(answer.log_lines), journal),
+        )
+    return (
+        b'{"type":"QueryFailed","queryId":%d,"errorMessage":%b,"logLines":%b,"journal":%b%b}'
+        % (
+            query_id,
+            _string(failure.message),
             _strings(answer.log_lines),
             journal,
-        )
-    return b'{"type":"QueryFailed","queryId":%d,"errorMessage":%b,"logLines":%b,"journal":%b%b}' % (
-        query_id,
-        _string(failure.message),
-        _strings(answer.log_lines),
-        journal,
-        _error_data(failure),
+            _error_data(failure),
+        ),
     )
 
 

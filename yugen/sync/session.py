@@ -28,7 +28,7 @@ at or before `ts` may have changed: what is not run again counts as valid at `ts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 
@@ -44,6 +44,7 @@ from yugen.sync.messages import (
     Clocks,
     Connect,
     Event,
+    Message,
     ModifyQuerySet,
     Mutation,
     ProtocolError,
@@ -58,7 +59,9 @@ from yugen.sync.messages import (
     mutation_response,
     parse,
     query_removed,
+    query_result_pieces,
     transition_chunks,
+    transition_pieces,
 )
 from yugen.sync.texts import Texts
 
@@ -277,7 +280,7 @@ class ServerSession:
         self._request_bytes = 0
 
         self._work: list[Work] = []
-        self._outbox: list[bytes] = []
+        self._outbox: list[Message] = []
         self._unsent_bytes = 0  # of it, what actions have given
         self._ping_at = now + PING_SECONDS
         self._close: Close | None = None
@@ -566,10 +569,9 @@ class ServerSession:
         assert update is self._update
         self._update = None
         texts = texts or Texts()
-        modifications = []
         for query_id in update.removed:
             self._answers.pop(query_id, None)
-            modifications.append(query_removed(query_id))
+        changed = []
         for query in update.run:
             query_id = query.query_id
             answer, before = results[query_id], self._answers.get(query_id)
@@ -578,29 +580,39 @@ class ServerSession:
                 answer = Answer(failure=_too_large(answer, advice), journal=answer.journal)
             self._answers[query_id] = answer
             if answer != before:
-                modifications.append(texts.query_result(query_id, answer))
+                changed.append((query_id, answer))
 
         end, sent = Version(update.query_set, update.identity, update.ts), self._sent
         moved = end.query_set != sent.query_set or end.identity != sent.identity
         settles = self._response_ts is not None and self._response_ts <= end.ts
-        if modifications or moved or settles:
+        if update.removed or changed or moved or settles:
             assert end.query_set >= sent.query_set
             assert end.identity >= sent.identity
             assert end.ts >= sent.ts
             clocks = Clocks(self._skew_ms, wall_ns) if self._skew_ms is not None and wall_ns is not None else None
-            self._outbox += self._framed(end, modifications, clocks, texts)
+            self._outbox += self._framed(end, update.removed, changed, clocks, texts)
             self._sent = end
         if settles:
             self._response_ts = None
 
-    def _framed(self, end: Version, modifications: list[bytes], clocks: Clocks | None, texts: Texts) -> list[bytes]:
+    def _framed(
+        self,
+        end: Version,
+        removed: Sequence[QueryId],
+        changed: Sequence[tuple[QueryId, Answer]],
+        clocks: Clocks | None,
+        texts: Texts,
+    ) -> Sequence[Message]:
         """A Transition from what was sent, in messages that the client can take."""
+        gone = [query_removed(query_id) for query_id in removed]
+        if self._takes_chunks and sum([answer.size for _, answer in changed]) > CHUNK_BYTES:
+            results = [query_result_pieces(query_id, answer) for query_id, answer in changed]
+            pieces = transition_pieces(self._sent, end, [*[(each,) for each in gone], *results], clocks)
+            return self._chunks(pieces)
+        modifications = [*gone, *[texts.query_result(query_id, answer) for query_id, answer in changed]]
         if self._takes_chunks:
             whole = texts.transition(self._sent, end, tuple(modifications), clocks)
-            if len(whole) <= CHUNK_BYTES:
-                return [whole]
-            self._chunked_transitions += 1
-            return transition_chunks(whole, self._chunked_transitions, size=CHUNK_BYTES)
+            return [whole] if len(whole) <= CHUNK_BYTES else self._chunks([whole])
         frames: list[bytes] = []
         some: list[bytes] = []
         bytes_left = FRAME_BYTES_MAX
@@ -613,10 +625,14 @@ class ServerSession:
             bytes_left -= len(modification)
         return [*frames, texts.transition(self._sent, end, tuple(some), clocks)]
 
+    def _chunks(self, pieces: Sequence[bytes]) -> Sequence[Message]:
+        self._chunked_transitions += 1
+        return transition_chunks(pieces, self._chunked_transitions, size=CHUNK_BYTES)
+
     # Messages, close and deadline out --------------------------------------------------------------------------------
 
-    def messages_to_send(self, *, now: float) -> list[bytes]:
-        """The text frames to send now, in order; each is returned once."""
+    def messages_to_send(self, *, now: float) -> list[Message]:
+        """The text frames to send now, in order; each is returned once, and `bytes` of it are what to send."""
         if self._outbox:
             self._ping_at = now + PING_SECONDS
         messages, self._outbox = self._outbox, []
