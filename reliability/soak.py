@@ -293,7 +293,7 @@ async def soak(
     judged = judge(samples, log_seconds=kept, for_days=for_days)
     failures = [*wrong[:20], *_of_canary(watch.report, late), *judged]
     _print(counts, samples, str(watch.report))
-    print(f"{for_days / MIB:.1f} MiB of the database are kept for days: answers of mutations, what was scheduled")
+    print(f"{for_days // 1024:,} KiB of the database are kept for days: answers of mutations, what was scheduled")
     return failures
 
 

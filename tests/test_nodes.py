@@ -225,6 +225,31 @@ async def test_it_does_not_say_that_it_serves_when_a_node_dies_before_the_others
     assert "is ready" not in await refused(app, "--port", "0", "--data", tmp_path / "data")
 
 
+async def test_a_node_that_is_told_to_end_before_it_is_one_ends(tmp_path: Path) -> None:
+    app = write_app(tmp_path, f=ENTRIES)
+    program = f"""if True:
+        import os, signal, time
+        from pathlib import Path
+        from yugen.cli.main import main
+        from yugen.cli.supervise import _Supervisor
+        become = _Supervisor._become
+
+        def become_when_told_to_end(*node):
+            os.kill(os.getppid(), signal.SIGTERM)
+            patience = time.monotonic() + 10
+            while signal.SIGTERM not in signal.sigpending():
+                if time.monotonic() > patience:
+                    os._exit(3)
+            become(*node)
+
+        _Supervisor._become = become_when_told_to_end
+        data = Path({str(tmp_path / "data")!r})
+        main(["serve", {str(app)!r}, "--host", "127.0.0.1", "--port", "0", "--data", str(data), "--workers", "2"])
+    """
+    async with Process(sys.executable, "-c", program) as process:
+        assert await process.ended() == 0, "\n".join(process.lines)
+
+
 async def test_a_node_that_is_not_heard_of_is_replaced(tmp_path: Path) -> None:
     app = write_app(tmp_path, f=ENTRIES)
     program = f"""if True:

@@ -220,10 +220,15 @@ class _Supervisor:
         ready, theirs = os.pipe()
         self._board.beat(number)
         supervisor = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            os.close(ready)
-            self._become(node, supervisor, theirs)
+        # Until it is no supervisor any more, a node would take what ends it for a word to that, and go on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(ready)
+                self._become(node, supervisor, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os.close(theirs)
         del self._missing[number]
         self._children[pid] = _Child(number, time.monotonic(), ready)
@@ -237,6 +242,7 @@ class _Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             # A terminal tells all processes at once, and a second time would be one of the supervisor's.
             signal.signal(signal.SIGINT, lambda *_: None)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             die_with_parent(supervisor)
             logs.configure(readable=False)
             api, site = self._places
