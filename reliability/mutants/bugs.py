@@ -293,8 +293,8 @@ BUGS: Final = (
         "chunk-order",
         "The parts of a large Transition come in another order.",
         "yugen/sync/messages.py",
-        "        for number, part in enumerate(parts)\n    ]\n\n\ndef query_result",
-        "        for number, part in reversed([*enumerate(parts)])\n    ]\n\n\ndef query_result",
+        "        for number, part in enumerate(parts)\n    ]\n",
+        "        for number, part in reversed([*enumerate(parts)])\n    ]\n",
         ("tests/sync/test_messages.py", "tests/sync/test_session.py"),
     ),
     Bug(

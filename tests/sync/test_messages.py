@@ -35,6 +35,7 @@ from yugen.sync.messages import (
     transition,
     transition_chunks,
     transition_pieces,
+    transition_whole,
 )
 
 SESSION = "3f2b6f0e-6a53-4a53-9a0a-0d0c0a4b9c11"
@@ -281,7 +282,9 @@ class TestServerMessages:
         pieces = transition_pieces(start, end, map(query_result_pieces, range(count), answers), clocks)
         for answer in answers:
             assert answer.value is None or any(piece is answer.value for piece in pieces)
-        assert b"".join(pieces) == transition(start, end, map(query_result, range(count), answers), clocks)
+        whole = transition_whole(pieces)
+        assert bytes(whole) == transition(start, end, map(query_result, range(count), answers), clocks)
+        assert len(whole) == len(bytes(whole))
 
     @given(st.lists(st.text()), st.integers(4, 20))
     def test_chunks_are_the_pieces_cut_where_a_character_ends(self, pieces: list[str], size: int) -> None:

@@ -35,7 +35,8 @@ class Writer:
     """Writes to a client, and knows whether it reads.
 
     As long as it does, a message is a call: it is sent when `write` returns, and nobody waits. A task comes into it
-    only where the transport has the sender wait.
+    only where the transport has the sender wait, and for what is made when it is sent: that takes long, and others have
+    their turn in between.
 
     Args:
         sink: what is written to.
@@ -77,6 +78,9 @@ class Writer:
             if not isinstance(sending, Done):
                 self._finish(sending, deque(messages[place:]), close)
                 return
+            if not isinstance(message, bytes):
+                self._finish(asyncio.sleep(0), deque(messages[place:]), close)
+                return
         if close is not None:
             closing = step(self._sink.close(close.code, close.reason))
             if not isinstance(closing, Done):
@@ -107,6 +111,7 @@ class Writer:
             self._waiting -= size
             self._unread.remove(size)
             if messages:
+                await asyncio.sleep(0)
                 await _in_time(self._sink.send(bytes(messages[0])))
         if close is not None:
             await _in_time(self._sink.close(close.code, close.reason))

@@ -11,7 +11,7 @@ import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
@@ -432,46 +432,39 @@ def transition_pieces(
     return pieces
 
 
-class TransitionChunk:
-    """One of the messages that a Transition is sent in, which is made when it is sent.
+class LateMessage:
+    """A message that is made when it is sent.
 
-    To make all at once would take long where there is much to say, and the client may read the first and no other.
+    To make all that is due at once would take long where it is much, and the client may read the first and no other.
 
     Args:
-        text: its part of the text of the Transition, in pieces.
-        number: its number among them, from 0.
-        count: how many there are.
-        transition_id: tells them from those of another Transition.
+        size: about how many bytes it has.
+        make: makes it.
     """
 
-    __slots__ = ("_count", "_number", "_size", "_text", "_transition_id")
+    __slots__ = ("_make", "_size")
 
-    def __init__(self, text: Sequence[memoryview], number: int, count: int, transition_id: int) -> None:
-        self._text = text
-        self._number = number
-        self._count = count
-        self._transition_id = transition_id
-        self._size = sum(map(len, text))
+    def __init__(self, size: int, make: Callable[[], bytes]) -> None:
+        self._size = size
+        self._make = make
 
     def __len__(self) -> int:
-        """Bytes of the text in it."""
         return self._size
 
     def __bytes__(self) -> bytes:
-        """The message."""
-        return b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":"%d"}' % (
-            orjson.dumps(b"".join(self._text).decode()),
-            self._number,
-            self._count,
-            self._transition_id,
-        )
+        return self._make()
 
 
-Message: TypeAlias = bytes | TransitionChunk
+Message: TypeAlias = bytes | LateMessage
 """What is sent to a client: `bytes` of it are the message, and its length is about how long that is."""
 
 
-def transition_chunks(pieces: Iterable[bytes], transition_id: int, *, size: int) -> list[TransitionChunk]:
+def transition_whole(pieces: Sequence[bytes]) -> LateMessage:
+    """One Transition, whose text is given in pieces, as one message."""
+    return LateMessage(sum(map(len, pieces)), partial(b"".join, pieces))
+
+
+def transition_chunks(pieces: Iterable[bytes], transition_id: int, *, size: int) -> list[LateMessage]:
     """One Transition as messages that each hold at most `size` bytes of its text, which is given in pieces.
 
     The client puts them together; nothing but a Ping may come between them.
@@ -491,7 +484,19 @@ def transition_chunks(pieces: Iterable[bytes], transition_id: int, *, size: int)
             if start < len(piece):
                 parts.append([])
                 room = size
-    return [TransitionChunk(part, number, len(parts), transition_id) for number, part in enumerate(parts)]
+    return [
+        LateMessage(sum(map(len, part)), partial(_transition_chunk, part, number, len(parts), transition_id))
+        for number, part in enumerate(parts)
+    ]
+
+
+def _transition_chunk(text: Sequence[memoryview], number: int, count: int, transition_id: int) -> bytes:
+    return b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":"%d"}' % (
+        orjson.dumps(b"".join(text).decode()),
+        number,
+        count,
+        transition_id,
+    )
 
 
 def query_result(query_id: QueryId, answer: Answer) -> bytes:

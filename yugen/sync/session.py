@@ -62,6 +62,7 @@ from yugen.sync.messages import (
     query_result_pieces,
     transition_chunks,
     transition_pieces,
+    transition_whole,
 )
 from yugen.sync.texts import Texts
 
@@ -604,30 +605,31 @@ class ServerSession:
         texts: Texts,
     ) -> Sequence[Message]:
         """A Transition from what was sent, in messages that the client can take."""
-        gone = [query_removed(query_id) for query_id in removed]
-        if self._takes_chunks and sum([answer.size for _, answer in changed]) > CHUNK_BYTES:
-            results = [query_result_pieces(query_id, answer) for query_id, answer in changed]
-            pieces = transition_pieces(self._sent, end, [*[(each,) for each in gone], *results], clocks)
-            return self._chunks(pieces)
-        modifications = [*gone, *[texts.query_result(query_id, answer) for query_id, answer in changed]]
+        sent = self._sent
+        if sum([answer.size for _, answer in changed]) <= CHUNK_BYTES:
+            modifications = [query_removed(query_id) for query_id in removed]
+            modifications += [texts.query_result(query_id, answer) for query_id, answer in changed]
+            whole = texts.transition(sent, end, tuple(modifications), clocks)
+            if len(whole) <= CHUNK_BYTES:
+                return [whole]
+        large: list[Sequence[bytes]] = [(query_removed(query_id),) for query_id in removed]
+        large += [query_result_pieces(query_id, answer) for query_id, answer in changed]
         if self._takes_chunks:
-            whole = texts.transition(self._sent, end, tuple(modifications), clocks)
-            return [whole] if len(whole) <= CHUNK_BYTES else self._chunks([whole])
-        frames: list[bytes] = []
-        some: list[bytes] = []
+            self._chunked_transitions += 1
+            pieces = transition_pieces(sent, end, large, clocks)
+            return transition_chunks(pieces, self._chunked_transitions, size=CHUNK_BYTES)
+        frames: list[Message] = []
+        some: list[Sequence[bytes]] = []
         bytes_left = FRAME_BYTES_MAX
-        for modification in modifications:
-            if some and len(modification) > bytes_left:
+        for modification in large:
+            size = sum(map(len, modification))
+            if some and size > bytes_left:
                 # The versions move with the last of several Transitions, so that the client sees one step.
-                frames.append(texts.transition(self._sent, self._sent, tuple(some), clocks))
+                frames.append(transition_whole(transition_pieces(sent, sent, some, clocks)))
                 some, bytes_left = [], FRAME_BYTES_MAX
             some.append(modification)
-            bytes_left -= len(modification)
-        return [*frames, texts.transition(self._sent, end, tuple(some), clocks)]
-
-    def _chunks(self, pieces: Sequence[bytes]) -> Sequence[Message]:
-        self._chunked_transitions += 1
-        return transition_chunks(pieces, self._chunked_transitions, size=CHUNK_BYTES)
+            bytes_left -= size
+        return [*frames, transition_whole(transition_pieces(sent, end, some, clocks))]
 
     # Messages, close and deadline out --------------------------------------------------------------------------------
 
