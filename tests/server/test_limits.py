@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from reliability.loads.raw import closed, one_who_never_reads
+from reliability.serving import serving
+from tests.apps import write_app
 from yugen.server.limits import BadLimit, Limits, parse
+from yugen_client import AsyncClient
 
 
 def test_every_limit_has_a_name_of_its_own() -> None:
@@ -36,3 +43,27 @@ def test_a_setting_that_is_no_limit_says_so(setting: str, fault: str) -> None:
     with pytest.raises(BadLimit) as refused:
         Limits.of(parse([setting]))
     assert str(refused.value).startswith(fault)
+
+
+async def test_what_clients_together_may_have_is_as_the_command_line_says(tmp_path: Path) -> None:
+    source = """
+        from yugen import QueryCtx, query
+
+
+        @query
+        async def filled(ctx: QueryCtx, number: int, size: int) -> str:
+            return "x" * size
+    """
+    options = ("--limit", "live_bytes=20000000", "--limit", "unread_bytes=2000000")
+    large = [{"number": number, "size": 9_000_000} for number in range(2)]
+    adds = [{"type": "Add", "queryId": each["number"], "udfPath": "f:filled", "args": [each]} for each in large]
+    too_much = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": adds}
+    async with (
+        serving(write_app(tmp_path, f=source), tmp_path / "data", *options, development=False) as server,
+        AsyncClient(server.url) as client,
+    ):
+        assert await closed(server.port, json.dumps(too_much)) == "1013 TooManyConcurrentRequests"
+        await server.printed("may take 20,000,000; raise `live_bytes`")
+        with closing(await one_who_never_reads(server.port, ("f:filled", large[0]))):
+            await server.printed("a client reads too slowly")
+        assert await client.query("f:filled", {"number": 0, "size": 2}) == "xx"
