@@ -16,6 +16,7 @@ from yugen.runtime.outcome import Answer, Failure, Outcome
 from yugen.runtime.run import Run
 from yugen.runtime.runner import Overloaded
 from yugen.runtime.transaction_workers import TransactionWorkers
+from yugen.runtime.workers import STARTS_MAX
 from yugen.storage.interface import Change, StorageError
 
 PATIENT = RunLimits(slow_seconds=60, transaction_seconds=60)
@@ -298,15 +299,29 @@ async def test_processes_that_do_not_start_fail_what_waits_and_are_tried_again(
     pool = TransactionWorkers(forks, PATIENT)
     for reason, text in (("unable", "no such database"), ("", "ended before it was ready")):
         task = start(pool, "a")
-        peer = await forks.next()
         if reason:
-            peer.send(reason, text)
+            (await forks.next()).send(reason, text)
         else:
-            peer.end()
+            for _ in range(STARTS_MAX):
+                (await forks.next()).end()
         with pytest.raises(Overloaded, match=text):
             await task
         assert text in caplog.text
     task = start(pool, "a")
+    peer = await forks.next()
+    peer.send("ready")
+    assert await serve(peer, 1) == ["a"]
+    assert await task == done("a")
+    await pool.close()
+    await forks.close()
+
+
+async def test_a_process_that_is_killed_as_it_starts_costs_nobody_an_answer() -> None:
+    forks = Forks(ready=False)
+    pool = TransactionWorkers(forks, PATIENT)
+    task = start(pool, "a")
+    for _ in range(STARTS_MAX - 1):
+        (await forks.next()).end()
     peer = await forks.next()
     peer.send("ready")
     assert await serve(peer, 1) == ["a"]

@@ -10,7 +10,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 from yugen.catalog import Catalog
 from yugen.runtime.channel import Message, Unpacker, pack, table_to_data
@@ -24,6 +24,14 @@ logger = logging.getLogger(__name__)
 
 Fork = Callable[[Role], Awaitable[tuple[int, socket.socket]]]
 """Makes a worker process of a role: its process id and our end of its channel."""
+
+
+STARTS_MAX: Final = 3
+"""How many processes in a row may end before they are ready; one may have been killed from outside."""
+
+
+class EndedEarly(Overloaded):
+    """A process has ended before it was ready."""
 
 
 class Worker(asyncio.Protocol, ABC):
@@ -75,7 +83,7 @@ class Worker(asyncio.Protocol, ABC):
         if self.ready.done():
             self.lost()
         else:
-            self.ready.set_exception(Overloaded("The process ended before it was ready; see what it printed."))
+            self.ready.set_exception(EndedEarly("The process ended before it was ready; see what it printed."))
         self.ended.set_result(None)
 
     def send(self, message: Message) -> None:
@@ -174,6 +182,13 @@ class Workers(ABC, Generic[W]):
             AppFailed: the app does not load any more.
             Overloaded: no process can be started.
         """
+        worker = await self._launch(STARTS_MAX)
+        if not worker.gone:
+            self.all.append(worker)
+        self.pump()
+
+    async def _launch(self, starts: int) -> W:
+        """A process that is ready, which may take so many starts."""
         pid, sock = await self._fork(self.role)
         try:
             _, worker = await self._loop.create_connection(lambda: self.make(pid), sock=sock)
@@ -184,12 +199,14 @@ class Workers(ABC, Generic[W]):
         worker.ended.add_done_callback(lambda _: self._open.discard(worker))
         try:
             await worker.ready
+        except EndedEarly:
+            if starts == 1:
+                raise
+            return await self._launch(starts - 1)
         except BaseException:
             worker.kill()
             raise
-        if not worker.gone:
-            self.all.append(worker)
-        self.pump()
+        return worker
 
     def grow(self) -> None:
         """Makes a process beside everything else."""
