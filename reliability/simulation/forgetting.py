@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from yugen.runtime import retention, runtime
+from yugen.runtime import past, retention
+from yugen.runtime.past import PAST_SECONDS
 from yugen.runtime.retention import LOG_SECONDS_MIN, LOOK_SECONDS, RETRY_SECONDS, Retention
-from yugen.runtime.runtime import PAST_SECONDS, Runtime
+from yugen.runtime.runtime import Runtime
 from yugen.storage.interface import StorageError, Timestamp
 
 
@@ -22,7 +23,7 @@ def forgetting(log_seconds: float) -> Iterator[None]:
             (retention, "LOG_SECONDS_MIN", LOG_SECONDS_MIN),
             (retention, "LOOK_SECONDS", LOOK_SECONDS),
             (retention, "RETRY_SECONDS", RETRY_SECONDS),
-            (runtime, "PAST_SECONDS", PAST_SECONDS),
+            (past, "PAST_SECONDS", PAST_SECONDS),
         ):
             patches.enter_context(patch.object(module, name, seconds * share))
         yield

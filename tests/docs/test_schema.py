@@ -155,7 +155,8 @@ async def test_an_index_of_a_small_table_is_there_at_once_and_one_of_a_large_tab
         async with engine(new_store("sqlite", tmp_path), app) as runtime:
             with pytest.raises(AssertionError, match="IndexNotFound"):
                 await ask(runtime, "main:by_done", done=True)
-            assert runtime._reindexing is not None
-            await runtime._reindexing
+            assert runtime._reindexer is not None
+            assert runtime._reindexer.going is not None
+            await runtime._reindexer.going
             assert "indexes of tasks: ready" in caplog.text
             assert await ask(runtime, "main:by_done") == 1

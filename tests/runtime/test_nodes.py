@@ -298,9 +298,10 @@ async def test_the_first_node_finishes_what_another_left_of_an_index(
     node = Node(app, app.parent / "app.db", board, 0)
     try:
         await node.runtime.start(deployed=True)
-        assert node.runtime._reindexing is not None
+        assert node.runtime._reindexer is not None
+        assert node.runtime._reindexer.going is not None
         async with asyncio.timeout(SECONDS_MAX):
-            await node.runtime._reindexing
+            await node.runtime._reindexer.going
         table = node.runtime.catalog.named("entries")
         assert table is not None
         index = next(each for each in table.indexes if each.name == "by_client")

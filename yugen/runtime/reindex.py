@@ -8,8 +8,9 @@ they are already changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 from yugen import keys, values
 from yugen.catalog import INDEXES, Catalog, TableSpec
@@ -17,10 +18,13 @@ from yugen.intervals import point
 from yugen.runtime.commit import Committer, Conflict, Proposal
 from yugen.runtime.deploy import Reindexing, enter_indexes, finished
 from yugen.runtime.transaction import Transaction
-from yugen.storage.interface import Change, Store, Timestamp
+from yugen.storage.interface import Change, StorageError, Store, Timestamp
 
 BATCH = 200
 """Documents in one commit; the others that wait for it wait a few milliseconds."""
+
+PAUSE_SECONDS = 0.001
+"""How long others may go first after each batch."""
 
 _TOLD_EVERY = 100_000
 
@@ -35,7 +39,9 @@ class Reindexer:
         committer: commits among everybody else's.
         newest: gives the newest published timestamp.
         random_bytes: gives that many random bytes.
-        breathe: awaited after each batch.
+
+    Attributes:
+        going: what it does beside everything else, if there was anything to do.
     """
 
     def __init__(
@@ -45,13 +51,31 @@ class Reindexer:
         newest: Callable[[], Timestamp],
         *,
         random_bytes: Callable[[int], bytes],
-        breathe: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._committer = committer
         self._newest = newest
         self._random_bytes = random_bytes
-        self._breathe = breathe
+        self.going: asyncio.Task[None] | None = None
+
+    def begin(self, works: Sequence[Reindexing]) -> None:
+        """Does what there is to do, beside everything else. Nothing else of it may be going on."""
+        if works:
+            self.going = asyncio.get_running_loop().create_task(self._run_all(works))
+
+    async def stop(self) -> None:
+        """Leaves what is not done to the next time."""
+        if self.going is not None:
+            self.going.cancel()
+            await asyncio.wait([self.going])
+            self.going = None
+
+    async def _run_all(self, works: Sequence[Reindexing]) -> None:
+        for work in works:
+            try:
+                await self.run(work)
+            except StorageError as error:
+                logger.error("the indexes of %s are not ready: %s", work.after.name, error)
 
     async def run(self, work: Reindexing) -> None:
         """Moves all entries of a table, and then marks its indexes as ready."""
@@ -72,7 +96,7 @@ class Reindexer:
             done += moved
             if done // _TOLD_EVERY > (done - moved) // _TOLD_EVERY:
                 logger.info("indexes of %s: %d documents", name, done)
-            await self._breathe()
+            await asyncio.sleep(PAUSE_SECONDS)
         while not await self._enter(work.after):
             pass
         logger.info("indexes of %s: ready, %d documents", name, done)

@@ -7,29 +7,22 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from operator import attrgetter
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
-from yugen import values
-from yugen.catalog import ENVIRONMENT, INDEXES, STORAGE, TABLES, Catalog, IndexSpec, TableSpec
+from yugen.catalog import Catalog
 from yugen.errors import Refused
 from yugen.functions.info import AppInfo, Kind, RunKind
 from yugen.functions.names import FunctionNotFound, canonical_path
 from yugen.functions.providers import Provider
 from yugen.functions.routing import Routes
 from yugen.identity import Identity
-from yugen.keys import table_of
 from yugen.runtime.causes import CALLED, Why
 from yugen.runtime.commit import Committer, Proposal
 from yugen.runtime.deploy import (
-    DeployError,
     Reindexing,
     check,
     deploy,
-    index_of,
     is_due,
     stored_catalog,
     unfinished,
@@ -41,6 +34,9 @@ from yugen.runtime.founding import Founding
 from yugen.runtime.meters import Histogram
 from yugen.runtime.mutations import Answered, Call, Committed, InvalidRequest, Mutations, Request
 from yugen.runtime.outcome import Answer, MutationAnswer, Outcome, refused
+from yugen.runtime.own_runs import OwnRuns
+from yugen.runtime.own_tables import take_in
+from yugen.runtime.past import Past
 from yugen.runtime.pressure import Pressure
 from yugen.runtime.queries import LIVE_BYTES_MAX, Queries, QueryKey
 from yugen.runtime.reindex import Reindexer
@@ -49,16 +45,9 @@ from yugen.runtime.runner import CallBack, Closing, Runner
 from yugen.runtime.times import Times
 from yugen.runtime.versions import Versions
 from yugen.runtime.writes import Written
-from yugen.storage.interface import Change, Commit, Logged, Peers, SnapshotTooOld, StorageError, Store, Timestamp
+from yugen.storage.interface import Commit, Logged, Peers, SnapshotTooOld, StorageError, Store, Timestamp
 
-PAST_SECONDS = 30
-"""How long what was the newest timestamp can still be read at by anyone (protocol.md 3.1)."""
-
-_PAST_STEP_NS = 1_000_000_000
 _MILLISECOND_NS = 1_000_000
-
-REINDEX_PAUSE_SECONDS = 0.001
-"""How long building an index lets others go first after each batch."""
 
 _EVERYTHING: Final = (bytes(4), b"\xff" * 5)
 """The interval of all keys."""
@@ -132,7 +121,7 @@ class Runtime:
         self._clock = clock
         self._random_bytes = random_bytes
         self._committer: Committer | None = None
-        self._reindexing: asyncio.Task[None] | None = None
+        self._reindexer: Reindexer | None = None
         self.file_deleted: Callable[[str], None] = lambda key: None
         # The timestamp at which another version of the app takes over, once that is durable and until it is published.
         self._taking_over: Timestamp | None = None
@@ -140,8 +129,7 @@ class Runtime:
         self._damaged = False  # whether something was met that is not what was stored
         self._routes: tuple[AppInfo, Routes] | None = None
         self._anywhere: tuple[AppInfo, Routes] | None = None
-        # What was the newest timestamp at which moments, the earliest first; `query_at` reaches back to the first.
-        self._past: deque[tuple[int, Timestamp]] = deque()
+        self._past = Past(clock, 0)  # to which `query_at` reaches back
 
     async def start(self, *, deployed: bool = False, reindexes: bool = True) -> None:
         """Opens the store, brings it to what the app declares, and gets ready to run. `close` also when this fails.
@@ -173,11 +161,11 @@ class Runtime:
                 newest,
                 self._runner.info,
                 self.catalog,
-                _OwnFunctions(self._runner, self._times, self._random_bytes),
+                OwnRuns(self._runner, self._times, self._random_bytes),
                 clock=self._clock,
                 random_bytes=self._random_bytes,
             )
-        self._past.append((self._clock(), self.ts))
+        self._past = Past(self._clock, self.ts)
         self._times = Times(self._clock, self.ts + _MILLISECOND_NS)
         self.queries = Queries(self._execute, self.ts, live_bytes_max=self._live_bytes_max)
         self.queries.kept_told = self._kept
@@ -198,8 +186,9 @@ class Runtime:
         )
         if self._peers is not None:
             self._peers.listen(self._committer.look)
-        if reindexing and reindexes:
-            self._reindexing = asyncio.get_running_loop().create_task(self._reindex(reindexing))
+        self._reindexer = Reindexer(self._store, self._committer, lambda: self.ts, random_bytes=self._random_bytes)
+        if reindexes:
+            self._reindexer.begin(reindexing)
 
     async def take_up(self, runner: Runner) -> None:
         """Runs another version of the app from here on, at a timestamp of its own, from which no earlier answer holds.
@@ -241,16 +230,17 @@ class Runtime:
         """
         await self._tried_out(runner)
 
-    async def _tried_out(self, runner: Runner) -> _OwnFunctions:
+    async def _tried_out(self, runner: Runner) -> OwnRuns:
         await runner.start(self.catalog)
-        functions = _OwnFunctions(runner, self._times, self._random_bytes)
+        functions = OwnRuns(runner, self._times, self._random_bytes)
         await check(self._store, self.ts, runner.info, functions)
         return functions
 
-    async def _deploy_while_serving(self, runner: Runner, functions: _OwnFunctions) -> None:
+    async def _deploy_while_serving(self, runner: Runner, functions: OwnRuns) -> None:
         """Brings the store to what another version declares, which takes over then. Nothing else may be written."""
+        assert self._reindexer is not None
         try:
-            await self._stop_reindexing()
+            await self._reindexer.stop()
             newest = await self._stored()
             catalog = await self._stored_catalog(newest)
             await runner.start(catalog)
@@ -297,6 +287,8 @@ class Runtime:
         It is carried to its end also when it is called off: half of it would be worse than either.
         """
         assert self._committer is not None
+        assert self._reindexer is not None
+        reindexer = self._reindexer
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(result: Timestamp | Exception) -> None:
@@ -310,7 +302,7 @@ class Runtime:
             self._times.reach(result + _MILLISECOND_NS)
             if runner is not None:
                 self._runner.take_up(runner, result, self.queries.released_before(result))
-            self._go_on_reindexing(reindexing)
+            reindexer.begin(reindexing)
 
         self._committer.propose(Proposal(self.ts, (), (), is_mark=True), settled)
         called_off: asyncio.CancelledError | None = None
@@ -323,16 +315,6 @@ class Runtime:
         if called_off is not None:
             raise called_off
 
-    async def _stop_reindexing(self) -> None:
-        if self._reindexing is not None:
-            self._reindexing.cancel()
-            await asyncio.wait([self._reindexing])
-            self._reindexing = None
-
-    def _go_on_reindexing(self, work: Sequence[Reindexing]) -> None:
-        if work:
-            self._reindexing = asyncio.get_running_loop().create_task(self._reindex(work))
-
     async def drain(self) -> None:
         """Begins no more actions, waits for those that run, and cancels those that take too long. Once is enough.
 
@@ -344,7 +326,8 @@ class Runtime:
 
     async def close(self) -> None:
         """Finishes the commits under way and lets go of everything."""
-        await self._stop_reindexing()
+        if self._reindexer is not None:
+            await self._reindexer.stop()
         if self._committer is not None:
             await self._committer.close()
             await self.queries.close()
@@ -494,10 +477,10 @@ class Runtime:
             await self.latest()
         if ts == self.ts:  # but not the newest that other nodes have by now
             return await self.queries.at(self.query_key(path, args, public=public), identity, ts)
-        self._forget_past()
-        if ts > self.ts or (ts < self._past[0][1] and not any_age):
+        earliest = self._past.earliest
+        if ts > self.ts or (ts < earliest and not any_age):
             raise TimestampOutOfReach(
-                f"The timestamp {ts} is not between {self._past[0][1]} and {self.ts}, which can be read now; "
+                f"The timestamp {ts} is not between {earliest} and {self.ts}, which can be read now; "
                 "ask /api/query_ts for a new one."
             )
         try:
@@ -775,41 +758,10 @@ class Runtime:
         self._times.used(run.now, len(outcome.changes))
         return self._ended(run, outcome, seconds, why)
 
-    async def _reindex(self, work: Sequence[Reindexing]) -> None:
-        assert self._committer is not None
-        reindexer = Reindexer(
-            self._store,
-            self._committer,
-            lambda: self.ts,
-            random_bytes=self._random_bytes,
-            breathe=lambda: asyncio.sleep(REINDEX_PAUSE_SECONDS),
-        )
-        for each in work:
-            try:
-                await reindexer.run(each)
-            except StorageError as error:
-                logger.error("the indexes of %s are not ready: %s", each.after.name, error)
-
     def _published(self, commits: Sequence[Written]) -> None:
-        reindexed: list[Change] = []
-        for written in commits:
-            for change in written.commit.changes:
-                match table_of(change.key):
-                    case TABLES.number if change.after is not None:
-                        document = _fields(change.after)
-                        if self.catalog.named(document["name"]) is None:
-                            self.catalog.add(TableSpec(document["name"], int(document["number"])))
-                    case INDEXES.number:
-                        reindexed.append(change)
-                    case ENVIRONMENT.number if self._variables is not None:
-                        self.catalog.environment = self._variables.after(self.catalog.environment, change)
-                    case STORAGE.number if change.before is not None:
-                        key = _fields(change.before)["key"]
-                        if change.after is None or _fields(change.after)["key"] != key:
-                            self.file_deleted(key)
-        for table in _tables_after(self.catalog, reindexed):
-            self.catalog.add(table)
-        self._remember_past()
+        changes = (change for written in commits for change in written.commit.changes)
+        take_in(changes, self.catalog, self._variables, self.file_deleted)
+        self._past.remember(self.ts)
         self.ts = commits[-1].ts
         if self._peers is not None:
             self._times.reach(self.ts)  # the documents of others have their times too
@@ -818,83 +770,6 @@ class Runtime:
                 self._taking_over = None
                 self.queries.renew(written.commit)
                 # What was before it needs the code of then, which ends when nobody holds a timestamp of its time.
-                self._past = deque([(self._clock(), self.ts)])
+                self._past = Past(self._clock, self.ts)
             else:
                 self.queries.publish(written)
-
-    def _remember_past(self) -> None:
-        """Notes what is the newest timestamp up to now, from time to time."""
-        now = self._clock()
-        if now - self._past[-1][0] > _PAST_STEP_NS:
-            self._past.append((now, self.ts))
-            self._forget_past()
-
-    def _forget_past(self) -> None:
-        since = self._clock() - PAST_SECONDS * 1_000_000_000
-        while len(self._past) > 1 and self._past[1][0] < since:
-            self._past.popleft()
-
-
-class _OwnFunctions:
-    """Runs Yugen's own functions before there is anything to serve."""
-
-    def __init__(self, runner: Runner, times: Times, random_bytes: Callable[[int], bytes]) -> None:
-        self._runner = runner
-        self._times = times
-        self._random_bytes = random_bytes
-
-    async def query(self, path: str, ts: Timestamp, /, **args: Any) -> Any:
-        return (await self._run("query", path, ts, args))[0]
-
-    async def mutation(self, path: str, ts: Timestamp, /, **args: Any) -> tuple[Any, tuple[Change, ...]]:
-        return await self._run("mutation", path, ts, args)
-
-    async def _run(
-        self, kind: Kind, path: str, ts: Timestamp, args: Mapping[str, Any]
-    ) -> tuple[Any, tuple[Change, ...]]:
-        run = Run(
-            kind,
-            canonical_path(path),
-            values.canonical(args),
-            False,
-            ts,
-            self._times.next(),
-            self._random_bytes(16),
-            self._random_bytes(8).hex(),
-            long=True,
-        )
-        outcome = await self._runner.transact(run)
-        if outcome.answer.failure is not None:
-            raise DeployError(outcome.answer.failure.message.partition("\n")[2] or outcome.answer.failure.message)
-        assert outcome.answer.value is not None
-        return values.loads(outcome.answer.value), outcome.changes
-
-
-def _tables_after(catalog: Catalog, changes: Sequence[Change]) -> list[TableSpec]:
-    """The tables whose indexes have changed, as they are then."""
-    indexes: dict[str, dict[str, IndexSpec]] = {}
-    for change in changes:
-        for image, there in ((change.before, False), (change.after, True)):
-            if image is None:
-                continue
-            document = _fields(image)
-            table = catalog.named(document["table"])
-            if table is None:
-                continue
-            of = indexes.setdefault(table.name, {str(index.slot): index for index in table.indexes})
-            spec = index_of(document)
-            if there:
-                of[str(spec.slot)] = spec
-            elif of.get(str(spec.slot)) == spec:
-                del of[str(spec.slot)]
-    return [
-        replace(table, indexes=tuple(sorted(indexes[table.name].values(), key=attrgetter("slot"))))
-        for name in indexes
-        if (table := catalog.named(name)) is not None
-    ]
-
-
-def _fields(text: bytes) -> dict[str, Any]:
-    document = values.loads(text)
-    assert isinstance(document, dict)
-    return document
