@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.runtime.scripted import Forks, Peer, action
+from tests.server.peers import LoopTime
 from yugen.functions.info import RunKind
 from yugen.runtime.action_workers import ActionWorkers
 from yugen.runtime.channel import answer_from_data, answer_to_data
@@ -202,7 +203,8 @@ async def test_one_that_holds_out_is_given_up_alone() -> None:
 
 
 async def test_draining_waits_for_those_that_run_and_cancels_those_that_do_not_end() -> None:
-    limits = RunLimits(slow_seconds=60, shutdown_seconds=0.02, cleanup_seconds=60, actions_max=2)
+    limits = RunLimits(slow_seconds=6000, shutdown_seconds=600, cleanup_seconds=600, actions_max=2)
+    time = LoopTime()
     async with workers(limits) as (pool, forks):
         await pool.drain()  # at once
         quick, slow, waiting = (start(pool, path) for path in ("quick", "slow", "waiting"))
@@ -215,6 +217,7 @@ async def test_draining_waits_for_those_that_run_and_cancels_those_that_do_not_e
         third = await begin(peer, "waiting")
         peer.send("acted", third, answer_to_data(DONE))
         assert await waiting == DONE
+        time.forward(601)
         assert await peer.receive() == ("cancel",)
         with pytest.raises(Overloaded, match="closing"):
             await pool.run(action("late"), called)

@@ -332,9 +332,10 @@ async def test_queries_at_a_timestamp_see_that_moment(notes: Bench, client: http
 
 async def test_only_administrators_reach_back_further_than_a_moment(notes: Bench, client: httpx.AsyncClient) -> None:
     old = await moment(client)
-    clock = notes.runtime._clock
+    past = notes.runtime._past
+    clock = past._clock
     for seconds in (0, 31, 62):
-        notes.runtime._clock = lambda ahead=seconds: clock() + ahead * 1_000_000_000  # type: ignore[misc]
+        past._clock = lambda ahead=seconds: clock() + ahead * 1_000_000_000  # type: ignore[misc]
         await change(notes.runtime, "notes:add", book="a", text="x")
     body = {"ts": old, "path": "notes:texts", "args": {"book": "a"}}
     refused = await client.post("/api/query_at_ts", json=body)
