@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,20 +150,46 @@ async def test_what_waits_is_counted_until_it_waits_no_more(ending: str) -> None
     assert sink.unread.bytes == 0
 
 
+class Part:
+    """A message of one byte, by what is known before it is made."""
+
+    def __init__(self, made: Callable[[], None]) -> None:
+        self._made = made
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bytes__(self) -> bytes:
+        self._made()
+        return b"<part>"
+
+
+async def test_others_have_their_turn_between_messages_that_are_made_late() -> None:
+    sink = Slow()
+    turns: list[str] = []
+    parts: list[Any] = [Part(lambda: turns.append("made")) for _ in range(3)]
+    sink.writer.write(parts, BYE)
+    while sink.lags():
+        turns.append("another's")
+        await asyncio.sleep(0)
+    assert sink.taken == [b"<part>"] * 3 + [BYE]
+    assert "made made" not in " ".join(turns)
+    assert (turns.count("made"), sink.unread.bytes, sink.heard) == (3, 0, [None])
+
+
+async def test_what_was_sent_is_not_too_much_to_wait_but_what_follows_may_be() -> None:
+    sink = Slow()
+    parts: list[Any] = [Part(lambda: None) for _ in range(6)]
+    with pytest.raises(TooMuchUnread):
+        sink.writer.write(parts)
+    assert sink.taken == [b"<part>"]
+    assert (sink.unread.bytes, sink.unread.refused) == (0, 1)
+
+
 async def test_each_message_is_made_when_it_is_sent_and_held_no_longer() -> None:
-    class Part:
-        """Of one byte, by what is known before it is made."""
-
-        def __len__(self) -> int:
-            return 1
-
-        def __bytes__(self) -> bytes:
-            made.append(len(sink.taken))
-            return b"<part>"
-
     made: list[int] = []
     sink = Slow()
-    parts: list[Any] = [Part() for _ in range(4)]
+    parts: list[Any] = [Part(lambda: made.append(len(sink.taken))) for _ in range(4)]
     held = weakref.WeakSet(parts)
     sink.one_by_one = True
     sink.flows.clear()

@@ -79,7 +79,7 @@ class Writer:
                 self._finish(sending, deque(messages[place:]), close)
                 return
             if not isinstance(message, bytes):
-                self._finish(asyncio.sleep(0), deque(messages[place:]), close)
+                self._finish(None, deque(messages[place:]), close)
                 return
         if close is not None:
             closing = step(self._sink.close(close.code, close.reason))
@@ -94,8 +94,8 @@ class Writer:
         # collector looks, which it seldom does.
         self._caught_up = self._failed = nobody
 
-    def _finish(self, begun: Awaitable[None], messages: deque[Message], close: Close | None) -> None:
-        """Goes on with what has begun: with the first of the messages, or else with the close."""
+    def _finish(self, begun: Awaitable[None] | None, messages: deque[Message], close: Close | None) -> None:
+        """Goes on with what has begun: with the first of the messages, which may be sent by now, or with the close."""
         waiting = sum(map(len, messages))
         if not self._unread.add(waiting):
             raise TooMuchUnread
@@ -104,8 +104,9 @@ class Writer:
         self._finishing = asyncio.get_running_loop().create_task(self._write_rest(begun, messages, close))
         self._finishing.add_done_callback(self._finished)
 
-    async def _write_rest(self, begun: Awaitable[None], messages: deque[Message], close: Close | None) -> None:
-        await _in_time(begun)
+    async def _write_rest(self, begun: Awaitable[None] | None, messages: deque[Message], close: Close | None) -> None:
+        if begun is not None:
+            await _in_time(begun)
         while messages:
             size = len(messages.popleft())  # what is counted no more is held no more
             self._waiting -= size
