@@ -572,7 +572,8 @@ class ServerSession:
         texts = texts or Texts()
         for query_id in update.removed:
             self._answers.pop(query_id, None)
-        changed = []
+        changed: list[tuple[QueryId, Answer]] = []
+        size = 0
         for query in update.run:
             query_id = query.query_id
             answer, before = results[query_id], self._answers.get(query_id)
@@ -582,6 +583,7 @@ class ServerSession:
             self._answers[query_id] = answer
             if answer != before:
                 changed.append((query_id, answer))
+                size += len(answer.value or b"")
 
         end, sent = Version(update.query_set, update.identity, update.ts), self._sent
         moved = end.query_set != sent.query_set or end.identity != sent.identity
@@ -591,7 +593,10 @@ class ServerSession:
             assert end.identity >= sent.identity
             assert end.ts >= sent.ts
             clocks = Clocks(self._skew_ms, wall_ns) if self._skew_ms is not None and wall_ns is not None else None
-            self._outbox += self._framed(end, update.removed, changed, clocks, texts)
+            if size <= CHUNK_BYTES:
+                self._outbox += self._framed(end, update.removed, changed, clocks, texts)
+            else:
+                self._outbox += self._framed_late(end, update.removed, changed, clocks)
             self._sent = end
         if settles:
             self._response_ts = None
@@ -605,13 +610,21 @@ class ServerSession:
         texts: Texts,
     ) -> Sequence[Message]:
         """A Transition from what was sent, in messages that the client can take."""
+        modifications = [texts.query_result(query_id, answer) for query_id, answer in changed]
+        if removed:
+            modifications = [*map(query_removed, removed), *modifications]
+        whole = texts.transition(self._sent, end, tuple(modifications), clocks)
+        return [whole] if len(whole) <= CHUNK_BYTES else self._framed_late(end, removed, changed, clocks)
+
+    def _framed_late(
+        self,
+        end: Version,
+        removed: Sequence[QueryId],
+        changed: Sequence[tuple[QueryId, Answer]],
+        clocks: Clocks | None,
+    ) -> Sequence[Message]:
+        """The same where there is so much to say that each message is made when it is sent."""
         sent = self._sent
-        if sum([answer.size for _, answer in changed]) <= CHUNK_BYTES:
-            modifications = [query_removed(query_id) for query_id in removed]
-            modifications += [texts.query_result(query_id, answer) for query_id, answer in changed]
-            whole = texts.transition(sent, end, tuple(modifications), clocks)
-            if len(whole) <= CHUNK_BYTES:
-                return [whole]
         large: list[Sequence[bytes]] = [(query_removed(query_id),) for query_id in removed]
         large += [query_result_pieces(query_id, answer) for query_id, answer in changed]
         if self._takes_chunks:
