@@ -80,13 +80,14 @@ class Replay:
         self._find = find
         self._check_steps = check_steps
         self._fresh = fresh
-        self._loop = _Loop(refuse, self._give_next)
+        self._loop = _Loop(refuse, self._give_next, self._close)
         self._ends = sorted((step for step in history.steps if step.finished is not None), key=_finished)
         self._given = 0
         self._asked: list[Asked] = []
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._fault: WorkflowChanged | None = None
         self._stopped = False
+        self._dropped: frozenset[int] | None = None  # None until nothing more can be asked for
 
     def run(self, start: Callable[[WorkflowCtx], Coroutine[Any, Any, Any]]) -> Replayed:
         """What is new.
@@ -108,8 +109,8 @@ class Replay:
             self._fault = self._changed(f"has taken {known} steps and would take {len(self._asked)} now")
         if self._fault is not None:
             raise self._fault
-        dropped = frozenset(number for number, future in self._waiting.items() if future.cancelled())
-        return Replayed(tuple(self._asked[known:]), dropped, self._given, not self._stopped, result)
+        assert self._dropped is not None
+        return Replayed(tuple(self._asked[known:]), self._dropped, self._given, not self._stopped, result)
 
     async def call(self, reference: Function[Any, Any] | str, given: Mapping[str, Any], retry: Retry | None) -> Any:
         called = self._find(reference, given)
@@ -124,8 +125,11 @@ class Replay:
         until = None if timeout is None else self.now + timeout * 1000
         return await self._ask(Asked("event", name, {"timeout": timeout}, until=until))
 
+    def _close(self) -> None:
+        self._dropped = frozenset(number for number, future in self._waiting.items() if future.cancelled())
+
     async def _ask(self, asked: Asked) -> Any:
-        if self._stopped:
+        if self._stopped or self._dropped is not None:
             raise _Stopped
         number, steps = len(self._asked), self._history.steps
         if number < len(steps):
@@ -202,13 +206,15 @@ class _Loop(TransactionLoop):
     Args:
         refuse: as of `TransactionLoop`.
         give_next: has something happen when all tasks wait; returns False if nothing can.
+        close: called when all that is left was cancelled: what it asks for after that, it does not get.
     """
 
     task_class = _Task
 
-    def __init__(self, refuse: Refuse, give_next: Callable[[], bool]) -> None:
+    def __init__(self, refuse: Refuse, give_next: Callable[[], bool], close: Callable[[], None]) -> None:
         super().__init__(refuse)
         self._give_next = give_next
+        self._close = close
         self._tasks: list[asyncio.Task[Any]] = []
         self.numbers = count()
 
@@ -228,13 +234,13 @@ class _Loop(TransactionLoop):
             super().idle(main)
 
     def _end_tasks(self) -> None:
-        """Cancels what is left, as `asyncio.run` does."""
+        """Cancels what is left, as `asyncio.run` does, and once more what cleans up by steps that nobody awaits."""
         outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
-            for task in self._tasks:
-                task.cancel()
-            self.take_turns()
+            self._cancel_tasks()
+            self._close()
+            self._cancel_tasks()
         finally:
             events._set_running_loop(outer)
         for task in self._tasks:
@@ -242,6 +248,11 @@ class _Loop(TransactionLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
             elif not task.cancelled():
                 task.exception()
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self.take_turns()
 
 
 def _finished(step: Recorded) -> int:
