@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.strategies import documents, values
@@ -78,7 +78,26 @@ def test_a_hint_is_given_where_a_string_could_be_several_things(values: list[Val
         assert dumps(through(shape, value)) == dumps(value)
 
 
+def test_records_and_objects_that_come_to_one_place_are_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "FIELDS_MAX", 2)
+    several: list[Value] = [
+        {"a": {"x": "AAAA", "y": "text", "z": None}},
+        {"b": {"x": b"\0"}, "c": {"x": Int64(1)}},
+    ]
+    shape = shape_of(*several)
+    assert str(shape) == "record<field_name, record<field_name, string | null | bytes | int64>>"
+    for value in several:
+        assert dumps(through(shape, value)) == dumps(value)
+
+
+def test_the_text_of_a_shape_may_have_records_beside_objects() -> None:
+    text = '{"a": bytes} | record<field_name, string>'
+    assert str(parse_shape(text)) == text
+    assert parse_shape(text).read({"a": "AA==", "b": "AA=="}) == {"a": b"\0", "b": "AA=="}
+
+
 @given(st.lists(values, max_size=6), st.integers(1, 8))
+@example(several=[{"": {"": "\x80"}}, {"": {"0": None}, "0": {"": b""}}], fields_max=1)
 def test_values_come_out_of_an_archive_as_they_went_in(several: list[Value], fields_max: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(shapes, "FIELDS_MAX", fields_max)

@@ -96,31 +96,47 @@ class Shape:
                     known = self.fields[name] = _Field(Shape())
                 known.count += 1
                 known.shape.add(item)
-            if len(self.fields) > FIELDS_MAX:
-                self.values = Shape()
-                for known in self.fields.values():
-                    self.values.merge(known.shape)
-                self.fields = None
+            self._generalize()
             return
         for item in value.values():
             self.values.add(item)
 
-    def merge(self, other: Shape) -> None:
-        """Takes in all values of another place."""
+    def merge(self, other: Shape, *, as_told: bool = False) -> None:
+        """Takes in all values of another place.
+
+        Args:
+            other: its shape.
+            as_told: whether objects and records stay apart, as in the text of a shape, whoever wrote it.
+        """
         self.kinds |= other.kinds
         if other.items is not None:
             self.items = self.items or Shape()
-            self.items.merge(other.items)
+            self.items.merge(other.items, as_told=as_told)
         if other.values is not None:
             self.values = self.values or Shape()
-            self.values.merge(other.values)
+            self.values.merge(other.values, as_told=as_told)
         if other.fields is not None:
             self.fields = self.fields if self.fields is not None else {}
             for name, known in other.fields.items():
                 mine = self.fields.setdefault(name, _Field(Shape()))
                 mine.count += known.count
-                mine.shape.merge(known.shape)
+                mine.shape.merge(known.shape, as_told=as_told)
         self.objects += other.objects
+        if not as_told:
+            self._generalize()
+
+    def _generalize(self) -> None:
+        """Makes a record of objects with too many names, and of all objects where there is one.
+
+        With both, it could not be told of a value in a record whether it is one of the field that has its name.
+        """
+        fields = self.fields or {}
+        if self.values is None and len(fields) > FIELDS_MAX:
+            self.values = Shape()
+        if self.values is not None:
+            self.fields = None
+            for known in fields.values():
+                self.values.merge(known.shape)
 
     def __str__(self) -> str:
         alternatives = list(self.kinds)
@@ -298,7 +314,7 @@ class _Parser:
     def _alternative(self, shape: Shape) -> None:
         word = self._take()
         if word == "{":
-            shape.merge(self._object())
+            shape.merge(self._object(), as_told=True)
         elif word.startswith('"'):
             shape.kinds["string"] = None  # a literal
         elif self._next == "<":
@@ -316,11 +332,11 @@ class _Parser:
                 self._take()
                 shape.kinds["string"] = None
             case "array" | "set":
-                shape.merge(Shape(items=self._union()))
+                shape.merge(Shape(items=self._union()), as_told=True)
             case "record" | "map":
                 self._union()
                 self._expect(",")
-                shape.merge(Shape(values=self._union()))
+                shape.merge(Shape(values=self._union()), as_told=True)
             case _:
                 raise self._wrong(word)
         self._expect(">")
