@@ -446,7 +446,8 @@ async def test_clients_of_worker_processes_see_no_anomaly(
     # With several lines at once, what is in one is unseen by the others. Now and then a process is killed. Where they
     # count as slow soon, what waits in one line is often given to another.
     monkeypatch.setattr(transaction_workers, "_LEAD_SECONDS", -1.0 if lines > 1 else 1.0)
-    limits = RunLimits(depth=4, workers_max=2 * lines, slow_seconds=slow_seconds)
+    # No function takes long, but the machine may stand still for a moment.
+    limits = RunLimits(depth=4, workers_max=2 * lines, slow_seconds=slow_seconds, transaction_seconds=30)
     async with worker_engine(tmp_path, write_app(tmp_path, **LISTS), limits) as (runtime, pool):
         monkeypatch.setattr(pool._transactions, "_wanted", lines)
         lists = Lists(runtime)
