@@ -292,6 +292,12 @@ async def test_whoever_stops_waiting_is_passed_over() -> None:
         assert await tasks[2] == done("c")
 
 
+async def end_early(forks: Forks, count: int) -> None:
+    """Has so many processes end before they are ready, one after the other."""
+    for _ in range(count):
+        (await forks.next()).end()
+
+
 async def test_processes_that_do_not_start_fail_what_waits_and_are_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -302,26 +308,12 @@ async def test_processes_that_do_not_start_fail_what_waits_and_are_tried_again(
         if reason:
             (await forks.next()).send(reason, text)
         else:
-            for _ in range(STARTS_MAX):
-                (await forks.next()).end()
+            await end_early(forks, STARTS_MAX)
         with pytest.raises(Overloaded, match=text):
             await task
         assert text in caplog.text
     task = start(pool, "a")
-    peer = await forks.next()
-    peer.send("ready")
-    assert await serve(peer, 1) == ["a"]
-    assert await task == done("a")
-    await pool.close()
-    await forks.close()
-
-
-async def test_a_process_that_is_killed_as_it_starts_costs_nobody_an_answer() -> None:
-    forks = Forks(ready=False)
-    pool = TransactionWorkers(forks, PATIENT)
-    task = start(pool, "a")
-    for _ in range(STARTS_MAX - 1):
-        (await forks.next()).end()
+    await end_early(forks, STARTS_MAX - 1)  # some that are killed as they start cost nobody an answer
     peer = await forks.next()
     peer.send("ready")
     assert await serve(peer, 1) == ["a"]

@@ -177,6 +177,15 @@ async def test_others_have_their_turn_between_messages_that_are_made_late() -> N
     assert (turns.count("made"), sink.unread.bytes, sink.heard) == (3, 0, [None])
 
 
+async def test_the_last_message_is_sent_at_once_however_late_it_is_made() -> None:
+    sink = Slow()
+    parts: list[Any] = [b"a", Part(lambda: None)]
+    sink.unread.bytes_max = 0  # nothing may wait
+    sink.writer.write(parts, BYE)
+    assert not sink.lags()
+    assert sink.taken == [b"a", b"<part>", BYE]
+
+
 async def test_what_was_sent_is_not_too_much_to_wait_but_what_follows_may_be() -> None:
     sink = Slow()
     parts: list[Any] = [Part(lambda: None) for _ in range(6)]

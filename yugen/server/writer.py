@@ -78,7 +78,7 @@ class Writer:
             if not isinstance(sending, Done):
                 self._finish(sending, deque(messages[place:]), close)
                 return
-            if not isinstance(message, bytes):
+            if not isinstance(message, bytes) and place + 1 < len(messages):
                 self._finish(None, deque(messages[place:]), close)
                 return
         if close is not None:
