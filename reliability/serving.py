@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 zygote: Zygote | None = None
 """What `yugen` is forked from where there are many short lives. Otherwise it is started as people start it."""
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 """How long anything is waited for that a process should print or do. What is right comes within milliseconds."""
 
 _READY = re.compile(r"Yugen is ready at (https?://127\.0\.0\.1:(\d+)) ")

@@ -13,8 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 from websockets.asyncio.client import ClientConnection, connect
+
+# What is right shows within milliseconds; on a shared machine not always.
+expect.set_options(timeout=60_000)
 
 _QUIET = (
     "--disable-gpu",
@@ -102,7 +105,7 @@ class SleepyPage:
     async def shows(self, selector: str, text: str) -> None:
         """Waits until an element has this text."""
         condition = f"document.querySelector({json.dumps(selector)})?.textContent === {json.dumps(text)}"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.evaluate(f"""new Promise((done) => {{
                 const look = () => {condition} && done();
                 new MutationObserver(look).observe(document, {{ subtree: true, childList: true, characterData: true }});
@@ -155,7 +158,7 @@ async def sleepy_page(url: str, profile: Path) -> AsyncIterator[SleepyPage]:
     reading: asyncio.Task[bytes] | None = None
     try:
         assert process.stderr
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"DevTools listening on" not in (line := await process.stderr.readline()):
                 assert line, "Chromium has ended"
         # What it goes on to say is of no interest, but it would wait for somebody to read it.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from yugen_client import AsyncClient
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 class Company:

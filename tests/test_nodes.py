@@ -29,7 +29,7 @@ from yugen.runtime.runtime import Runtime
 from yugen_client import AsyncClient, FunctionError
 
 NODES = 2
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 DEATH = "another one takes its place"
 """What the supervisor says when a node ends that it has not told to."""
 

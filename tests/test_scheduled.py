@@ -270,7 +270,7 @@ async def _rows(client: AsyncClient, table: str) -> list[dict[str, Any]]:
 
 async def _seen(client: AsyncClient, path: str, wanted: Callable[[Any], bool]) -> None:
     """Waits until a query gives what is wanted."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         async for found in client.subscribe(path):
             if wanted(found):
                 return

@@ -143,7 +143,7 @@ async def test_errors_are_raised_as_a_client_gets_them(t: TestApp) -> None:
 @pytest.mark.parametrize("kind", ["query", "mutation", "action"])
 async def test_what_only_a_test_runner_catches_comes_to_the_test(kind: str, tmp_path: Path) -> None:
     failing = f"import pytest, yugen\n\n@yugen.{kind}\nasync def go(ctx) -> None:\n    pytest.fail('mark')\n"
-    async with TestApp(write_app(tmp_path, f=failing)) as t, asyncio.timeout(20):
+    async with TestApp(write_app(tmp_path, f=failing)) as t, asyncio.timeout(60):
         with pytest.raises(pytest.fail.Exception, match="mark"):
             await getattr(t, kind)("f:go")
 

@@ -160,7 +160,7 @@ async def test_watching_leaves_a_server_that_is_silent(tmp_path: Path, monkeypat
     def version(socket: ServerConnection, request: Request) -> Response | None:
         return socket.respond(200, "1.0.0\n") if request.path == "/version" else None
 
-    async with asyncio.timeout(30), serve(end_the_second_one, "127.0.0.1", 0, process_request=version) as silent:
+    async with asyncio.timeout(60), serve(end_the_second_one, "127.0.0.1", 0, process_request=version) as silent:
         port = silent.sockets[0].getsockname()[1]
         called = await call_there("run", "a:b", "--watch", "--url", f"http://127.0.0.1:{port}")
     assert (called.status, called.err) == (1, "enough\n")

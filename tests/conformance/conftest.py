@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser
 
 from tests.chromium import chromium
-
-expect.set_options(timeout=10_000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from reliability.serving import ROOT
-from tests.reliability.test_drain import STATED_SECONDS
 from yugen.cli.main import make_parser
 from yugen.runtime.limits import RunLimits
 from yugen.server.health import HEALTH, READY
@@ -26,6 +25,9 @@ from yugen.server.metrics import METRICS
 FOLDER: Final = ROOT / "examples/operations"
 PAGE: Final = (ROOT / "docs/operations.md").read_text()
 ALERTS: Final[list[dict[str, Any]]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
+
+STATED_SECONDS: Final = 10.0
+"""What the page states, beside what is set: the end of requests, goodbyes and what is told elsewhere."""
 
 OF_A_HISTOGRAM: Final = re.compile(r"_(?:bucket|sum|count)$")
 

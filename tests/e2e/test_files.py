@@ -229,7 +229,7 @@ async def test_a_crash_in_an_upload_leaves_no_file(app: Path, tmp_path: Path) ->
         async with httpx.AsyncClient(timeout=None) as http:
             sending = asyncio.create_task(http.post(url, content=half()))
             await begun.wait()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not stored(data):  # noqa: ASYNC110
                     await asyncio.sleep(0)
             await server.kill()
@@ -242,7 +242,7 @@ async def test_a_crash_in_an_upload_leaves_no_file(app: Path, tmp_path: Path) ->
             assert await client.query("pictures:metadata") == []
             # The address is as good as before, and what was left goes once it is old.
             assert await client.upload(url.replace(url.partition("/api")[0], server.url), b"x")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while any(path.parent.name == "parts" for path in stored(data)):  # noqa: ASYNC110
                     await asyncio.sleep(0)
 

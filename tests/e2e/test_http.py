@@ -108,7 +108,7 @@ WORK = """
 
     @action
     async def in_threads(ctx: ActionCtx, many: int) -> int:
-        together = threading.Barrier(many, timeout=20)
+        together = threading.Barrier(many, timeout=60)
         await asyncio.gather(*(asyncio.to_thread(together.wait) for _ in range(many)))
         return many
 

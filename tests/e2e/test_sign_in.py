@@ -42,8 +42,8 @@ async def next_mail(mail: MailServer, count: int) -> Mail:
 
 
 async def test_the_whole_way_from_signing_up_to_an_account_that_is_gone(garden: Server, mail: MailServer) -> None:
-    laptop = httpx.AsyncClient(base_url=garden.url, headers={"Origin": garden.url}, timeout=30)
-    phone = httpx.AsyncClient(base_url=garden.url, headers={"Origin": garden.url}, timeout=30)
+    laptop = httpx.AsyncClient(base_url=garden.url, headers={"Origin": garden.url}, timeout=60)
+    phone = httpx.AsyncClient(base_url=garden.url, headers={"Origin": garden.url}, timeout=60)
     async with laptop, phone, AsyncClient(garden.url) as client:
         fields = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
         assert (await laptop.post("/auth/sign-up/password", json=fields)).json() == {"sent": True}

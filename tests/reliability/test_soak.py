@@ -73,7 +73,7 @@ def test_what_is_late_is_told_unless_it_may_be() -> None:
 
 
 async def test_ordinary_use_is_answered_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failures = await soak(tmp_path / "data", seconds=6.0, users=8, seed=1, every=0.1, pause=0.05, out=None)
+    failures = await soak(tmp_path / "data", seconds=6.0, users=8, seed=1, every=0.1, pause=0.05, out=None, late=60.0)
     # In seconds nothing can be said of memory: nothing has warmed up.
     of_memory = ("server:", "workers:", "files:", "processes:", "stored:", "memory:")
     assert [each for each in failures if not each.startswith(of_memory)] == []

@@ -74,7 +74,7 @@ APP = """
     async def put(ctx: MutationCtx, table: str, number: int) -> str:
         return await ctx.db.insert(table, {"number": number})
 """
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 class Node:

@@ -663,7 +663,7 @@ async def test_shutting_down_waits_for_nothing(notes: Bench, call: str) -> None:
         client.mutate("notes:add", book="a", text="x")
     if call == "action":
         client.act("notes:post", book="a", text="x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS_MAX):
         await notes.probe.entered.wait()
     notes.connections[0].shut_down(1001, "ServerShuttingDown")
     assert await client.is_closed() == (1001, "ServerShuttingDown")
@@ -693,7 +693,7 @@ async def test_a_client_that_leaves_does_not_take_back_its_calls(notes: Bench, c
         client.mutate("notes:add", book="a", text="x")
     else:
         client.act("notes:post", book="a", text="x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS_MAX):
         await notes.probe.entered.wait()
     client.leave()
     await until_blocked()
@@ -747,7 +747,7 @@ async def test_a_client_that_comes_back_is_heard_on_its_new_connection_only(note
     lost.subscribe(COUNT)
     for text in ("x", "y"):
         lost.mutate("notes:add", book="a", text=text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS_MAX):
         await notes.probe.entered.wait()
     await until_blocked()
     client = notes.client(connect=False)

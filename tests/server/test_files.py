@@ -130,7 +130,7 @@ async def test_it_is_done_at_the_start_and_when_something_is_deleted(
     file = await at.store()
     at.age(seconds=GRACE_SECONDS + 1)
     at.service.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while orphan.key in at.left():  # noqa: ASYNC110
             await asyncio.sleep(0)
         await at.delete(file)
@@ -148,7 +148,7 @@ async def test_a_store_that_fails_is_tried_again(
 
     monkeypatch.setattr(at.service.place.store, "clear", fails)
     at.service.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "cannot be removed" not in caplog.text:  # noqa: ASYNC110
             await asyncio.sleep(0)
         file = await at.store()

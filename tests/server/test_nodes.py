@@ -21,7 +21,7 @@ from yugen.server.nodes import CodeChanged, Node, NodeSessions
 from yugen.server.yugen import Yugen
 from yugen.storage.board import Board
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 LIMITS = {"transaction_seconds": SECONDS_MAX}
 
 APP = """

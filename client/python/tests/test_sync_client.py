@@ -346,7 +346,7 @@ print(next(subscription))
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1.0\n", "")
