@@ -10,9 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reliability.serving import Server, serving
 from tests.apps import write_app
+from yugen.networks import canonical_address
 from yugen.runtime.meters import BOUNDS
 from yugen.runtime.queries import LIVE_BYTES_MAX
-from yugen.server.metrics import METRICS, render
+from yugen.server.metrics import METRICS, memos, render
 from yugen.server.unread import UNREAD_BYTES_MAX
 from yugen_client import AsyncClient, FunctionError
 
@@ -117,6 +118,7 @@ async def test_what_a_server_has_done(nodes: int, tmp_path: Path) -> None:
     assert total(samples, "yugen_kept_entries", of="versions") == nodes
     assert total(samples, "yugen_kept_entries", of="runs") >= 1
     assert total(samples, "yugen_kept_entries", of="files_sent") == 0
+    assert total(samples, "yugen_kept_entries", of="memos") > 0
     assert total(samples, "yugen_mutations_under_way") == total(samples, "yugen_overloaded") == 0
     assert total(samples, "yugen_storage_stopped") == 0
     assert total(samples, "yugen_workers", role="transaction") >= nodes
@@ -144,3 +146,11 @@ def test_names_are_as_prometheus_wants_them() -> None:
     for name, described in METRICS.items():
         assert name.endswith("_total") == (described.type == "counter")
         assert described.help.endswith(".")
+
+
+def test_what_plain_code_remembers_is_counted_once_and_has_a_bound() -> None:
+    canonical_address.cache_clear()
+    before = memos()
+    for number in range(5000):
+        canonical_address(f"10.0.{number >> 8}.{number & 255}")
+    assert memos() - before == canonical_address.cache_parameters()["maxsize"] == 4096

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import _lru_cache_wrapper
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -234,12 +236,25 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
         ("files_deleted",): backend.files.deleted,
         ("uploads",): backend.imports.uploads,
         ("elsewhere",): yugen.elsewhere,
+        ("memos",): memos(),
     }
     measured["yugen_sockets_refused_total"] = {(reason,): count for reason, count in yugen.sockets.refused.items()}
     refusals, counted = yugen.address_limits.refusals, yugen.address_limits.counted
     measured["yugen_address_refusals_total"] = {(surface,): count for surface, count in refusals.items()}
     measured["yugen_addresses_counted"] = {(surface,): count for surface, count in counted.items()}
     return measured
+
+
+def memos() -> int:
+    """How many results of plain code are remembered: of each function of a module, as many as its `lru_cache` keeps."""
+    memos = {
+        value
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "yugen"
+        for value in vars(module).values()
+        if isinstance(value, _lru_cache_wrapper)
+    }
+    return sum(memo.cache_info().currsize for memo in memos)
 
 
 def render(nodes: Iterable[tuple[int, Measured]]) -> bytes:
