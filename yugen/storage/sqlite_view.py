@@ -45,6 +45,7 @@ class View:
         self.horizon: Timestamp = 0
         self._path = path
         self._transaction: apsw.Cursor | None = None
+        self._undone: tuple[Timestamp, Overlay] | None = None
         with explained(path):
             self._connection = connect(path, read_only=True)
             self._connection.set_busy_timeout(BUSY_MS)
@@ -67,7 +68,7 @@ class View:
     def end(self) -> None:
         if self._transaction is not None:
             self._transaction.close()
-            self._transaction = None
+            self._transaction = self._undone = None
 
     def close(self) -> None:
         self._transaction = None
@@ -108,15 +109,22 @@ class View:
             raise explain(self._path, error) from error
 
     def undo(self, ts: Timestamp) -> Overlay | None:
-        """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is."""
+        """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is.
+
+        It is remembered until the read transaction ends. For a commit that concerns many queries has all of them ask
+        for one moment, and those that wait longest come when much has changed since.
+        """
         if ts == self.newest:
             return None
+        if self._undone is not None and self._undone[0] == ts:
+            return self._undone[1]
         overlay = Overlay()
         for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
             # The newest change of a document, which comes first, tells where it stands now.
             laid = overlay.get(key)
             hidden = unpack_keys(keys_after) if laid is None else laid.hidden
             overlay.put(key, before, unpack_keys(keys_before), hidden)
+        self._undone = ts, overlay
         return overlay
 
     def changes(self, after: Timestamp, limit: int) -> list[Commit]:
