@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hypothesis import strategies as st
 
@@ -121,6 +122,7 @@ def expected_all(notes: Mapping[int, Note]) -> dict[int, list[Row]]:
 
 
 notes = st.builds(Note, rank=st.integers(0, 3), author=st.sampled_from(["", "ada", "bob"]))
+Edits: TypeAlias = dict[int, Note | None]
 edits = st.dictionaries(st.integers(0, 7), st.none() | notes, max_size=4)
 """What one commit does: the new contents by the number of the note."""
 

@@ -9,12 +9,10 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.storage.model import TOTALS, History, Note, append, edits, expected_all, read_all, total_of, whole
+from tests.storage.model import TOTALS, Edits, History, append, edits, expected_all, read_all, total_of, whole
 from yugen.runtime.line import Unsettled
 from yugen.storage.interface import Commit
 from yugen.storage.sqlite import SqliteReader, SqliteStore
-
-Edits = dict[int, Note | None]
 
 
 async def check(made: list[Edits], published: int, stored: int) -> None:

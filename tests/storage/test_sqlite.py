@@ -314,28 +314,6 @@ async def test_snapshots_share_connections_by_what_these_can_show(store: SqliteS
     reader.close()
 
 
-async def test_what_is_undone_for_a_moment_is_looked_for_once_in_each_transaction(
-    store: SqliteStore, path: Path
-) -> None:
-    history = History()
-    reader = SqliteReader(path)
-    await append(store, history.commit(10, {1: A}), history.commit(20, {1: B, 2: A}), history.commit(30, {1: A}))
-    kept = await reader.snapshot(30)
-    first, second, other, third = [await reader.snapshot(ts) for ts in (10, 10, 20, 10)]
-    assert first._undo is second._undo is not None
-    for snapshot in (first, second, other, third, kept):
-        assert await read_all(snapshot) == expected_all(history.at(snapshot.ts))
-        snapshot.close()
-    await append(store, history.commit(40, {2: B}))
-    for ts in (40, 10):
-        snapshot = await reader.snapshot(ts)
-        assert await read_all(snapshot) == expected_all(history.at(ts))
-        assert snapshot._undo is not third._undo
-        snapshot.close()
-    assert len(reader._views) == 1
-    reader.close()
-
-
 async def test_only_a_released_reader_lets_the_wal_start_over(store: SqliteStore, path: Path) -> None:
     reader = SqliteReader(path)
     await append(store, large(1, 100))

@@ -88,7 +88,7 @@ class SqliteReader:
         """
         for view in self._views:
             if not view.snapshots:
-                view.end()
+                view.release()
 
     def close(self) -> None:
         """Closes the file; open snapshots can no longer be read."""

@@ -16,6 +16,7 @@ from yugen.storage.overlay import Overlay
 from yugen.storage.sqlite_connect import connect
 from yugen.storage.sqlite_errors import explain, explained
 from yugen.storage.sqlite_schema import BUSY_MS, MIGRATIONS, STATE, check_version, unpack_keys
+from yugen.storage.sqlite_undo import Undos
 from yugen.totals import Total
 
 _CACHE_KIB: Final = 8 * 1024
@@ -32,7 +33,6 @@ _SCAN_ENTRIES = {
     """
     for reverse, order in ((False, "ASC"), (True, "DESC"))
 }
-_UNDO = "SELECT key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts DESC, n DESC"
 _CHANGES = "SELECT ts, key, before, after, keys_before, keys_after FROM log WHERE ts > ? ORDER BY ts, n"
 
 
@@ -45,13 +45,13 @@ class View:
         self.horizon: Timestamp = 0
         self._path = path
         self._transaction: apsw.Cursor | None = None
-        self._undone: tuple[Timestamp, Overlay] | None = None
         with explained(path):
             self._connection = connect(path, read_only=True)
             self._connection.set_busy_timeout(BUSY_MS)
             self._connection.pragma("query_only", True)
             self._connection.pragma("cache_size", -_CACHE_KIB)
             version = check_version(self._connection, path)
+        self._undos = Undos(self._connection)
         if version < len(MIGRATIONS):
             raise StorageError(f"the database {path} is of an older version: start the server once, which updates it.")
 
@@ -68,7 +68,12 @@ class View:
     def end(self) -> None:
         if self._transaction is not None:
             self._transaction.close()
-            self._transaction = self._undone = None
+            self._transaction = None
+
+    def release(self) -> None:
+        """Ends the read transaction, and keeps nothing for the next one: nobody waits for that."""
+        self.end()
+        self._undos.clear()
 
     def close(self) -> None:
         self._transaction = None
@@ -109,23 +114,8 @@ class View:
             raise explain(self._path, error) from error
 
     def undo(self, ts: Timestamp) -> Overlay | None:
-        """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is.
-
-        It is remembered until the read transaction ends. For a commit that concerns many queries has all of them ask
-        for one moment, and those that wait longest come when much has changed since.
-        """
-        if ts == self.newest:
-            return None
-        if self._undone is not None and self._undone[0] == ts:
-            return self._undone[1]
-        overlay = Overlay()
-        for key, before, keys_before, keys_after in self._connection.execute(_UNDO, (ts,)):
-            # The newest change of a document, which comes first, tells where it stands now.
-            laid = overlay.get(key)
-            hidden = unpack_keys(keys_after) if laid is None else laid.hidden
-            overlay.put(key, before, unpack_keys(keys_before), hidden)
-        self._undone = ts, overlay
-        return overlay
+        """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is."""
+        return None if ts == self.newest else self._undos.at(ts, self.newest, alone=not self.snapshots)
 
     def changes(self, after: Timestamp, limit: int) -> list[Commit]:
         cursor = self._connection.execute(_CHANGES, (after,))
