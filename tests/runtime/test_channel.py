@@ -65,6 +65,17 @@ def test_receive_gives_what_was_sent_and_nothing_when_the_other_end_is_gone(ends
     assert received == [("a", 1), ("b", b"\x00" * 10_000)]
 
 
+def test_it_is_known_whether_something_has_come(ends: Ends) -> None:
+    ours, theirs = ends
+    assert not theirs.has_come(0.0)
+    ours.send(("a",))
+    assert theirs.has_come(60.0)
+    assert theirs.receive() == [("a",)]
+    assert not theirs.has_come(0.01)
+    ours.socket.close()
+    assert theirs.has_come(60.0)
+
+
 def test_an_open_file_arrives_with_its_message(ends: Ends) -> None:
     ours, theirs = ends
     assert theirs.receive_file_ready() is None

@@ -7,6 +7,7 @@ interpreter. What crosses is named here and nowhere else.
 from __future__ import annotations
 
 import marshal
+import select
 import socket
 import sys
 from typing import Any, Final, cast
@@ -79,6 +80,10 @@ class BlockingChannel:
                 return []
             messages = self._unpacker.feed(data)
         return messages
+
+    def has_come(self, seconds: float) -> bool:
+        """Whether there is something to receive, or comes in that time; also that the other end is gone."""
+        return bool(select.select((self.socket,), (), (), seconds)[0])
 
     def receive_ready(self) -> list[Message]:
         """The messages that are here already."""

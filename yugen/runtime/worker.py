@@ -59,6 +59,9 @@ _AGAIN_SECONDS = 0.1
 """How soon a function that swallowed its interruption is interrupted again."""
 
 
+_IDLE_SECONDS = 1.0
+"""After so long without a run nobody has waited for one."""
+
 _LOOK_SECONDS = 0.005
 """How long a run takes after which there may be news of those that wait."""
 
@@ -118,7 +121,9 @@ class _Transactions:
         took = 0.0
         while True:
             if not self._waiting:
-                self._reader.release()
+                self._reader.pause()
+                if not self._channel.has_come(_IDLE_SECONDS):
+                    self._reader.release()
                 messages = self._channel.receive()
                 if not messages:
                     return

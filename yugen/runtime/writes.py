@@ -11,9 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter, itemgetter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from yugen.guards import ANYTHING, GuardedRead, Image, matters
 from yugen.intervals import Interval
@@ -163,6 +163,46 @@ class _Changed:
         return {*self.before.keys, *self.after.keys}
 
 
+_STRETCH_MAX: Final = 64
+"""Commits of a stretch. Of a thousand commits that nobody has read from, few stretches are looked at closer then."""
+
+
+class _Stretch:
+    """Commits one after the other, and what they wrote taken together."""
+
+    __slots__ = ("_keys", "_renews", "commits")
+
+    def __init__(self) -> None:
+        self.commits: deque[Written] = deque()
+        self._renews = False
+        self._keys: list[bytes] | None = None  # of all of them once it is full, also of those forgotten since
+
+    @property
+    def newest(self) -> Timestamp:
+        return self.commits[-1].ts
+
+    @property
+    def is_full(self) -> bool:
+        return self._keys is not None
+
+    def add(self, written: Written) -> None:
+        self.commits.append(written)
+        self._renews |= written.renews
+        if len(self.commits) == _STRETCH_MAX:
+            self._keys = sorted({key for each in self.commits for key in each.keys})
+
+    def may_touch(self, reads: Sequence[Interval], guarded: Sequence[GuardedRead]) -> bool:
+        """Whether one of them may make a difference to such a reader."""
+        keys = self._keys
+        if keys is None or self._renews:
+            return True
+        return overlap(reads, keys) is not None or any(overlap((interval,), keys) for interval, _ in guarded)
+
+    def after(self, ts: Timestamp) -> Iterator[Written]:
+        """Those of them that are later."""
+        return islice(self.commits, bisect_right(self.commits, ts, key=attrgetter("ts")), None)
+
+
 class RecentWrites:
     """The commits after some timestamp, the *floor*, oldest first.
 
@@ -170,15 +210,15 @@ class RecentWrites:
     those who are `holding` an older timestamp.
     """
 
-    __slots__ = ("_commits", "_held", "floor")
+    __slots__ = ("_held", "_stretches", "floor")
 
     def __init__(self, newest: Timestamp) -> None:
         self.floor = newest
-        self._commits: deque[Written] = deque()
+        self._stretches: deque[_Stretch] = deque()  # none of them empty
         self._held: dict[Timestamp, int] = {}  # to how many hold it
 
     def __len__(self) -> int:
-        return len(self._commits)
+        return sum(len(stretch.commits) for stretch in self._stretches)
 
     def hold(self, ts: Timestamp) -> None:
         """Keeps all commits after `ts` until it is released as often as it is held.
@@ -216,11 +256,17 @@ class RecentWrites:
 
     def add(self, written: Written) -> None:
         """Takes in a commit newer than all before it."""
-        assert written.ts > (self._commits[-1].ts if self._commits else self.floor)
-        self._commits.append(written)
+        assert written.ts > (self._stretches[-1].newest if self._stretches else self.floor)
+        if not self._stretches or self._stretches[-1].is_full:
+            self._stretches.append(_Stretch())
+        self._stretches[-1].add(written)
         self.floor = max(self.floor, min(self._held, default=written.ts))
-        while self._commits and self._commits[0].ts <= self.floor:
-            self._commits.popleft()
+        while self._stretches and self._stretches[0].newest <= self.floor:
+            self._stretches.popleft()
+        if self._stretches:
+            oldest = self._stretches[0].commits
+            while oldest[0].ts <= self.floor:
+                oldest.popleft()
 
     def first_overlap(
         self, reads: Sequence[Interval], after: Timestamp, guarded: Sequence[GuardedRead] = ()
@@ -235,7 +281,14 @@ class RecentWrites:
         Raises:
             LookupError: some of the commits after `after` are forgotten, so that nothing can be said.
         """
-        return next((written for written in self.after(after) if written.touches(reads, guarded)), None)
+        found = (
+            written
+            for stretch in self._from(after)
+            if stretch.may_touch(reads, guarded)
+            for written in stretch.after(after)
+            if written.touches(reads, guarded)
+        )
+        return next(found, None)
 
     def after(self, ts: Timestamp) -> Iterator[Written]:
         """The commits later than `ts`, in order.
@@ -243,9 +296,12 @@ class RecentWrites:
         Raises:
             LookupError: some of them are forgotten.
         """
+        return chain.from_iterable(stretch.after(ts) for stretch in self._from(ts))
+
+    def _from(self, ts: Timestamp) -> Iterator[_Stretch]:
+        """The stretches in which there are later commits."""
         self._check_known(ts)
-        first = bisect_right(self._commits, ts, key=attrgetter("ts"))
-        return islice(self._commits, first, None)
+        return islice(self._stretches, bisect_right(self._stretches, ts, key=attrgetter("newest")), None)
 
     def _check_known(self, after: Timestamp) -> None:
         if after < self.floor:

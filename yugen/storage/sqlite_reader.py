@@ -80,12 +80,18 @@ class SqliteReader:
         with explained(self._path):
             return self._idle_view().logged()
 
-    def release(self) -> None:
+    def pause(self) -> None:
         """Ends the read transactions that no open snapshot needs, which keep the WAL from starting over.
 
         One is kept after its snapshots are closed, since the next is often at the same timestamp. Call this when there
         is no more to read for now.
         """
+        for view in self._views:
+            if not view.snapshots:
+                view.end()
+
+    def release(self) -> None:
+        """As `pause`, and lets go of what was read for those who ask for earlier moments: nobody waits who may."""
         for view in self._views:
             if not view.snapshots:
                 view.release()

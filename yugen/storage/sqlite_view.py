@@ -71,7 +71,7 @@ class View:
             self._transaction = None
 
     def release(self) -> None:
-        """Ends the read transaction, and keeps nothing for the next one: nobody waits for that."""
+        """Ends the read transaction, and keeps nothing for the next one."""
         self.end()
         self._undos.clear()
 
