@@ -15,7 +15,7 @@ from reliability.loads.crowd import Seen
 from reliability.loads.scene import GIVEN_UP_SECONDS, Scene, scene
 
 TOGETHER: dict[str, dict[str, int]] = {
-    "flood": {"clients": 10, "queries": 3, "seconds": 0},
+    "flood": {"clients": 10, "queries": 3, "seconds": 0, "writers": 2},
     "idle": {"clients": 20, "seconds": 0},
     "slow": {"readers": 5, "kib": 800, "updates": 12, "cut": 0},
     "giant": {"clients": 2, "mib": 2},
