@@ -160,6 +160,22 @@ BUGS: Final = (
         ("tests/storage/test_store.py", MODEL),
     ),
     Bug(
+        "undone-too-little",
+        "Whoever asks for an earlier moment sees what the one before them saw of the first commit after it.",
+        "yugen/storage/sqlite_undo.py",
+        "while self._changes and self._changes[0][0] <= ts:",
+        "while self._changes and self._changes[0][0] < ts:",
+        ("tests/storage/test_sqlite_undo.py",),
+    ),
+    Bug(
+        "stretch-skipped",
+        "Of many commits that are looked at together, only what is read without a guard counts.",
+        "yugen/runtime/writes.py",
+        "return overlap(reads, keys) is not None or any(overlap((interval,), keys) for interval, _ in guarded)",
+        "return overlap(reads, keys) is not None",
+        ("tests/runtime/test_writes.py",),
+    ),
+    Bug(
         "deletes-not-laid",
         "What a transaction has deleted is still in the ranges it reads.",
         "yugen/storage/overlay.py",

@@ -115,7 +115,9 @@ class View:
 
     def undo(self, ts: Timestamp) -> Overlay | None:
         """The documents that changed after `ts`, as they were then; None if it shows `ts` as it is."""
-        return None if ts == self.newest else self._undos.at(ts, self.newest, alone=not self.snapshots)
+        if ts == self.newest:
+            return None
+        return self._undos.at(ts, self.newest, alone=not self.snapshots)
 
     def changes(self, after: Timestamp, limit: int) -> list[Commit]:
         cursor = self._connection.execute(_CHANGES, (after,))
