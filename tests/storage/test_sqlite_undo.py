@@ -11,7 +11,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.storage.model import TOTALS, Edits, History, Note, append, edits, expected_all, read_all, whole
+from tests.storage.model import (
+    TOTALS,
+    Edits,
+    History,
+    Note,
+    append,
+    edits,
+    expected_all,
+    key_of,
+    read_all,
+    whole,
+)
 from yugen.storage.sqlite import SqliteStore
 from yugen.storage.sqlite_reader import SqliteReader, SqliteSnapshot
 from yugen.storage.sqlite_schema import unpack_keys
@@ -38,6 +49,8 @@ async def check(made: list[Step]) -> None:
                 case (ago, stays):
                     snapshot = await reader.snapshot(max(history.newest - ago, 0))
                     kept.append(snapshot)
+                    for undo in (undo for view in reader._views for undo in view._undos._kept):
+                        assert undo.bytes == sum(len(laid.value or b"") for laid in undo.overlay._documents.values())
                     for each in kept:
                         shown = history.at(each.ts)
                         assert await read_all(each) == expected_all(shown)
@@ -88,3 +101,21 @@ async def test_what_was_committed_since_is_not_looked_at_anew_for_each_who_waits
     reader.close()
     await store.close()
     assert looks < 10 * 2 * (rounds + waiting)
+
+
+async def test_no_more_is_kept_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History()
+    store = SqliteStore(tmp_path / "app.db")
+    await store.open()
+    reader = SqliteReader(tmp_path / "app.db")
+    for ts in range(1, 6):
+        await append(store, history.commit(ts, {1: Note(ts, "a" * 1000)}))
+    for most, kept in ((10_000, [3, 2, 1]), (2_500, [2, 1]), (500, [])):
+        monkeypatch.setattr("yugen.storage.sqlite_undo._BYTES_MAX", most)
+        for ts in (4, 3, 2, 1):
+            snapshot = await reader.snapshot(ts)
+            assert await snapshot.get(key_of(1)) == history.at(ts)[1].stored
+            snapshot.close()
+        assert [undo.ts for undo in reader._views[0]._undos._kept] == kept
+    reader.close()
+    await store.close()

@@ -19,6 +19,9 @@ from yugen.storage.sqlite_schema import unpack_keys
 _KEPT: Final = 3
 """How many are kept: one for those who wait, and others for those who do not, and for whoever comes between."""
 
+_BYTES_MAX: Final = 32 * 1024 * 1024
+"""How large the documents are that are kept at most, as they were; of more, the ones asked for last."""
+
 _AFTER = "SELECT ts, n, key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts, n"
 _BEFORE = "SELECT before, keys_before FROM log WHERE ts = ? AND n = ?"
 
@@ -55,6 +58,8 @@ class Undos:
         undo.take_in(self._connection, newest)
         others = [each for each in kept if each is not undo]
         self._kept = [*others[1 - _KEPT :], undo]
+        while sum(each.bytes for each in self._kept) > _BYTES_MAX:
+            del self._kept[0]
         return undo.overlay
 
     def clear(self) -> None:
@@ -67,6 +72,7 @@ class _Undo:
 
     def __init__(self, ts: Timestamp) -> None:
         self.ts = self.newest = ts
+        self.bytes = 0  # of the documents that are laid
         self.overlay = Overlay()
         # The changes between, oldest first, and of each document where in the log its own are.
         self._changes: deque[tuple[Timestamp, int, bytes]] = deque()
@@ -83,6 +89,7 @@ class _Undo:
             places = self._of.get(key)
             if places is None:
                 self._of[key] = deque([(ts, number)])
+                self.bytes += len(before or b"")
                 overlay.put(key, before, unpack_keys(keys_before), unpack_keys(keys_after))
             else:
                 places.append((ts, number))
@@ -98,9 +105,12 @@ class _Undo:
             self._of[key].popleft()
             passed.add(key)
         for key in passed:
+            laid = self._laid(key)
+            self.bytes -= len(laid.value or b"")
             if places := self._of[key]:
                 [(before, keys_before)] = connection.execute(_BEFORE, places[0])
-                self.overlay.put(key, before, unpack_keys(keys_before), self._laid(key).hidden)
+                self.bytes += len(before or b"")
+                self.overlay.put(key, before, unpack_keys(keys_before), laid.hidden)
             else:
                 del self._of[key]
                 self.overlay.lift(key)
