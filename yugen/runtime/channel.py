@@ -83,7 +83,9 @@ class BlockingChannel:
 
     def has_come(self, seconds: float) -> bool:
         """Whether there is something to receive, or comes in that time; also that the other end is gone."""
-        return bool(select.select((self.socket,), (), (), seconds)[0])
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def receive_ready(self) -> list[Message]:
         """The messages that are here already."""
