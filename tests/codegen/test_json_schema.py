@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import RootModel
 
 from tests.random_types import Typed, accepted, as_json, near, sent, typed
 from yugen import values
@@ -30,6 +31,16 @@ def test_it_accepts_what_python_accepts(data: st.DataObject, typed: Typed) -> No
             value,
             schema.schema,
         )
+
+
+class Marks(RootModel[dict[Literal["x", "y z"], None]]):
+    pass
+
+
+def test_a_model_that_is_a_dictionary_has_the_names_of_that() -> None:
+    schema = validator(Marks, TAKEN)
+    for value in ({}, {"x": None}, {"y z": None, "x": None}, {"": None}, {"$x": None}):
+        assert schema.is_valid(value) == accepted(Marks, value)
 
 
 @settings(max_examples=80, deadline=None)

@@ -126,6 +126,8 @@ class _Generator(GenerateJsonSchema):
         """An object that takes fields it does not know takes such as can be: no tagged value is one."""
         if self._gives or made.get("type") != "object" or made.get("additionalProperties") is False:
             return made
+        if "propertyNames" in made:
+            return made  # a model that is a dictionary, which has said so
         return made | {"propertyNames": _NAME}
 
     def _as_document(self, made: JsonSchemaValue, cls: type[Document]) -> None:
