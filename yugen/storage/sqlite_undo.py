@@ -20,7 +20,10 @@ _KEPT: Final = 3
 """How many are kept: one for those who wait, and others for those who do not, and for whoever comes between."""
 
 _BYTES_MAX: Final = 32 * 1024 * 1024
-"""How large the documents are that are kept at most, as they were; of more, the ones asked for last."""
+"""How much is kept at most; of more, what was asked for last."""
+
+_DOCUMENT_BYTES: Final = 500
+"""What a document takes beside what is stored of it, about."""
 
 _AFTER = "SELECT ts, n, key, before, keys_before, keys_after FROM log WHERE ts > ? AND key IS NOT NULL ORDER BY ts, n"
 _BEFORE = "SELECT before, keys_before FROM log WHERE ts = ? AND n = ?"
@@ -74,9 +77,9 @@ class _Undo:
         self.ts = self.newest = ts
         self.bytes = 0  # of the documents that are laid
         self.overlay = Overlay()
-        # The changes between, oldest first, and of each document where in the log its own are.
+        # The changes between, oldest first, and those of each document: where in the log they are, and whose.
         self._changes: deque[tuple[Timestamp, int, bytes]] = deque()
-        self._of: dict[bytes, deque[tuple[Timestamp, int]]] = {}
+        self._of: dict[bytes, list[tuple[Timestamp, int, bytes]]] = {}
 
     def take_in(self, connection: apsw.Connection, newest: Timestamp) -> None:
         """Follows the newest commit."""
@@ -85,14 +88,15 @@ class _Undo:
         overlay = self.overlay
         # Of what has changed before, the document is as it was; only where it stands now is another place.
         for ts, number, key, before, keys_before, keys_after in connection.execute(_AFTER, (self.newest,)):
-            self._changes.append((ts, number, key))
-            places = self._of.get(key)
-            if places is None:
-                self._of[key] = deque([(ts, number)])
-                self.bytes += len(before or b"")
+            change = (ts, number, key)
+            self._changes.append(change)
+            changes = self._of.get(key)
+            if changes is None:
+                self._of[key] = [change]
+                self.bytes += _size(before)
                 overlay.put(key, before, unpack_keys(keys_before), unpack_keys(keys_after))
             else:
-                places.append((ts, number))
+                changes.append(change)
                 laid = self._laid(key)
                 overlay.put(key, laid.value, laid.entry_keys, unpack_keys(keys_after))
         self.newest = newest
@@ -102,14 +106,14 @@ class _Undo:
         passed = set()
         while self._changes and self._changes[0][0] <= ts:
             key = self._changes.popleft()[2]
-            self._of[key].popleft()
+            del self._of[key][0]
             passed.add(key)
         for key in passed:
             laid = self._laid(key)
-            self.bytes -= len(laid.value or b"")
-            if places := self._of[key]:
-                [(before, keys_before)] = connection.execute(_BEFORE, places[0])
-                self.bytes += len(before or b"")
+            self.bytes -= _size(laid.value)
+            if changes := self._of[key]:
+                [(before, keys_before)] = connection.execute(_BEFORE, changes[0][:2])
+                self.bytes += _size(before)
                 self.overlay.put(key, before, unpack_keys(keys_before), laid.hidden)
             else:
                 del self._of[key]
@@ -120,3 +124,7 @@ class _Undo:
         laid = self.overlay.get(key)
         assert laid is not None
         return laid
+
+
+def _size(value: bytes | None) -> int:
+    return _DOCUMENT_BYTES + len(value or b"")
