@@ -109,6 +109,8 @@ MOVES: list[tuple[str, Any]] = [("commit", {b"a"}), ("hold", 0), ("commit", {b"b
 
 @given(histories(), st.integers(1, 4))
 @example([("hold", 0), *MOVES], 4)  # the floor comes to stand within a stretch
+@example([("hold", 0), ("commit", {b"a"}), ("ask", (2, [(b"a", b"b")], True))], 1)  # only what has a guard was read
+@example([("hold", 0), ("renew", None), ("ask", (2, [(b"a", b"b")], False))], 1)
 def test_it_finds_what_one_finds_who_looks_at_each_commit(steps: list[tuple[str, Any]], stretch: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yugen.runtime.writes._STRETCH_MAX", stretch)
