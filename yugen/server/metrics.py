@@ -247,14 +247,14 @@ def measure(yugen: Yugen, backend: Backend) -> Measured:
 
 def memos() -> int:
     """How many results of plain code are remembered: of each function of a module, as many as its `lru_cache` keeps."""
-    memos = {
+    kept = {
         value
         for name, module in list(sys.modules.items())
         if name.partition(".")[0] == "yugen"
         for value in vars(module).values()
         if isinstance(value, _lru_cache_wrapper)
     }
-    return sum(memo.cache_info().currsize for memo in memos)
+    return sum(memo.cache_info().currsize for memo in kept)
 
 
 def render(nodes: Iterable[tuple[int, Measured]]) -> bytes:
