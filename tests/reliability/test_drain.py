@@ -96,7 +96,7 @@ async def test_whoever_balances_load_is_told_first_and_all_goes_on_until_then(tm
 
 
 async def test_a_mutation_under_way_is_answered_and_what_spins_holds_nobody_up(tmp_path: Path) -> None:
-    options = ("--limit", "shutdown_seconds=0.3", "--limit", "cleanup_seconds=0.3", "--limit", "transaction_seconds=10")
+    options = ("--limit", "shutdown_seconds=0.3", "--limit", "cleanup_seconds=0.3", "--limit", "transaction_seconds=90")
     async with (
         serving(write_app(tmp_path, f=BUSY), tmp_path / "data", *options, development=False) as server,
         AsyncClient(server.url) as watcher,
